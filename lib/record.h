@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * record.h - the recording: what a collector writes and the reader reads.
+ *
+ * A recording is a directory NAME.gilscope/ with one file per process, HOST-PID-START.gil.  The file is the
+ * collector's live memory (mmap, MAP_SHARED): whatever has been counted is in the file, whatever becomes of the
+ * process.  gilscope-recording(5) describes the same format for people.
+ *
+ * Rules
+ *  - Little-endian, naturally aligned, no pointers and no bit fields.  References are "cells": file offset / 16.
+ *  - Every record starts with struct rec_head; a reader skips types that it does not know by their size.
+ *  - Fields are only ever appended to a record, which then grows in size; a reader treats missing ones as 0.
+ *  - Times are ticks of header.clock; the two calibration points in the header turn them into CLOCK_MONOTONIC
+ *    nanoseconds.  Exceptions carry their unit in their name (_ns, _us).
+ *  - A record that changes together is under a sequence counter: odd while being written.  A reader of a live file
+ *    retries; a file whose writer was killed in the middle keeps an odd counter and is read as it is.
+ *
+ * "Writer" below is one of
+ *    owner    the thread that the record describes, and nobody else
+ *    mutex    any thread that holds the GIL's gil->mutex
+ *    atomic   any thread, by an atomic addition
+ *    once     the thread that creates the record, before the record's type is published
+ *    control  the `gilscope pause` and `gilscope resume` commands
+ *    closer   the collector at the end of the process, or `gilscope run` after it
+ * Any process that may open the file may read all of it at any time.
+ */
+#ifndef GILSCOPE_RECORD_H
+#define GILSCOPE_RECORD_H
+
+#include <stdint.h>
+
+#define REC_MAGIC       "GILSCOPE"  /* 8 bytes, without the terminating 0 */
+#define REC_ENDIAN      0x01020304u /* reads as 0x04030201 in a file of the other byte order */
+#define REC_VERSION     1           /* what this source writes */
+#define REC_VERSION_MIN 1           /* the oldest version that can be read */
+
+#define REC_HEADER_BYTES 4096u      /* records start here */
+#define REC_CELL_BYTES   16u        /* every record starts at, and is sized in, multiples of this */
+#define REC_SUFFIX       ".gil"
+#define REC_DIR_SUFFIX   ".gilscope"
+
+enum rec_source { REC_SOURCE_PRELOAD = 1, REC_SOURCE_BPF = 2, REC_SOURCE_SAMPLE = 3 };
+
+enum rec_clock {
+    REC_CLOCK_MONOTONIC = 1, /* ticks are CLOCK_MONOTONIC nanoseconds */
+    REC_CLOCK_TSC = 2,       /* x86-64 rdtsc, invariant */
+    REC_CLOCK_CNTVCT = 3,    /* aarch64 cntvct_el0 */
+};
+
+/* What could not be recorded, by cause; header.losses is indexed by it.  The names that reports use are in
+ * REC_LOSS_NAMES, in the same order. */
+enum rec_loss {
+    REC_LOSS_NO_SPACE,       /* a record could not be allotted: the disk, a limit, or the size bound of the file */
+    REC_LOSS_THREADS,        /* threads that were not measured, for want of a record */
+    REC_LOSS_THREADS_FOLDED, /* ended threads whose figures were added to the "(ended threads)" record */
+    REC_LOSS_PAIRS,          /* waits whose holders could not be told apart any more: charged to "other" */
+    REC_LOSS_UNEXPLAINED,    /* calls on a GIL that fit none of the rules of recognition */
+    REC_LOSS_CONTROL,        /* intervals dropped because pause and resume came too often to follow */
+    REC_LOSS_GILS,           /* interpreters whose GIL was not measured, for want of a slot */
+    REC_LOSS_CLOCK,          /* intervals dropped because the clock went backwards */
+    REC_LOSS_NAMES_UNREAD,   /* threads whose name could not be read from memory */
+    REC_LOSS_N
+};
+#define REC_LOSS_NAMES                                                                                                 \
+    { "no_space", "threads", "threads_folded", "pairs", "unexplained", "control", "gils", "clock", "names_unread" }
+#define REC_LOSS_MAX 32 /* room in the header */
+
+#define REC_TOGGLES 64 /* how many of the last pause/resume instants are kept */
+
+struct rec_header {
+    char magic[8];           /* REC_MAGIC                                                                  once */
+    uint32_t endian;         /* REC_ENDIAN                                                                 once */
+    uint16_t version;        /* version of this file                                                       once */
+    uint16_t version_min;    /* the oldest reader version that may read this file                          once */
+    uint32_t header_bytes;   /* offset of the first record                                                 once */
+    uint32_t source;         /* enum rec_source                                                            once */
+    uint64_t reserved_bytes; /* bytes of the file that are backed by storage                             atomic */
+    uint64_t used_bytes;     /* end of the last record; grows                                            atomic */
+    uint32_t clock;          /* enum rec_clock                                                             once */
+    uint32_t pid;            /* as the process itself sees it                                              once */
+    uint32_t ppid;           /*                                                                            once */
+    uint32_t cpus;           /* processors that the process may use (affinity and cgroup quota)            once */
+    uint32_t complete;       /* 1: the process ended in the ordinary way and closed its file             closer */
+    uint32_t free_threaded;  /* 1: a free-threaded build of CPython                                        once */
+    uint32_t python_hex;     /* PY_VERSION_HEX of the interpreter, 0 where unknown                         once */
+    uint32_t n_threads;      /* threads that ever had a record, folded ones too                          atomic */
+    char python_version[64]; /* "3.11.2"                                                                   once */
+    char host[64];           /* uname nodename                                                             once */
+    char tool_version[32];   /* version of gilscope that wrote the file                                    once */
+    char boot_id[40];        /* /proc/sys/kernel/random/boot_id: ticks compare only within one boot        once */
+    uint64_t proc_start_jiffies; /* field 22 of /proc/PID/stat: tells a process from another with its pid  once */
+    int64_t start_realtime_ns;   /* CLOCK_REALTIME at start_ticks                                          once */
+    uint64_t start_ticks;        /* the recording starts here; first calibration point                     once */
+    int64_t start_mono_ns;       /* CLOCK_MONOTONIC at start_ticks                                         once */
+    uint32_t beat_seq;           /* sequence counter of the next two                                     atomic */
+    uint32_t pad0;
+    uint64_t beat_ticks;    /* second calibration point: renewed about every 100 ms and at the end       atomic */
+    int64_t beat_mono_ns;   /* CLOCK_MONOTONIC at beat_ticks                                             atomic */
+    uint64_t end_ticks;     /* the process ended here; 0: it runs still, or nobody saw it end            closer */
+    uint64_t losses[REC_LOSS_MAX]; /* by enum rec_loss                                                    atomic */
+    uint32_t pad1;
+    uint32_t n_toggles;     /* pauses and resumes so far: odd = paused                                  control */
+    uint64_t toggle_ticks[REC_TOGGLES]; /* toggle i happened at [i % REC_TOGGLES]                       control */
+};
+
+/* A record's head.  The type is stored last: a record of type 0 is not there yet (its writer was killed or is still
+ * at it), its bytes are to be skipped in steps of one cell until the next head with REC_HEAD_MARK. */
+#define REC_HEAD_MARK 0x6752u /* "Rg" */
+enum rec_type { REC_GIL = 1, REC_THREAD = 2, REC_HIST = 3, REC_ROW = 4, REC_TEXT = 5 };
+struct rec_head {
+    uint32_t size;  /* bytes with this head, a multiple of REC_CELL_BYTES */
+    uint16_t type;  /* enum rec_type */
+    uint16_t mark;  /* REC_HEAD_MARK */
+};
+
+/* --- histograms: log-linear, see hist.h; octaves are allotted when a value first falls into them ------------- */
+#define REC_HIST_SUBS    16
+#define REC_HIST_OCTAVES 44
+
+struct rec_hist_block { /* one octave */
+    struct rec_head head;
+    uint32_t owner; /* index of the thread, for a consistency check */
+    uint32_t pad;
+    uint64_t count[REC_HIST_SUBS];
+};
+
+struct rec_hist {
+    uint64_t count, sum_ticks, max_ticks; /* owner */
+    uint32_t block[REC_HIST_OCTAVES];     /* cell of a rec_hist_block, 0 = none.  owner */
+};
+enum rec_hist_kind { REC_HIST_WAIT, REC_HIST_HOLD, REC_HIST_LOCK, REC_HIST_KINDS };
+
+/* --- threads ----------------------------------------------------------------------------------------------- */
+enum rec_state {
+    REC_STATE_NONE = 0,     /* not measured: paused, or not seen since measuring was resumed */
+    REC_STATE_RELEASED = 1, /* without the GIL and not asking for it */
+    REC_STATE_HELD = 2,
+    REC_STATE_WAITING = 3,  /* wants the GIL */
+    REC_STATE_FORCED = 4,   /* gave it up on request and is kept in drop_gil until another thread has taken it */
+    REC_STATE_ENDED = 5,
+};
+
+enum rec_name_source { REC_NAME_NONE, REC_NAME_OS, REC_NAME_PYTHON, REC_NAME_FUNCTION };
+
+#define REC_THREAD_MAIN   1u /* the thread that created the main interpreter's GIL */
+#define REC_THREAD_FOLDED 2u /* stands for many ended threads; its times are sums over them */
+
+#define REC_ROW_ENTRIES 14
+struct rec_row { /* a part of one waiter's row of the waiter x holder matrix */
+    struct rec_head head;
+    uint32_t next;  /* cell of the row's next part, 0 = last.  owner of the row */
+    uint32_t owner; /* index of the waiting thread */
+    uint32_t holder[REC_ROW_ENTRIES + 2]; /* thread index, 0 = entry unused; the last two are padding.  owner */
+    uint64_t blocked_ticks[REC_ROW_ENTRIES]; /* owner */
+};
+
+struct rec_thread {
+    struct rec_head head;
+    uint32_t seq;         /* sequence counter of what the owner writes */
+    uint32_t index;       /* 1, 2, ...; never reused within a file, except by the folded record.  once */
+    uint32_t tid;         /* as the process itself sees it.  once */
+    uint32_t flags;       /* REC_THREAD_...  once */
+    uint64_t pthread_id;  /* pthread_self(), which is threading.get_ident().  once */
+    char name[64];        /* UTF-8, cut at 63 bytes; hostile input to every view.  owner */
+    uint32_t name_source; /* enum rec_name_source.  owner */
+    uint32_t gil;         /* index of the GIL that was used last.  owner */
+    uint64_t start_ticks; /* once */
+    uint64_t end_ticks;   /* 0 = alive.  owner */
+    /* The open interval: state since state_ticks.  Closed intervals are in the sums below.  owner */
+    uint32_t state;       /* enum rec_state */
+    uint32_t n_toggles;   /* header.n_toggles when the state was last known to be right */
+    uint64_t state_ticks;
+    uint64_t wait_held_base_ticks; /* while waiting: rec_gil.held_ticks at its begin, so that held time since = blocked */
+    /* Sums over closed intervals.  Their total is the thread's measured time. owner */
+    uint64_t held_ticks;
+    uint64_t released_ticks;
+    uint64_t wait_blocked_ticks;
+    uint64_t wait_wakeup_ticks;
+    uint64_t wait_forced_ticks;
+    uint64_t lock_wait_ticks;   /* part of released_ticks: in a threading lock or what is built of one */
+    uint64_t notify_wait_ticks; /* part of lock_wait_ticks: on a lock that the waiter itself had taken, which is how
+                                   Condition, Event and Queue wait to be notified */
+    uint64_t gil_lock_wait_ticks; /* in a lock while holding the GIL: everybody else pays.  Part of held_ticks */
+    uint64_t charged_ticks;     /* others' blocked waiting that overlapped this thread's closed holds.  atomic */
+    /* CPU time, split between held and released; the remainder of each is off-CPU.  owner */
+    uint64_t cpu_held_ns;
+    uint64_t cpu_released_ns;
+    uint64_t cpu_last_ns;             /* the thread's CPU clock at the last reading */
+    uint64_t cpu_pending_held_ticks;  /* held time since that reading, closed intervals only */
+    uint64_t cpu_pending_released_ticks;
+    uint64_t cpu_exact_held_ns;       /* readings that bracketed one state only: for the split of mixed periods */
+    uint64_t cpu_exact_held_ticks;
+    uint64_t cpu_exact_released_ns;
+    uint64_t cpu_exact_released_ticks;
+    uint64_t cpu_end_ns;              /* CPU clock at the end, read by the closer for a thread that was still alive */
+    uint64_t acquisitions;    /* owner */
+    uint64_t contended;       /* acquisitions that had to wait */
+    uint64_t lost_wakeups;    /* woken for a free GIL, found it taken again */
+    uint64_t drop_requests;   /* made by this thread */
+    uint64_t forced_switches; /* released because another thread asked for it and waited in drop_gil */
+    uint64_t forced_max_ticks;
+    uint64_t folded;          /* folded record: how many threads it stands for */
+    uint64_t folded_wall_ticks;
+    struct rec_hist hist[REC_HIST_KINDS];
+    uint32_t row;             /* cell of the first rec_row, 0 = none.  owner */
+    uint32_t pad;
+    uint64_t row_other_ticks; /* blocked, but the row has no entry left for the holder.  owner */
+};
+
+/* --- GILs ---------------------------------------------------------------------------------------------------- */
+#define REC_RING 512 /* the last changes of holder, for charging waits to the holds that they overlap */
+
+struct rec_change {
+    uint32_t holder;           /* thread index */
+    uint32_t pad;
+    uint64_t held_base_ticks;  /* rec_gil.held_ticks when it took the GIL from another holder */
+};
+
+struct rec_gil {
+    struct rec_head head;
+    uint32_t seq;           /* sequence counter of what is written under the mutex */
+    uint32_t index;         /* 0 = main interpreter, then in order of creation.  once */
+    uint64_t address;       /* of gil->cond in the process; identity only.  once */
+    uint64_t start_ticks;   /* once */
+    uint64_t end_ticks;     /* not 0: its memory was reused, the interpreter is gone.  mutex */
+    uint64_t interval_us;   /* switch interval, as seen last.  mutex */
+    uint32_t locked;        /* 1 = held.  mutex */
+    uint32_t holder;        /* thread index of the holder, or of the last one.  mutex */
+    uint64_t change_ticks;  /* when it was last taken or given up.  mutex */
+    uint64_t held_ticks;    /* H: closed holds.  H(t) = held_ticks + (locked ? t - change_ticks : 0).  mutex */
+    uint32_t n_waiters;     /* now.  mutex */
+    uint32_t n_toggles;     /* as in rec_thread.  mutex */
+    uint64_t waiters_ticks; /* W: integral of n_waiters up to waiters_at_ticks.  mutex */
+    uint64_t waiters_at_ticks;
+    uint64_t hold_waiters_ticks; /* W when the present hold began.  mutex */
+    uint64_t wait_blocked_ticks; /* closed waits.  mutex */
+    uint64_t wait_wakeup_ticks;  /* mutex */
+    uint64_t wait_forced_ticks;  /* atomic */
+    uint64_t acquisitions;       /* mutex */
+    uint64_t contended;          /* mutex */
+    uint64_t drop_requests;      /* mutex */
+    uint64_t forced_switches;    /* atomic */
+    uint64_t lost_wakeups;       /* mutex */
+    uint64_t paused_ticks;       /* time since start_ticks in which measuring was paused, closed pauses.  mutex */
+    uint64_t n_changes;     /* changes of holder so far; change i is at ring[i % REC_RING].  mutex */
+    struct rec_change ring[REC_RING];
+};
+
+/* --- texts --------------------------------------------------------------------------------------------------- */
+enum rec_text_kind {
+    REC_TEXT_COMMAND = 1, /* /proc/self/cmdline: arguments, each ended by a 0 byte */
+    REC_TEXT_INERT = 2,   /* why measuring stopped: one sentence */
+};
+struct rec_text {
+    struct rec_head head;
+    uint32_t kind;   /* enum rec_text_kind.  once */
+    uint32_t length; /* bytes that follow.  once */
+    char bytes[];
+};
+
+#endif
