@@ -128,7 +128,14 @@ struct rec_hist {
     uint64_t count, sum_ticks, max_ticks; /* owner */
     uint32_t block[REC_HIST_OCTAVES];     /* cell of a rec_hist_block, 0 = none.  owner */
 };
-enum rec_hist_kind { REC_HIST_WAIT, REC_HIST_HOLD, REC_HIST_LOCK, REC_HIST_KINDS };
+enum rec_hist_kind {
+    REC_HIST_WAIT,     /* waits of contended acquisitions */
+    REC_HIST_HOLD,     /* holds */
+    REC_HIST_LOCK,     /* waits for threading locks */
+    REC_HIST_RELEASED, /* released intervals of at least REC_LONG_RELEASED_TICKS only */
+    REC_HIST_KINDS
+};
+#define REC_LONG_RELEASED_TICKS (1u << 18) /* about 0.1 ms */
 
 /* --- threads ----------------------------------------------------------------------------------------------- */
 enum rec_state {
@@ -182,17 +189,17 @@ struct rec_thread {
                                    Condition, Event and Queue wait to be notified */
     uint64_t gil_lock_wait_ticks; /* in a lock while holding the GIL: everybody else pays.  Part of held_ticks */
     uint64_t charged_ticks;     /* others' blocked waiting that overlapped this thread's closed holds.  atomic */
-    /* CPU time, split between held and released; the remainder of each is off-CPU.  owner */
-    uint64_t cpu_held_ns;
-    uint64_t cpu_released_ns;
-    uint64_t cpu_last_ns;             /* the thread's CPU clock at the last reading */
-    uint64_t cpu_pending_held_ticks;  /* held time since that reading, closed intervals only */
+    /* CPU time.  The clock is read on a budget; a period between two readings in which the thread lived in one state
+     * only (held or released; waiting costs next to none) is exact, the others are mixed and apportioned by the
+     * reader.  owner */
+    uint64_t cpu_last_ns;                /* the thread's CPU clock at the last reading */
+    uint64_t cpu_pending_held_ticks;     /* held since that reading, closed intervals only */
     uint64_t cpu_pending_released_ticks;
-    uint64_t cpu_exact_held_ns;       /* readings that bracketed one state only: for the split of mixed periods */
-    uint64_t cpu_exact_held_ticks;
-    uint64_t cpu_exact_released_ns;
-    uint64_t cpu_exact_released_ticks;
-    uint64_t cpu_end_ns;              /* CPU clock at the end, read by the closer for a thread that was still alive */
+    uint64_t cpu_exact_held_ns, cpu_exact_held_ticks;
+    uint64_t cpu_exact_released_ns, cpu_exact_released_ticks;
+    uint64_t cpu_mixed_ns, cpu_mixed_held_ticks, cpu_mixed_released_ticks;
+    uint64_t cpu_end_ns;      /* CPU clock at the thread's or process's end, 0 = not known.  owner or closer */
+    uint64_t run_delay_ns;    /* runnable, but no processor: /proc/PID/task/TID/schedstat.  owner or closer */
     uint64_t acquisitions;    /* owner */
     uint64_t contended;       /* acquisitions that had to wait */
     uint64_t lost_wakeups;    /* woken for a free GIL, found it taken again */
