@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+# lib/local.mk - the preload shim: what runs inside the measured program.
+
+pkglib_LTLIBRARIES += libgilscope-preload.la
+
+libgilscope_preload_la_SOURCES = \
+    lib/cpython.c \
+    lib/hist.h \
+    lib/record.h \
+    lib/shim.c \
+    lib/shim-clock.c \
+    lib/shim-file.c \
+    lib/shim-gil.c \
+    lib/shim-life.c \
+    lib/shim-lock.c \
+    lib/shim-name.c \
+    lib/shim-real.c \
+    lib/shim-thread.c
+
+# initial-exec: a wrapper must not reach its thread's state through __tls_get_addr, which may allocate, and musl cannot
+# load dynamic TLS of a glibc library.  Exceptions: a cancelled thread unwinds through the wrappers.
+libgilscope_preload_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -ftls-model=initial-exec -fexceptions
+# nodelete: threads run through the wrappers until the process is gone.  now: no symbol is looked up in a hot path.
+libgilscope_preload_la_LDFLAGS = -module -avoid-version -shared -Wl,-z,nodelete -Wl,-z,now -Wl,--as-needed
+
+# A library that nobody links against needs no .la file.
+install-exec-hook:
+	rm -f $(DESTDIR)$(pkglibdir)/libgilscope-preload.la
+uninstall-hook:
+	rm -f $(DESTDIR)$(pkglibdir)/libgilscope-preload.so
+	-rmdir $(DESTDIR)$(pkglibdir) 2>/dev/null
