@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * msg.c - writes gilscope's own lines to stderr, each in one write.
+ */
+#include "msg.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void write_line(const char *format, va_list args)
+{
+    static const char prefix[] = "gilscope: ";
+    char line[4096];
+    int saved_errno = errno;
+
+    memcpy(line, prefix, sizeof prefix);
+    size_t at = sizeof prefix - 1;
+    /* One byte is kept for the newline. */
+    int wanted = vsnprintf(line + at, sizeof line - at - 1, format, args);
+    if (wanted > 0)
+        at += strlen(line + at);
+    /* File names and process names are other people's data: no line breaks, no terminal sequences. */
+    for (size_t i = sizeof prefix - 1; i < at; i++) {
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+            line[i] = '?';
+    }
+    line[at++] = '\n';
+    fflush(stdout); /* keeps the order where both streams go to the same place */
+    for (size_t done = 0; done < at;) {
+        ssize_t n = write(STDERR_FILENO, line + done, at - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break; /* nobody is left to tell */
+        done += (size_t)n;
+    }
+    errno = saved_errno;
+}
+
+void msg_error(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    write_line(format, args);
+    va_end(args);
+}
+
+void msg_note(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    write_line(format, args);
+    va_end(args);
+}
