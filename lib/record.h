@@ -212,6 +212,9 @@ struct rec_thread {
     uint32_t row;             /* cell of the first rec_row, 0 = none.  owner */
     uint32_t pad;
     uint64_t row_other_ticks; /* blocked, but the row has no entry left for the holder.  owner */
+    uint64_t lock_open_ticks; /* in a lock wait since then, 0 = no: not yet in the sums.  owner */
+    uint32_t lock_open_notify; /* 1: that wait is for a notification.  owner */
+    uint32_t pad2;
 };
 
 /* --- GILs ---------------------------------------------------------------------------------------------------- */
