@@ -62,7 +62,7 @@ def start_outside(argv, **kwargs):
     """Start a helper process that is not measured, and end it with this program."""
     env = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "GILSCOPE")}
     process = subprocess.Popen(argv, env=env, **kwargs)
-    atexit.register(process.kill)
+    atexit.register(lambda: (process.terminate(), process.wait()))
     return process
 
 
