@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""What must add up in every report of a process, whatever the program did."""
+
+STATES = ("held_oncpu_ns", "held_offcpu_ns", "wait_blocked_ns", "wait_wakeup_ns", "wait_forced_ns",
+          "released_oncpu_ns", "released_offcpu_ns")
+SHARE, ROUNDING_NS = 0.005, 2000
+
+
+def close(a, b, extra_ns=0):
+    return abs(a - b) <= max(SHARE * max(abs(a), abs(b)), ROUNDING_NS) + extra_ns
+
+
+def check(process):
+    """A list of sentences, one for each sum that does not hold."""
+    wrong = []
+    threads, gils, blocking = process["threads"], process["gils"], process["blocking"]
+
+    def equal(what, a, b):
+        if not close(a, b):
+            wrong.append(f"{what}: {a} != {b}")
+
+    def total(key, of=threads):
+        return sum(one[key] for one in of)
+
+    for t in threads:
+        who = f"thread {t['tid']} {t['name']!r}"
+        negative = [key for key in STATES + ("lock_wait_ns", "charged_ns", "wall_ns") if t[key] < 0]
+        if negative:
+            wrong.append(f"{who}: negative {negative}")
+        equal(f"{who}: states and wall_ns", sum(t[s] for s in STATES), t["wall_ns"])
+        equal(f"{who}: its row and wait_blocked_ns",
+              sum(p["ns"] for p in blocking if p["waiter_tid"] == t["tid"]), t["wait_blocked_ns"])
+        equal(f"{who}: its column and charged_ns",
+              sum(p["ns"] for p in blocking if p["holder_tid"] == t["tid"]), t["charged_ns"])
+        if t["lock_wait_ns"] > t["released_oncpu_ns"] + t["released_offcpu_ns"] + ROUNDING_NS:
+            wrong.append(f"{who}: lock_wait_ns {t['lock_wait_ns']} is more than the released time")
+        if t["wall_ns"] > process["wall_ns"] * (1 + SHARE) + ROUNDING_NS:
+            wrong.append(f"{who}: wall_ns {t['wall_ns']} is more than the process's {process['wall_ns']}")
+        equal(f"{who}: hold.sum_ns", t["hold"]["sum_ns"], t["held_oncpu_ns"] + t["held_offcpu_ns"])
+        equal(f"{who}: wait.sum_ns", t["wait"]["sum_ns"], t["wait_blocked_ns"] + t["wait_wakeup_ns"])
+        equal(f"{who}: lock_wait.sum_ns", t["lock_wait"]["sum_ns"], t["lock_wait_ns"])
+        if not t["acquisitions"] - 1 <= t["hold"]["count"] <= t["acquisitions"]:
+            wrong.append(f"{who}: {t['hold']['count']} holds, {t['acquisitions']} acquisitions")
+        if not t["contended"] <= t["wait"]["count"] <= t["contended"] + 1:
+            wrong.append(f"{who}: {t['wait']['count']} waits, {t['contended']} contended")
+        for kind in ("wait", "hold", "lock_wait"):
+            s = t[kind]
+            if not s["p50_ns"] <= s["p90_ns"] <= s["p99_ns"] <= s["max_ns"] <= s["sum_ns"]:
+                wrong.append(f"{who}: {kind} is out of order: {s}")
+
+    blocked, wakeup = total("wait_blocked_ns"), total("wait_wakeup_ns")
+    equal("gils' and threads' wait", total("wait_ns", gils), blocked + wakeup)
+    equal("gils' and threads' wake-up", total("wait_wakeup_ns", gils), wakeup)
+    equal("gils' and threads' forced", total("wait_forced_ns", gils), total("wait_forced_ns"))
+    equal("gils' and threads' held", total("held_ns", gils), total("held_oncpu_ns") + total("held_offcpu_ns"))
+    equal("gils' and threads' held off CPU", total("held_offcpu_ns", gils), total("held_offcpu_ns"))
+    equal("matrix and wake-up, and wait", sum(p["ns"] for p in blocking) + wakeup, total("wait_ns", gils))
+    equal("charged and blocked", total("charged_ns"), blocked)
+    for key in ("acquisitions", "contended", "lost_wakeups"):
+        if total(key, gils) != total(key):
+            wrong.append(f"{key}: gils {total(key, gils)}, threads {total(key)}")
+    for g in gils:
+        if g["held_ns"] + g["free_ns"] > process["wall_ns"] * (1 + SHARE) + ROUNDING_NS:
+            wrong.append(f"gil {g['interpreter']}: held and free are more than {process['wall_ns']}")
+        if g["held_offcpu_ns"] > g["held_ns"] or g["contended"] > g["acquisitions"]:
+            wrong.append(f"gil {g['interpreter']}: a part is more than the whole: {g}")
+    return wrong

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""A process preloaded with `paused` counts nothing until it is resumed, and its times stay right across pauses."""
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from helpers import gs, sums, truth
+from helpers.truth import MS, US, io, spin
+
+LOOP = """
+import os, sys, threading, time
+def spin():
+    while True:
+        for i in range(1000): pass
+def sleep():
+    while True: time.sleep(0.001)
+for f in (spin, spin, sleep):
+    threading.Thread(target=f, name=f.__name__, daemon=True).start()
+print(os.getpid(), flush=True)
+sys.stdin.readline()
+"""
+
+
+class Live:
+    """A Python program under the shim, started paused or not."""
+
+    def __init__(self, command, where, paused=True):
+        self.dir = where / "live.gilscope"
+        env = gs.clean_env({"LD_PRELOAD": gs.preload(), "GILSCOPE": f"output={self.dir}" + ",paused" * paused})
+        self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        encoding="utf-8")
+        self.pid = int(self.process.stdout.readline())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def end(self):
+        self.process.communicate("\n", timeout=60)
+        assert self.process.returncode == 0
+
+    def control(self, what):
+        """Pauses or resumes; the instants before and after, CLOCK_MONOTONIC ns."""
+        before = time.monotonic_ns()
+        done = gs.gilscope(what, self.pid)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+        return before, time.monotonic_ns()
+
+    def report(self):
+        (process,) = gs.report(self.dir)["processes"]
+        wrong = sums.check(process)
+        assert not wrong, "\n".join(wrong)
+        return process
+
+
+def counted(process):
+    """Everything that grows while measuring."""
+    gil = process["gils"][0]
+    return {key: gil[key] for key in ("held_ns", "wait_ns", "wait_forced_ns", "acquisitions", "contended",
+                                      "drop_requests", "forced_switches")}
+
+
+@pytest.fixture
+def looping(python, where):
+    script = where / "loop.py"
+    script.write_text(LOOP)
+    with Live([python.path, str(script)], where) as live:
+        yield live
+
+
+def test_paused_process_counts_nothing(looping):
+    """Before the first resume nothing is counted."""
+    time.sleep(0.3)
+    process = looping.report()
+    assert not any(counted(process).values()), counted(process)
+    assert all(t["wall_ns"] == 0 for t in process["threads"]), process["threads"]
+    looping.end()
+    assert not any(counted(looping.report()).values())
+
+
+def test_resume_and_pause(looping):
+    """Times grow while measuring and stand still while paused; states add up to the measured time."""
+    time.sleep(0.1)
+    measured_min = measured_max = 0
+    last = counted(looping.report())
+    for _ in range(3):
+        resumed = looping.control("resume")
+        time.sleep(0.4)
+        paused = looping.control("pause")
+        measured_min += paused[0] - resumed[1]
+        measured_max += paused[1] - resumed[0]
+        time.sleep(0.1)
+        process = looping.report()
+        now = counted(process)
+        assert all(now[key] > last[key] for key in now), (last, now)
+        assert process["gils"][0]["held_ns"] <= measured_max * 1.005
+        # Two busy loops: the GIL is never free for long.
+        assert process["gils"][0]["held_ns"] >= measured_min * 0.8
+        for t in process["threads"]:
+            if not t["main"]:
+                assert measured_min * 0.95 <= t["wall_ns"] <= measured_max * 1.005, (t, measured_min, measured_max)
+        time.sleep(0.3)
+        assert counted(looping.report()) == now
+        last = now
+    looping.end()
+
+
+def test_pause_and_resume_say_what_they_did(looping):
+    """A second resume changes nothing and says so; an unknown process is one clear line."""
+    first, second = gs.gilscope("resume", looping.pid), gs.gilscope("resume", looping.pid)
+    assert first.returncode == second.returncode == 0
+    assert "already" in second.stdout and "already" not in first.stdout
+    bad = gs.gilscope("resume", os.getpid())
+    assert bad.returncode != 0 and bad.stderr.startswith("gilscope: ") and bad.stderr.count("\n") == 1
+
+
+def test_truth_of_a_resumed_window(python, where):
+    """Resumed before the threads begin and paused after they end, figures agree with the extension's."""
+    mix = [spin(1 * MS), io(100 * US, 1 * MS), spin(5 * US, 5 * US)]
+    spec, out, script = where / "spec.json", where / "truth.json", where / "program.py"
+    spec.write_text(json.dumps({"threads": mix, "duration_ns": 500 * MS, "max_log": 0, "kind": "native"}))
+    # The same work twice: the first time paused.
+    script.write_text(f"""
+import os, runpy, sys
+print(os.getpid(), flush=True)
+for i in range(2):
+    sys.argv = ["driver.py", {str(spec)!r}, {str(out)!r}]
+    runpy.run_path({str(truth.SOURCE / "driver.py")!r})
+    print("done", flush=True)
+    sys.stdin.readline()
+""")
+    with Live(["env", f"PYTHONPATH={truth.build(python)}", python.path, str(script)], where) as live:
+        assert live.process.stdout.readline() == "done\n"
+        live.control("resume")
+        live.process.stdin.write("\n")
+        live.process.stdin.flush()
+        assert live.process.stdout.readline() == "done\n"
+        live.control("pause")
+        live.end()
+        process = live.report()
+    measured = [truth.Measured(r) for r in json.loads(out.read_text())]
+    wrong = truth.compare(process, measured)
+    assert not wrong, "\n".join(wrong)

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""gilscope's figures agree with those of an extension that times its own releases and takes of the GIL."""
+import contextlib
+import itertools
+import subprocess
+import sys
+
+import pytest
+
+from helpers import gs, sums, truth
+from helpers.truth import MS, US, asleep, io, spin
+
+# The mixes that every interpreter runs.
+MIXES = {
+    "one-1us": [spin(1 * US)],
+    "one-spins-without": [spin(100 * US, 100 * US)],
+    "two-1us": [spin(1 * US)] * 2,
+    "two-5us": [spin(5 * US, 5 * US)] * 2,
+    "three-5us": [spin(5 * US)] * 3,
+    "three-10us": [spin(10 * US, 5 * US)] * 3,
+    "four-1ms-io": [spin(1 * MS), spin(1 * MS, 100 * US), io(1 * MS, 1 * MS), io(100 * US, 1 * MS)],
+    "two-10ms": [spin(10 * MS)] * 2,
+    "convoy": [spin(10 * MS)] + [io(10 * US, 1 * MS)] * 3,
+    "sleeps-with": [asleep(1 * MS), io(100 * US, 100 * US), spin(100 * US, 100 * US)],
+    "eight-mixed": [spin(5 * US, 5 * US), io(10 * US, 100 * US), spin(1 * MS, 1 * MS), asleep(1 * MS, 5 * US)] * 2,
+    "sixteen-io": [io(10 * US, 100 * US)] * 16,
+    "thirty-two-io": [io(100 * US, 1 * MS)] * 32,
+}
+
+# All combinations, on one interpreter.
+THREADS = (1, 2, 3, 8, 32)
+HOLDS = {"1us": (1 * US, 0), "5us": (5 * US, 0), "10us": (10 * US, 0), "100us": (100 * US, 0), "1ms": (1 * MS, 0),
+         "10ms": (10 * MS, 0), "sleep1ms": (1 * MS, 1)}
+RELEASES = {"0": (0, 0), "spin5us": (5 * US, 0), "spin1ms": (1 * MS, 0), "sleep100us": (100 * US, 1),
+            "sleep1ms": (1 * MS, 1)}
+
+
+@contextlib.contextmanager
+def neighbours(n=2):
+    """n processes that keep the processors busy."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def agree(python, mix, where, **kwargs):
+    """Runs the mix; the two accounts agree and everything adds up."""
+    recording, measured = truth.run_mix(python, mix, where, **kwargs)
+    process = recording.process
+    wrong = truth.compare(process, measured) + sums.check(process)
+    assert not wrong, "\n".join(wrong)
+    assert process["complete"] and not any(process["losses"].values()), process["losses"]
+    return process, measured
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_waits_and_holds_agree(python, mix, where):
+    """Per thread, wait and hold agree within 1 % or 100 us, and everything adds up."""
+    agree(python, MIXES[mix], where)
+
+
+@pytest.mark.parametrize("mix", ["two-5us", "four-1ms-io", "thirty-two-io"])
+def test_waits_and_holds_agree_on_one_processor(python, mix, where):
+    """So they do where all threads share one processor."""
+    agree(python, MIXES[mix], where, cpus=1)
+
+
+@pytest.mark.parametrize("mix", ["three-5us", "four-1ms-io", "convoy"])
+def test_waits_and_holds_agree_beside_busy_neighbours(python, mix, where):
+    """So they do where other processes want the processors."""
+    with neighbours():
+        agree(python, MIXES[mix], where)
+
+
+@pytest.mark.parametrize("mix", ["three-10us", "four-1ms-io", "convoy"])
+def test_waits_and_holds_agree_in_python_threads(python, mix, where):
+    """So they do in threads that Python made, whose first and last moments are not the extension's."""
+    agree(python, MIXES[mix], where, kind="python")
+
+
+@pytest.mark.parametrize("n,hold,release", itertools.product(THREADS, HOLDS, RELEASES))
+def test_waits_and_holds_agree_in_all_combinations(one_python, n, hold, release, where):
+    """Per thread, wait and hold agree for 1 to 32 threads, holds of 1 us to 10 ms and every way to release."""
+    agree(one_python, [[*HOLDS[hold], *RELEASES[release], 0]] * n, where, ms=250)
+
+
+@pytest.mark.parametrize("mix", ["four-1ms-io", "two-10ms", "convoy", "sleeps-with", "thirty-two-io"])
+def test_matrix_agrees(python, mix, where):
+    """Who waits for whom, blocked waits and charged times agree with the overlaps of the threads' own logs."""
+    process, measured = agree(python, MIXES[mix], where, log=60000)
+    wrong = truth.compare_matrix(process, measured)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_matrix_agrees_on_one_processor(python, where):
+    """So it does where a thread that has been let go must still wait for the processor: that part is wake-up."""
+    mix = [io(100 * US, 1 * MS)] + [spin(10 * US, 10 * MS)] * 3
+    process, measured = agree(python, mix, where, cpus=1, log=60000)
+    assert process["cpus"] == 1
+    wrong = truth.compare_matrix(process, measured)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("mix", {
+    "three-holds": [spin(20 * US, 100 * US), spin(200 * US, 100 * US), spin(2 * MS, 100 * US)],
+    "busy": [spin(50 * US)] * 3,
+    "long": [spin(3 * MS)] * 3,
+}.items(), ids=lambda mix: mix[0])
+def test_percentiles_agree(python, mix, where):
+    """p50, p90, p99 and the maximum of holds and waits are within 5 % of those of the logged samples."""
+    process, measured = agree(python, mix[1], where, log=60000)
+    wrong = []
+    for m in measured:
+        t = gs.thread(process, tid=m.tid)
+        assert m.unlogged == 0 and m.cycles > 10
+        wrong += truth.compare_quantiles(f"{m.tid} hold", t["hold"], [c.leave - c.taken for c in m.log])
+        # A take that found the GIL free is no wait; those that were none are the shortest.
+        waits = sorted(c.taken - c.want for c in m.log)
+        contended = waits[len(waits) - t["wait"]["count"]:]
+        wrong += truth.compare_quantiles(f"{m.tid} wait", t["wait"], contended)
+        # What took long without being a wait can only be a preempted take: a few at most.
+        missed = sum(w > 20 * US for w in waits[:len(waits) - t["wait"]["count"]])
+        if missed > 2 + len(waits) // 50:
+            wrong.append(f"{m.tid}: {missed} waits of more than 20 us are not counted")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("mix", {
+    "on-and-off": [spin(1 * MS, 1 * MS, cpu=True), asleep(1 * MS, 1 * MS, cpu=True), io(1 * MS, 1 * MS, cpu=True)],
+    "short": [spin(100 * US, 200 * US, cpu=True), io(200 * US, 100 * US, cpu=True)],
+    "all-asleep": [[1 * MS, 1, 1 * MS, 1, 1]] * 3,
+    "one": [spin(3 * MS, 1 * MS, cpu=True)],
+}.items(), ids=lambda mix: mix[0])
+def test_processor_time_agrees(python, mix, where):
+    """Held and released time on a processor are within 5 points of the thread's own CPU clock."""
+    process, measured = agree(python, mix[1], where, ms=800)
+    wrong = []
+    for m in measured:
+        t = gs.thread(process, tid=m.tid)
+        for what, reported, true in (("held", t["held_oncpu_ns"], m.held_cpu_ns),
+                                     ("released", t["released_oncpu_ns"], m.released_cpu_ns)):
+            if abs(reported - true) > 0.05 * t["wall_ns"]:
+                wrong.append(f"{m.tid} {what} on CPU: gilscope {reported / MS:.1f} ms, truth {true / MS:.1f} ms "
+                             f"of {t['wall_ns'] / MS:.1f} ms")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_forced_switch_is_the_time_in_save_thread(python, where):
+    """With holds of 10 ms every release is asked for, and is kept in PyEval_SaveThread until the other has taken."""
+    process, measured = agree(python, [spin(10 * MS)] * 2, where, ms=800)
+    gil = process["gils"][0]
+    for m in measured:
+        forced = gs.thread(process, tid=m.tid)["wait_forced_ns"]
+        # What is left of the call is the wake-up system call: some us each.
+        assert forced <= m.save_ns and m.save_ns - forced <= m.tolerance(m.save_ns) + 20 * US * m.cycles, \
+            (forced, m.save_ns, m.cycles)
+    releases = sum(m.cycles for m in measured)
+    assert releases * 0.8 <= gil["forced_switches"] <= releases
+    assert gil["drop_requests"] >= gil["forced_switches"] * 0.9
+    assert process["switch_interval_ns"] == 5 * MS
+
+
+def test_forced_switches_in_bytecode(python, where):
+    """Two pure-Python loops switch by force, and only so."""
+    recording = gs.run_code(python, FORCED, where)
+    process = recording.process
+    gil = process["gils"][0]
+    assert not sums.check(process), "\n".join(sums.check(process))
+    assert gil["forced_switches"] >= 20 and gil["drop_requests"] >= gil["forced_switches"], gil
+    assert gil["wait_forced_ns"] > 0
+    for name in "one", "two":
+        t = gs.thread(process, name=name)
+        assert t["wait_forced_ns"] > 0 and t["contended"] >= 10, t
+        assert truth.waited(t) + truth.held(t) > 0.9 * t["wall_ns"], t
+
+
+FORCED = """
+import threading, time
+end = time.monotonic() + 0.6
+def loop():
+    while time.monotonic() < end:
+        for i in range(1000):
+            pass
+threads = [threading.Thread(target=loop, name=name) for name in ("one", "two")]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+
+def test_lost_wakeups_are_counted(python, where):
+    """Threads that keep the GIL for 1 ms and let go for an instant starve others, who lose the race every time."""
+    process, measured = agree(python, [spin(1 * MS)] * 3, where, ms=800)
+    assert process["gils"][0]["lost_wakeups"] > 20
+    assert process["gils"][0]["lost_wakeups"] <= sum(m.cycles for m in measured) * len(measured)
+
+
+def test_single_thread_never_waits(python, where):
+    """A thread that is alone waits for nobody, however often it lets go."""
+    process, (m,) = agree(python, [spin(1 * US)], where)
+    t = gs.thread(process, tid=m.tid)
+    assert m.cycles > 10000
+    assert t["contended"] == 0 and truth.waited(t) == 0 and t["wait"]["count"] == 0 and t["charged_ns"] == 0
