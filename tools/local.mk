@@ -4,15 +4,54 @@
 noinst_LIBRARIES += libgilscope-tool.a
 libgilscope_tool_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -DPKGLIBDIR='"$(pkglibdir)"'
 libgilscope_tool_a_SOURCES = \
-    tools/cmd.h \
+    tools/closer.c \
+    tools/closer.h \
     tools/cmd-control.c \
     tools/cmd-doctor.c \
     tools/cmd-preload.c \
     tools/cmd-run.c \
+    tools/cmd.h \
+    tools/doctor-process.c \
+    tools/doctor-python.c \
+    tools/doctor.h \
+    tools/elfscan.c \
+    tools/elfscan.h \
+    tools/explain.c \
+    tools/explain.h \
+    tools/launch.c \
+    tools/launch.h \
+    tools/live.c \
+    tools/live.h \
+    tools/mem.c \
+    tools/mem.h \
+    tools/model-build.h \
+    tools/model-cpu.c \
+    tools/model-gil.c \
+    tools/model-hist.c \
+    tools/model-pairs.c \
+    tools/model-thread.c \
+    tools/model-time.c \
+    tools/model-totals.c \
+    tools/model-tree.c \
+    tools/model.h \
     tools/msg.c \
     tools/msg.h \
     tools/paths.c \
-    tools/paths.h
+    tools/paths.h \
+    tools/procinfo.c \
+    tools/procinfo.h \
+    tools/reader-copy.c \
+    tools/reader-copy.h \
+    tools/reader-find.c \
+    tools/reader.c \
+    tools/reader.h \
+    tools/recdir.c \
+    tools/recdir.h \
+    tools/recfile.c \
+    tools/recfile.h \
+    tools/utf8.c \
+    tools/utf8.h \
+    tools/verdict.h
 
 bin_PROGRAMS += gilscope
 gilscope_SOURCES = tools/main.c

@@ -10,18 +10,20 @@
 #include <string.h>
 #include <unistd.h>
 
-static void write_line(const char *format, va_list args)
+void msg_error(const char *format, ...)
 {
     static const char prefix[] = "gilscope: ";
     char line[4096];
     int saved_errno = errno;
+    va_list args;
 
     memcpy(line, prefix, sizeof prefix);
     size_t at = sizeof prefix - 1;
+    va_start(args, format);
     /* One byte is kept for the newline. */
-    int wanted = vsnprintf(line + at, sizeof line - at - 1, format, args);
-    if (wanted > 0)
+    if (vsnprintf(line + at, sizeof line - at - 1, format, args) > 0)
         at += strlen(line + at);
+    va_end(args);
     /* File names and process names are other people's data: no line breaks, no terminal sequences. */
     for (size_t i = sizeof prefix - 1; i < at; i++) {
         if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
@@ -38,20 +40,4 @@ static void write_line(const char *format, va_list args)
         done += (size_t)n;
     }
     errno = saved_errno;
-}
-
-void msg_error(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    write_line(format, args);
-    va_end(args);
-}
-
-void msg_note(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    write_line(format, args);
-    va_end(args);
 }

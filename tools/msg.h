@@ -9,7 +9,4 @@
  * lines of the program that is being measured.  Cut at 4 KiB; control characters become '?'.  Preserves errno. */
 void msg_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The same for what is not an error: a note that the user should read. */
-void msg_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
 #endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * procinfo.h - what /proc says about a process that gilscope is asked about.
+ */
+#ifndef GILSCOPE_PROCINFO_H
+#define GILSCOPE_PROCINFO_H
+
+#include <limits.h>
+
+#include "record.h"
+
+/* A process id from the command line, or -1 where TEXT is none. */
+int procinfo_parse_pid(const char *text);
+
+/* What a process has mapped that matters here.  Paths are as the process sees them. */
+struct procinfo_maps {
+    int has_shim;                /* the preload shim */
+    char python[PATH_MAX];       /* the libpython, or else the executable; "" where none could be read */
+    int python_is_library;
+};
+
+/* Fills *maps from /proc/PID/maps.  Returns 0, or -1 with errno set (ENOENT, ESRCH: no such process). */
+int procinfo_read_maps(int pid, struct procinfo_maps *maps);
+
+/* Opens the recording that process PID is writing, for reading and writing, with its header in *header: the *.gil file
+ * that it has mapped, reached through its own root directory, whose header names that very process.  Returns the
+ * descriptor, or -1 after an error line. */
+int procinfo_open_recording(int pid, struct rec_header *header);
+
+/* The same without a word, for `doctor`. */
+int procinfo_find_recording(int pid, struct rec_header *header);
+
+/* The number of threads of process PID, or -1. */
+int procinfo_threads(int pid);
+
+#endif
