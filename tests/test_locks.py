@@ -11,7 +11,6 @@ from helpers.truth import MS, US, waited
 PRELUDE = """
 import json, queue, sys, threading, time
 N = 15
-begun = [threading.Semaphore(0) for _ in range(N)]
 class Busy:
     def __init__(self): self.ns = self.n = 0
     def __enter__(self): self.t = time.monotonic_ns()
