@@ -27,6 +27,7 @@ struct found { /* the Pythons that were tried, by the interpreter that ran in th
     int n;
     int n_measured;
     uint32_t clock;
+    char broken[1024]; /* names of those that do not run, such as a version manager's wrappers for what it lacks */
 };
 
 void doctor_line(const char *what, enum doctor_word word, const char *format, ...)
@@ -80,15 +81,20 @@ static void try_python(struct found *found, const char *path, const char *shim)
     }
     enum doctor_word word = doctor_try_python(path, shim, &trial, details, sizeof details);
     remember(found, real_path);
+    if (!trial.ran && word == DOCTOR_NOTE) {
+        size_t n = strlen(found->broken);
+        snprintf(found->broken + n, sizeof found->broken - n, "%s%s", n ? " " : "", path);
+        free(real_path);
+        return;
+    }
     /* A wrapper script may have led to an interpreter that has its line already. */
-    int known = trial.real_path[0] && strcmp(trial.real_path, real_path) && already_tried(found, trial.real_path);
+    int known = strcmp(trial.real_path, real_path) && already_tried(found, trial.real_path);
     if (!known) {
         doctor_line("python", word, "%s: %s", path, details);
         found->n_measured += word == DOCTOR_OK;
         if (word == DOCTOR_OK)
             found->clock = trial.clock;
-        if (trial.real_path[0])
-            remember(found, trial.real_path);
+        remember(found, trial.real_path);
     }
     free(real_path);
 }
@@ -131,6 +137,8 @@ static void try_pythons(struct found *found, const char *shim)
     for (char *dir = strtok_r(search, ":", &rest); dir; dir = strtok_r(NULL, ":", &rest))
         try_directory(found, dir, shim);
     free(search);
+    if (found->broken[0])
+        doctor_line("python", DOCTOR_NOTE, "do not run: %s", found->broken);
     if (!found->n)
         doctor_line("python", DOCTOR_MISSING, "no python3 in PATH: nothing could be tried");
 }

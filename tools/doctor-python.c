@@ -33,7 +33,7 @@ struct answer {
     char text[8192];
     const char *implementation, *version, *executable;
     bool without_gil;
-    char complaint[256]; /* the last line on stderr */
+    char complaint[256]; /* what it said on stderr: the shim's line, else the first one */
     int status;          /* as of waitpid */
     bool timed_out;
 };
@@ -88,12 +88,11 @@ static void listen_to(struct answer *answer, int out, int err)
         }
     }
     answer->text[n_text] = '\0';
-    while (n_errors && errors[n_errors - 1] == '\n')
-        n_errors--;
     errors[n_errors] = '\0';
-    const char *last = strrchr(errors, '\n');
-    snprintf(answer->complaint, sizeof answer->complaint, "%.*s", (int)sizeof answer->complaint - 1,
-             last ? last + 1 : errors);
+    const char *shims_own = strstr(errors, "gilscope:");
+    const char *complaint = shims_own ? shims_own : errors + strspn(errors, "\n");
+    snprintf(answer->complaint, sizeof answer->complaint, "%.*s",
+             (int)strcspn(complaint, "\n"), complaint);
     for (char *c = answer->complaint; *c; c++) {
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '?';
@@ -188,7 +187,7 @@ static enum doctor_word judge(struct answer *answer, uint64_t acquisitions, char
     }
     if (!understand(answer)) {
         if (WIFEXITED(answer->status))
-            snprintf(details, size, "does not run (exit status %d) %s", WEXITSTATUS(answer->status), answer->complaint);
+            snprintf(details, size, "does not run (exit status %d): %s", WEXITSTATUS(answer->status), answer->complaint);
         else
             snprintf(details, size, "is ended by signal %d", WTERMSIG(answer->status));
         return DOCTOR_NOTE;
@@ -225,7 +224,8 @@ enum doctor_word doctor_try_python(const char *path, const char *shim, struct do
     enum doctor_word word = DOCTOR_MISSING;
     if (ask(path, shim, dir, &answer)) {
         word = judge(&answer, read_back(dir, &trial->clock), details, size);
-        if (answer.executable)
+        trial->ran = answer.executable != NULL;
+        if (trial->ran)
             snprintf(trial->real_path, sizeof trial->real_path, "%s", answer.executable);
     } else {
         snprintf(details, size, "cannot start a process: %s", strerror(errno));

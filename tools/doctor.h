@@ -14,6 +14,7 @@ enum doctor_word { DOCTOR_OK, DOCTOR_MISSING, DOCTOR_NOTE };
 void doctor_line(const char *what, enum doctor_word word, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 struct doctor_trial {
+    int ran;              /* it answered: the rest is known */
     uint32_t clock;       /* enum rec_clock of the recording */
     char real_path[4096]; /* of the interpreter that ran in the end */
 };

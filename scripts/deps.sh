@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# deps.sh - finds out what a script's needs are missing and installs it, on Debian and Ubuntu; elsewhere says what to
+# install.  Sourced by ./quickstart and ./runtests.
+
+deps_python() { # a python3 that runs
+    local python
+    for python in python3 /usr/bin/python3; do
+        if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1; then
+            command -v "$python"
+            return 0
+        fi
+    done
+    return 1
+}
+
+deps_have() {
+    case $1 in
+    autoconf) command -v autoreconf >/dev/null ;;
+    libtool) command -v libtoolize >/dev/null ;;
+    pkg-config) command -v pkg-config >/dev/null ;;
+    libjansson-dev) command -v pkg-config >/dev/null && pkg-config --exists 'jansson >= 2.7' ;;
+    libc6-dev) echo '#include <argp.h>' | gcc -E - >/dev/null 2>&1 ;;
+    libbpf-dev) command -v pkg-config >/dev/null && pkg-config --exists libbpf ;;
+    bpftool) [ -x /usr/sbin/bpftool ] || command -v bpftool >/dev/null ;;
+    binutils) command -v readelf >/dev/null ;;
+    xz-utils) command -v xz >/dev/null ;;
+    man-db) command -v man >/dev/null ;;
+    # A python3 that somebody installed elsewhere will do for a first look; the tests want the system's own too.
+    python3) deps_python >/dev/null ;;
+    python3-system) [ -x /usr/bin/python3 ] ;;
+    python3-venv) /usr/bin/python3 -c 'import venv, ensurepip' >/dev/null 2>&1 ;;
+    python3-dev) [ -n "$(find /usr/include -path '*/python3*/Python.h' -print -quit 2>/dev/null)" ] ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+deps_package() { # the package that brings it
+    case $1 in
+    python3-system) echo python3 ;;
+    *) echo "$1" ;;
+    esac
+}
+
+# deps_need NAME...: returns 0 once all are there.
+deps_need() {
+    local name missing=() packages=() root=()
+
+    for name in "$@"; do
+        if ! deps_have "$name"; then
+            missing+=("$name")
+            packages+=("$(deps_package "$name")")
+        fi
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+
+    if ! command -v apt-get >/dev/null; then
+        echo "This needs: ${packages[*]} (the names are Debian's)." >&2
+        echo "Install them with this system's package manager, for instance on Fedora:" >&2
+        echo "  dnf install gcc make autoconf automake libtool pkgconf jansson-devel python3-devel" >&2
+        return 1
+    fi
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "This needs: ${packages[*]}.  Install them as root: apt-get install ${packages[*]}" >&2
+            return 1
+        fi
+        root=(sudo)
+    fi
+    echo "Installing ${packages[*]}"
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null ||
+        echo "apt-get update failed; trying with the package lists that are there" >&2
+    if ! "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        "${packages[@]}" >/dev/null; then
+        echo "apt-get could not install: ${packages[*]}" >&2
+        return 1
+    fi
+    for name in "${missing[@]}"; do
+        if ! deps_have "$name"; then
+            echo "Still missing after the installation: $name" >&2
+            return 1
+        fi
+    done
+}
+
+DEPS_BUILD=(gcc libc6-dev make autoconf automake libtool pkg-config libjansson-dev)
+export DEPS_BUILD
