@@ -5,17 +5,34 @@ pkglib_LTLIBRARIES += libgilscope-preload.la
 
 libgilscope_preload_la_SOURCES = \
     lib/cpython.c \
+    lib/cpython.h \
     lib/hist.h \
     lib/record.h \
     lib/shim.c \
+    lib/shim.h \
+    lib/shim-account.c \
+    lib/shim-account.h \
     lib/shim-clock.c \
+    lib/shim-clock.h \
     lib/shim-file.c \
+    lib/shim-file.h \
+    lib/shim-fold.c \
+    lib/shim-fold.h \
     lib/shim-gil.c \
+    lib/shim-gil.h \
+    lib/shim-host.c \
+    lib/shim-host.h \
     lib/shim-life.c \
+    lib/shim-life.h \
     lib/shim-lock.c \
     lib/shim-name.c \
+    lib/shim-name.h \
+    lib/shim-python.c \
+    lib/shim-python.h \
     lib/shim-real.c \
-    lib/shim-thread.c
+    lib/shim-text.h \
+    lib/shim-thread.c \
+    lib/shim-thread.h
 
 # initial-exec: a wrapper must not reach its thread's state through __tls_get_addr, which may allocate, and musl cannot
 # load dynamic TLS of a glibc library.  Exceptions: a cancelled thread unwinds through the wrappers.

@@ -103,8 +103,9 @@ struct rec_header {
     uint64_t toggle_ticks[REC_TOGGLES]; /* toggle i happened at [i % REC_TOGGLES]                       control */
 };
 
-/* A record's head.  The type is stored last: a record of type 0 is not there yet (its writer was killed or is still
- * at it), its bytes are to be skipped in steps of one cell until the next head with REC_HEAD_MARK. */
+/* A record's head.  The type is stored last: a record of type 0 is not there yet, or no more (it is free to be used
+ * again), and is skipped by its size.  Where a writer was killed before it had filled in the head, there is no mark:
+ * such bytes are skipped in steps of one cell until the next head. */
 #define REC_HEAD_MARK 0x6752u /* "Rg" */
 enum rec_type { REC_GIL = 1, REC_THREAD = 2, REC_HIST = 3, REC_ROW = 4, REC_TEXT = 5 };
 struct rec_head {

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* shim-account.h - the accounts: what becomes of an interval when it ends.  DESIGN "What is measured" has the rules. */
+#ifndef GILSCOPE_SHIM_ACCOUNT_H
+#define GILSCOPE_SHIM_ACCOUNT_H
+
+#include "hist.h"
+#include "shim-clock.h"
+#include "shim.h"
+
+/* Time between two readings, in ticks; 0 where the counters of two processors disagree by a hair. */
+static inline uint64_t shim_elapsed(uint64_t from, uint64_t to)
+{
+    return (int64_t)(to - from) > 0 ? to - from : 0;
+}
+
+/* Brings W, the integral of the number of waiters, up to t.  Holding gil->mutex. */
+static inline void shim_waiters_advance(struct rec_gil *gr, uint64_t t)
+{
+    if (gr->n_waiters)
+        gr->waiters_ticks += gr->n_waiters * shim_elapsed(gr->waiters_at_ticks, t);
+    gr->waiters_at_ticks = t;
+}
+
+/* The calling thread starts to wait in pthread_cond_timedwait, at t.  Holding gil->mutex. */
+void shim_account_arrive(struct shim_gil *g, uint64_t t);
+
+/* The calling thread's wait ends at t: with the GIL taken, or abandoned.  Sets T.wait_ticks, T.held_base and
+ * T.held_end for shim_account_row.  Holding gil->mutex. */
+void shim_account_wait_end(struct shim_gil *g, uint64_t t);
+
+/* Enters the wait that has just ended into the thread's row of the matrix.  By the holder of the GIL after it has
+ * released gil->mutex, or holding gil->mutex. */
+void shim_account_row(struct shim_gil *g);
+
+/* Adds to a row's entry for a holder (thread index), or to its "other" and returns false where the row is full.  Owner
+ * of the row, or whoever has the only use of it. */
+bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks);
+
+/* What the thread's next call on the GIL tells of its state when measuring was resumed. */
+enum shim_event { SHIM_EVENT_TAKE, SHIM_EVENT_WAIT, SHIM_EVENT_RELEASE };
+
+/* After a pause, a resume or a new recording: closes what was open at the pause and opens anew what `event` implies,
+ * for the calling thread and for the GIL.  n_toggles is even.  Holding gil->mutex. */
+void shim_account_sync(struct shim_gil *g, uint32_t n_toggles, enum shim_event event);
+
+/* Adds a value in ticks.  Owner of the record, not holding gil->mutex (the first value of an octave allots). */
+void shim_account_hist(struct rec_thread *tr, enum rec_hist_kind kind, uint64_t ticks);
+
+/* Closes the calling thread's open interval at t without an event of the GIL (its end, a pause). */
+void shim_account_close(uint64_t t);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* shim-clock.h - the clock of the recording. */
+#ifndef GILSCOPE_SHIM_CLOCK_H
+#define GILSCOPE_SHIM_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
+
+#include "record.h"
+
+extern uint32_t shim_clock_kind; /* enum rec_clock; set by shim_clock_choose, before that MONOTONIC */
+
+/* Decides which counter can be trusted here.  Once, from the constructor or before the first recording. */
+void shim_clock_choose(void);
+
+/* Learns the counter's rate from two points of shim_clock_both, which should lie at least 1 ms apart. */
+void shim_clock_rate(uint64_t ticks0, int64_t mono0_ns, uint64_t ticks1, int64_t mono1_ns);
+
+/* CLOCK_MONOTONIC in ns.  Any thread, async-signal-safe. */
+int64_t shim_clock_monotonic_ns(void);
+
+/* Ticks a microsecond, roughly (within 1 %): for budgets, never for figures.  After shim_clock_rate. */
+uint64_t shim_clock_ticks_per_us(void);
+
+/* Both clocks at the same instant.  Any thread, async-signal-safe. */
+void shim_clock_both(uint64_t *ticks, int64_t *mono_ns);
+
+/* Now, in ticks.  Any thread, async-signal-safe, also while gil->mutex is held.  Not serialising: it may be read a few
+ * ns early, which costs less than fencing each transition would. */
+static inline uint64_t shim_ticks(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_expect(shim_clock_kind == REC_CLOCK_TSC, 1))
+        return __rdtsc();
+#elif defined(__aarch64__)
+    if (__builtin_expect(shim_clock_kind == REC_CLOCK_CNTVCT, 1)) {
+        uint64_t v;
+        __asm__ volatile("mrs %0, cntvct_el0" : "=r"(v));
+        return v;
+    }
+#endif
+    return (uint64_t)shim_clock_monotonic_ns();
+}
+
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shim-file.c - the recording's file: made, mapped, allotted from.
+ *
+ * A large stretch of address space is mapped once; the file below it grows in steps.  Storage is reserved before it
+ * is written through the mapping (a store to an unreserved page of a full disk is SIGBUS), and the descriptor is
+ * closed after each use: a program that closes all its descriptors, or counts them, must not meet ours.
+ */
+#define _GNU_SOURCE
+#include "shim-file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shim-clock.h"
+#include "shim-text.h"
+#include "shim.h"
+
+#define FIRST_BYTES (64u << 10)
+#define MAP_BYTES   (64u << 20)
+#define MAP_LEAST   (1u << 20)
+
+static char file_path[SHIM_PATH_BYTES];
+static dev_t file_dev;
+static ino_t file_ino;
+static uint32_t growing;        /* 1 = a thread is extending the file */
+static uint64_t retry_ticks;    /* growing failed: not again before then */
+
+/* Backs the file with storage from `from` to `to`.  Returns 0 or an errno. */
+static int reserve(int fd, uint64_t from, uint64_t to)
+{
+    /* Beyond RLIMIT_FSIZE the kernel sends SIGXFSZ, which ends the host. */
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && to > limit.rlim_cur)
+        return EFBIG;
+    if (fallocate(fd, 0, (off_t)from, (off_t)(to - from)) == 0)
+        return 0;
+    if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EPERM)
+        return errno;
+    /* A file system without fallocate, or a sandbox that denies it: write the zeros. */
+    static const char zeros[4096];
+    while (from < to) {
+        ssize_t n = pwrite(fd, zeros, to - from < sizeof zeros ? to - from : sizeof zeros, (off_t)from);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? errno : ENOSPC;
+        from += (uint64_t)n;
+    }
+    return 0;
+}
+
+static int make_file(const char *directory, int64_t start_realtime_ns)
+{
+    struct utsname u;
+    const char *host = uname(&u) == 0 ? u.nodename : "host";
+    if (mkdir(directory, 0700) != 0 && errno != EEXIST)
+        return -1;
+    for (unsigned tries = 0; tries < 100; tries++) {
+        struct shim_text path;
+        shim_text_init(&path, file_path, sizeof file_path);
+        shim_text_add(&path, directory);
+        shim_text_add(&path, "/");
+        for (const char *c = host; *c && c - host < 60; c++) {
+            bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '.' ||
+                         *c == '_';
+            shim_text_char(&path, plain ? *c : '_');
+        }
+        shim_text_add(&path, "-");
+        shim_text_number(&path, (uint64_t)getpid());
+        shim_text_add(&path, "-");
+        shim_text_number(&path, (uint64_t)start_realtime_ns + tries);
+        shim_text_add(&path, REC_SUFFIX);
+        if (path.cut) {
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        int fd = open(file_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd >= 0 || errno != EEXIST)
+            return fd;
+    }
+    return -1;
+}
+
+bool shim_file_open(const char *directory, const char **why, int *error)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t start_realtime_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+
+    *why = "cannot create a recording in";
+    int fd = make_file(directory, start_realtime_ns);
+    if (fd < 0) {
+        *error = errno;
+        return false;
+    }
+    struct stat st;
+    *error = fstat(fd, &st) == 0 ? reserve(fd, 0, FIRST_BYTES) : errno;
+    if (*error) {
+        *why = "no space for a recording in";
+        unlink(file_path);
+        close(fd);
+        return false;
+    }
+    void *map = MAP_FAILED;
+    uint64_t map_bytes = MAP_BYTES;
+    for (; map == MAP_FAILED && map_bytes >= MAP_LEAST; map_bytes /= 2) {
+        map = mmap(NULL, map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+        if (map != MAP_FAILED)
+            break;
+    }
+    *error = map == MAP_FAILED ? errno : 0;
+    if (*error) {
+        *why = "cannot map a recording in";
+        unlink(file_path);
+        close(fd);
+        return false;
+    }
+    close(fd);
+    madvise(map, map_bytes, MADV_DONTFORK); /* a forked child must not reach its parent's recording */
+    file_dev = st.st_dev;
+    file_ino = st.st_ino;
+    growing = 0;
+    retry_ticks = 0;
+
+    struct rec_header *h = map;
+    h->endian = REC_ENDIAN;
+    h->version = REC_VERSION;
+    h->version_min = REC_VERSION_MIN;
+    h->header_bytes = REC_HEADER_BYTES;
+    h->source = REC_SOURCE_PRELOAD;
+    h->reserved_bytes = FIRST_BYTES;
+    h->used_bytes = REC_HEADER_BYTES;
+    h->clock = shim_clock_kind;
+    h->start_realtime_ns = start_realtime_ns;
+    SHIM.map_bytes = map_bytes;
+    SHIM.header = h;
+    return true;
+}
+
+/* Extends the reserved part so that it reaches `need`.  The path is opened anew and must still be our file. */
+static bool grow(struct rec_header *h, uint64_t need)
+{
+    if (need > SHIM.map_bytes || (retry_ticks && shim_ticks() < retry_ticks))
+        return false;
+    for (int spins = 0; __atomic_exchange_n(&growing, 1, __ATOMIC_ACQUIRE); spins++) {
+        if (spins == 2000)
+            return false;
+        syscall(SYS_sched_yield);
+    }
+    uint64_t have = __atomic_load_n(&h->reserved_bytes, __ATOMIC_ACQUIRE);
+    bool ok = have >= need;
+    if (!ok) {
+        uint64_t want = have * 2;
+        while (want < need)
+            want *= 2;
+        if (want > SHIM.map_bytes)
+            want = SHIM.map_bytes;
+        int fd = open(file_path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        struct stat st;
+        if (fd >= 0) {
+            ok = fstat(fd, &st) == 0 && st.st_dev == file_dev && st.st_ino == file_ino && reserve(fd, have, want) == 0;
+            close(fd);
+        }
+        if (ok)
+            __atomic_store_n(&h->reserved_bytes, want, __ATOMIC_RELEASE);
+        else
+            retry_ticks = shim_ticks() + 1000000 * shim_clock_ticks_per_us();
+    }
+    __atomic_store_n(&growing, 0, __ATOMIC_RELEASE);
+    return ok;
+}
+
+void *shim_file_record(uint32_t bytes)
+{
+    struct rec_header *h = SHIM.header;
+    if (!h)
+        return NULL;
+    bytes = (bytes + REC_CELL_BYTES - 1) / REC_CELL_BYTES * REC_CELL_BYTES;
+    uint64_t at = __atomic_load_n(&h->used_bytes, __ATOMIC_ACQUIRE);
+    do {
+        while (at + bytes > __atomic_load_n(&h->reserved_bytes, __ATOMIC_ACQUIRE)) {
+            if (!grow(h, at + bytes)) {
+                shim_file_loss(REC_LOSS_NO_SPACE);
+                return NULL;
+            }
+        }
+    } while (!__atomic_compare_exchange_n(&h->used_bytes, &at, at + bytes, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    struct rec_head *head = (struct rec_head *)((char *)h + at);
+    head->size = bytes;
+    head->mark = REC_HEAD_MARK;
+    return head;
+}
+
+void shim_file_publish(void *record, enum rec_type type)
+{
+    __atomic_store_n(&((struct rec_head *)record)->type, (uint16_t)type, __ATOMIC_RELEASE);
+}
+
+uint32_t shim_file_cell(const void *record)
+{
+    return (uint32_t)(((const char *)record - (const char *)SHIM.header) / REC_CELL_BYTES);
+}
+
+void *shim_file_at(uint32_t cell)
+{
+    return (char *)SHIM.header + (uint64_t)cell * REC_CELL_BYTES;
+}
+
+void shim_file_loss(enum rec_loss cause)
+{
+    if (SHIM.header)
+        __atomic_fetch_add(&SHIM.header->losses[cause], 1, __ATOMIC_RELAXED);
+}
+
+void shim_file_forget(void)
+{
+    memset(&shim_pages, 0, sizeof shim_pages);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* shim-file.h - the recording's file: made, mapped, allotted from. */
+#ifndef GILSCOPE_SHIM_FILE_H
+#define GILSCOPE_SHIM_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "record.h"
+
+/* Creates the file of this process and maps it.  On success SHIM.header is set (SHIM.generation is not) and true is
+ * returned; otherwise false, *why says what failed in a few words, *error is an errno or 0.
+ * directory: absolute path.  Called where a GIL is created, without any of our state in use. */
+bool shim_file_open(const char *directory, const char **why, int *error);
+
+/* Allots a record of at least `bytes` bytes (zeroed), or NULL when there is no space; the loss is counted.
+ * Its head is filled in but for the type, which shim_file_publish stores.  May make system calls when the file has to
+ * grow: any thread, never while gil->mutex is held. */
+void *shim_file_record(uint32_t bytes);
+void shim_file_publish(void *record, enum rec_type type);
+
+/* A record's cell, and back.  Any thread. */
+uint32_t shim_file_cell(const void *record);
+void *shim_file_at(uint32_t cell);
+
+/* Adds to header.losses.  Any thread, async-signal-safe. */
+void shim_file_loss(enum rec_loss cause);
+
+/* Forgets the mapping in a forked child, in which it does not exist. */
+void shim_file_forget(void);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shim-fold.c - programs with very many short-lived threads: the figures of ended ones are added up in one record.
+ *
+ * Up to KEEP threads each keep a record of their own for ever.  Beyond, a thread that ends gives its figures to the
+ * folded record and its space to the next thread, so that memory follows the number of threads alive.
+ */
+#include "shim-fold.h"
+
+#include <string.h>
+
+#include "shim-account.h"
+#include "shim-file.h"
+#include "shim-thread.h"
+
+#define KEEP    1024
+#define SPARES  256
+
+static struct rec_thread *folded;
+static struct rec_thread *spares[SPARES];
+static uint32_t n_spares;
+static uint32_t busy; /* 1 = a thread is at it; another one that comes meanwhile does without */
+
+static bool enter(void)
+{
+    return __atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE) == 0;
+}
+
+static void leave(void)
+{
+    __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
+}
+
+struct rec_thread *shim_fold_reuse(void)
+{
+    struct rec_thread *tr = NULL;
+    if (__atomic_load_n(&n_spares, __ATOMIC_RELAXED) && enter()) {
+        if (n_spares)
+            tr = spares[--n_spares];
+        leave();
+    }
+    return tr;
+}
+
+static bool make_folded(void)
+{
+    folded = shim_file_record(sizeof *folded);
+    if (!folded)
+        return false;
+    folded->index = UINT32_MAX;
+    folded->flags = REC_THREAD_FOLDED;
+    folded->start_ticks = SHIM.header->start_ticks;
+    folded->state = REC_STATE_ENDED;
+    memcpy(folded->name, "(ended threads)", sizeof "(ended threads)");
+    folded->name_source = REC_NAME_OS;
+    shim_file_publish(folded, REC_THREAD);
+    return true;
+}
+
+static void move_hist(struct rec_hist *to, struct rec_hist *from)
+{
+    for (int octave = 0; octave < REC_HIST_OCTAVES; octave++) {
+        if (!from->block[octave])
+            continue;
+        struct rec_hist_block *source = shim_file_at(from->block[octave]);
+        if (!to->block[octave]) {
+            struct rec_hist_block *fresh = shim_file_record(sizeof *fresh);
+            if (!fresh)
+                return;
+            fresh->owner = folded->index;
+            shim_file_publish(fresh, REC_HIST);
+            to->block[octave] = shim_file_cell(fresh);
+        }
+        struct rec_hist_block *sum = shim_file_at(to->block[octave]);
+        for (int i = 0; i < REC_HIST_SUBS; i++)
+            sum->count[i] += source->count[i];
+        memset(source->count, 0, sizeof source->count);
+    }
+    to->count += from->count;
+    to->sum_ticks += from->sum_ticks;
+    if (from->max_ticks > to->max_ticks)
+        to->max_ticks = from->max_ticks;
+    from->count = from->sum_ticks = from->max_ticks = 0;
+}
+
+static void move_row(struct rec_thread *to, struct rec_thread *from)
+{
+    for (uint32_t cell = from->row; cell;) {
+        struct rec_row *part = shim_file_at(cell);
+        for (int i = 0; i < REC_ROW_ENTRIES && part->holder[i]; i++)
+            shim_account_row_add(to, part->holder[i], part->blocked_ticks[i]);
+        memset(part->holder, 0, sizeof part->holder);
+        memset(part->blocked_ticks, 0, sizeof part->blocked_ticks);
+        cell = part->next;
+    }
+    to->row_other_ticks += from->row_other_ticks;
+}
+
+/* Every 64-bit sum of a thread's record that simply adds up, from the first to the last of a run of fields. */
+static void add_run(struct rec_thread *to, const struct rec_thread *from, size_t first, size_t last)
+{
+    for (size_t at = first; at <= last; at += sizeof(uint64_t))
+        *(uint64_t *)((char *)to + at) += *(const uint64_t *)((const char *)from + at);
+}
+
+void shim_fold_ended(struct rec_thread *tr)
+{
+    if (tr == &shim_sink || SHIM.header->n_threads <= KEEP || !enter())
+        return;
+    if (n_spares < SPARES && (folded || make_folded())) {
+        shim_write_begin(&folded->seq);
+        add_run(folded, tr, offsetof(struct rec_thread, held_ticks), offsetof(struct rec_thread, gil_lock_wait_ticks));
+        folded->charged_ticks += __atomic_exchange_n(&tr->charged_ticks, 0, __ATOMIC_RELAXED);
+        add_run(folded, tr, offsetof(struct rec_thread, cpu_exact_held_ns),
+                offsetof(struct rec_thread, cpu_mixed_released_ticks));
+        folded->run_delay_ns += tr->run_delay_ns;
+        add_run(folded, tr, offsetof(struct rec_thread, acquisitions), offsetof(struct rec_thread, forced_switches));
+        if (tr->forced_max_ticks > folded->forced_max_ticks)
+            folded->forced_max_ticks = tr->forced_max_ticks;
+        folded->folded++;
+        folded->folded_wall_ticks += shim_elapsed(tr->start_ticks, tr->end_ticks);
+        for (int kind = 0; kind < REC_HIST_KINDS; kind++)
+            move_hist(&folded->hist[kind], &tr->hist[kind]);
+        move_row(folded, tr);
+        folded->end_ticks = tr->end_ticks;
+        shim_write_end(&folded->seq);
+        shim_file_loss(REC_LOSS_THREADS_FOLDED);
+
+        /* What is left is an empty record that keeps its histograms' blocks and its row. */
+        shim_file_publish(tr, 0);
+        struct rec_thread empty = { .head = tr->head, .seq = 0, .row = tr->row };
+        memcpy(empty.hist, tr->hist, sizeof empty.hist);
+        *tr = empty;
+        spares[n_spares++] = tr;
+        T.rec = NULL;
+        T.ended_generation = 0;
+    }
+    leave();
+}
+
+void shim_fold_forget(void)
+{
+    folded = NULL;
+    n_spares = 0;
+    busy = 0;
+}

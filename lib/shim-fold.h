@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* shim-fold.h - programs with very many short-lived threads: the figures of ended ones are added up in one record. */
+#ifndef GILSCOPE_SHIM_FOLD_H
+#define GILSCOPE_SHIM_FOLD_H
+
+#include "record.h"
+
+/* The record of a thread that has ended and was folded, emptied, for a new thread; NULL if there is none. */
+struct rec_thread *shim_fold_reuse(void);
+
+/* The calling thread's record has been closed.  If there are very many, its figures move to the folded record and its
+ * space becomes free. */
+void shim_fold_ended(struct rec_thread *tr);
+
+/* Starts afresh in a forked child. */
+void shim_fold_forget(void);
+
+#endif

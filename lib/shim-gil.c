@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shim-gil.c - which objects are a GIL, and the events that are off the shortest path.
+ *
+ * create_gil (Python/ceval_gil.c, CPython 3.7 to 3.15) makes four calls in a row whose addresses lie at fixed
+ * distances: mutex_init(M) mutex_init(SM) cond_init(C) cond_init(SC), M = C + sizeof(cond), SC = M + sizeof(mutex),
+ * SM = SC + sizeof(cond).  In front of them, in one struct: interval C-32, last_holder C-24, locked C-16,
+ * switch_number C-8; at this moment locked is -1 and interval 5000.  In a forked child, and when the interpreter is
+ * initialised again, the same addresses come a second time.
+ */
+#define _GNU_SOURCE
+#include "shim-gil.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "shim-account.h"
+#include "shim-file.h"
+#include "shim-life.h"
+#include "shim-thread.h"
+
+union shim_pages shim_pages __attribute__((aligned(4096)));
+
+enum { BEFORE_COND = 40, INTERVAL = 32, LOCKED = 16, SWITCH_NUMBER = 8 };
+
+static const char *end_of(const struct shim_gil *g)
+{
+    return (const char *)g->switch_cond + sizeof(pthread_cond_t) + sizeof(pthread_mutex_t);
+}
+
+struct shim_gil *shim_gil_find(const void *address, int which)
+{
+    uint32_t n = __atomic_load_n(&SHIM.n_gils, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < n; i++) {
+        struct shim_gil *g = &SHIM.gils[i];
+        if (address == (which == 0 ? g->mutex : which == 1 ? g->cond : g->switch_cond))
+            return g;
+    }
+    return NULL;
+}
+
+/* --- waits ----------------------------------------------------------------------------------------------------- */
+unsigned long shim_gil_wait_begin(struct shim_gil *g)
+{
+    uint32_t n = *SHIM.n_toggles;
+    if (!(n & 1) && !T.busy) {
+        if (UNLIKELY(T.generation != SHIM.generation))
+            shim_thread_attach(shim_ticks(), false);
+        T.busy = 1;
+        if (UNLIKELY(T.n_toggles != n || g->rec->n_toggles != n))
+            shim_account_sync(g, n, SHIM_EVENT_WAIT);
+        if (T.state == REC_STATE_RELEASED)
+            shim_account_arrive(g, shim_ticks());
+        T.busy = 0;
+    }
+    return *(const unsigned long *)((const char *)g->cond - SWITCH_NUMBER);
+}
+
+void shim_gil_wait_woken(struct shim_gil *g, int result, unsigned long switches_before)
+{
+    uint32_t n = *SHIM.n_toggles;
+    struct rec_gil *gr = g->rec;
+    if ((n & 1) || T.busy || T.generation != SHIM.generation)
+        return;
+    struct rec_thread *tr = T.rec;
+    if (UNLIKELY(T.n_toggles != n || gr->n_toggles != n)) { /* resumed while it waited: it waits since then */
+        T.busy = 1;
+        shim_account_sync(g, n, SHIM_EVENT_WAIT);
+        if (T.state == REC_STATE_RELEASED) {
+            T.want = T.since;
+            shim_account_arrive(g, shim_ticks());
+        }
+        T.busy = 0;
+    }
+    bool locked = *(const int *)((const char *)g->cond - LOCKED) != 0;
+    if (!locked)
+        return;
+    if (result == ETIMEDOUT) {
+        /* take_gil asks the holder to drop the GIL if nobody has taken it since the wait began. */
+        if (*(const unsigned long *)((const char *)g->cond - SWITCH_NUMBER) == switches_before) {
+            tr->drop_requests++;
+            gr->drop_requests++;
+        }
+        gr->interval_us = *(const unsigned long *)((const char *)g->cond - INTERVAL);
+    } else if (result == 0) {
+        tr->lost_wakeups++;
+        gr->lost_wakeups++;
+    }
+}
+
+void shim_gil_abandoned(struct shim_gil *g)
+{
+    struct rec_thread *tr = T.rec;
+    T.busy = 1;
+    uint64_t t = shim_ticks();
+    shim_write_begin(&tr->seq);
+    shim_write_begin(&g->rec->seq);
+    shim_account_wait_end(g, t);
+    tr->state = T.state = REC_STATE_RELEASED;
+    tr->state_ticks = T.since = t;
+    shim_account_row(g);
+    shim_write_end(&g->rec->seq);
+    shim_write_end(&tr->seq);
+    T.busy = 0;
+}
+
+void shim_gil_unexplained(struct shim_gil *g)
+{
+    T.post = 0;
+    if (T.state == REC_STATE_WAITING && T.gil == g)
+        shim_gil_abandoned(g);
+    else
+        shim_file_loss(REC_LOSS_UNEXPLAINED);
+}
+
+/* --- forced switches --------------------------------------------------------------------------------------------- */
+void shim_gil_forced_begin(struct shim_gil *g)
+{
+    uint32_t n = *SHIM.n_toggles;
+    if ((n & 1) || T.busy || T.generation != SHIM.generation || T.n_toggles != n || T.state != REC_STATE_RELEASED ||
+        T.gil != g)
+        return;
+    struct rec_thread *tr = T.rec;
+    uint64_t t = shim_ticks(), d = shim_elapsed(T.since, t);
+    shim_write_begin(&tr->seq);
+    tr->released_ticks += d;
+    tr->cpu_pending_released_ticks += d;
+    tr->state = T.state = REC_STATE_FORCED;
+    tr->state_ticks = T.since = t;
+    shim_write_end(&tr->seq);
+}
+
+void shim_gil_forced_end(struct shim_gil *g)
+{
+    if (T.busy || T.generation != SHIM.generation || T.state != REC_STATE_FORCED || T.n_toggles != *SHIM.n_toggles)
+        return;
+    struct rec_thread *tr = T.rec;
+    uint64_t t = shim_ticks(), d = shim_elapsed(T.since, t);
+    shim_write_begin(&tr->seq);
+    tr->wait_forced_ticks += d;
+    tr->forced_switches++;
+    if (d > tr->forced_max_ticks)
+        tr->forced_max_ticks = d;
+    tr->state = T.state = REC_STATE_RELEASED;
+    tr->state_ticks = T.since = t;
+    shim_write_end(&tr->seq);
+    __atomic_fetch_add(&g->rec->wait_forced_ticks, d, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&g->rec->forced_switches, 1, __ATOMIC_RELAXED);
+}
+
+/* --- recognition --------------------------------------------------------------------------------------------------- */
+/* Is the memory in front of C there to be read?  It may lie on another page than C. */
+static bool readable_before(const char *c)
+{
+    uintptr_t page = ((uintptr_t)c - BEFORE_COND) & ~(uintptr_t)4095;
+    if (page == ((uintptr_t)c & ~(uintptr_t)4095))
+        return true;
+    int saved_errno = errno;
+    bool ok = msync((void *)page, 4096, MS_ASYNC) == 0 || errno != ENOMEM;
+    errno = saved_errno;
+    return ok;
+}
+
+/* The main interpreter was initialised again, or a GIL's memory serves another one: nobody holds it, nobody waits. */
+static void reset(struct shim_gil *g)
+{
+    struct rec_gil *gr = g->rec;
+    uint64_t t = shim_ticks();
+    shim_write_begin(&gr->seq);
+    if (gr->locked)
+        gr->held_ticks += shim_elapsed(gr->change_ticks, t);
+    gr->locked = 0;
+    gr->change_ticks = t;
+    shim_waiters_advance(gr, t);
+    gr->n_waiters = 0;
+    shim_write_end(&gr->seq);
+    if (T.generation == SHIM.generation && T.gil == g && T.state == REC_STATE_HELD && T.rec) {
+        shim_write_begin(&T.rec->seq);
+        shim_account_close(t);
+        T.rec->state = T.state = REC_STATE_RELEASED;
+        T.rec->state_ticks = T.since = t;
+        shim_write_end(&T.rec->seq);
+    }
+}
+
+static void add_gil(const char *c, const void *m, const void *sc)
+{
+    uint32_t slot = SHIM.n_gils;
+    for (uint32_t i = 0; i < SHIM.n_gils; i++)
+        if (!SHIM.gils[i].cond)
+            slot = i; /* its interpreter is gone */
+    struct rec_gil *gr = slot < SHIM_GILS ? shim_file_record(sizeof *gr) : NULL;
+    if (!gr) {
+        shim_file_loss(REC_LOSS_GILS);
+        return;
+    }
+    static uint32_t n_made;
+    gr->index = SHIM.n_gils == 0 ? (n_made = 0) : ++n_made;
+    gr->address = (uint64_t)(uintptr_t)c;
+    gr->start_ticks = gr->change_ticks = gr->waiters_at_ticks = shim_ticks();
+    gr->interval_us = *(const unsigned long *)(c - INTERVAL);
+    gr->n_toggles = *SHIM.n_toggles;
+    shim_file_publish(gr, REC_GIL);
+    struct shim_gil *g = &SHIM.gils[slot];
+    *g = (struct shim_gil){ .rec = gr };
+    g->mutex = m;
+    g->switch_cond = sc;
+    g->cond = c;
+    if (slot == 0) {
+        SHIM.mutex = m;
+        SHIM.cond = c;
+        SHIM.switch_cond = sc;
+    } else {
+        SHIM.filter |= shim_gil_bit(m) | shim_gil_bit(c) | shim_gil_bit(sc);
+    }
+    if (slot == SHIM.n_gils)
+        __atomic_store_n(&SHIM.n_gils, slot + 1, __ATOMIC_RELEASE);
+}
+
+/* Four calls at the right distances: a GIL, if the memory in front says so.  caller: in create_gil's module. */
+static void created(const char *c, const void *m, const void *sc, const void *caller)
+{
+    struct shim_gil *g = SHIM.generation ? shim_gil_find(c, 1) : NULL;
+    if (g) {
+        reset(g);
+        return;
+    }
+    if (!readable_before(c))
+        return;
+    bool forked = shim_life_is_forked_gil(c);
+    if (!forked && (*(const int *)(c - LOCKED) != -1 || *(const unsigned long *)(c - INTERVAL) != 5000)) {
+        shim_life_layout_unknown(caller);
+        return;
+    }
+    T.busy = 1;
+    bool first = SHIM.generation == 0;
+    uint64_t since;
+    if (!first || shim_life_activate(c, caller, &since)) {
+        add_gil(c, m, sc);
+        if (first && SHIM.n_gils)
+            shim_thread_attach(since, true);
+    }
+    T.busy = 0;
+}
+
+/* Any other use of a GIL's memory ends its registration: the interpreter has freed it. */
+static void reused(const void *address)
+{
+    for (uint32_t i = 0; i < SHIM.n_gils; i++) {
+        struct shim_gil *g = &SHIM.gils[i];
+        const char *a = address;
+        if (!g->cond || a < (const char *)g->cond - BEFORE_COND || a >= end_of(g))
+            continue;
+        if (a == g->mutex || a == g->cond || a == g->switch_cond || a == end_of(g) - sizeof(pthread_mutex_t))
+            continue; /* perhaps the first of four */
+        reset(g);
+        g->rec->end_ticks = shim_ticks();
+        g->mutex = g->cond = g->switch_cond = NULL;
+        if (i == 0)
+            SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
+    }
+}
+
+static void note_init(const void *address, bool is_cond, const void *caller)
+{
+    if (T.busy)
+        return;
+    uint32_t n = T.n_inits++;
+    T.inits[n & 3].address = address;
+    T.inits[n & 3].is_cond = is_cond;
+    if (SHIM.n_gils)
+        reused(address);
+    if (!is_cond || n < 3 || !T.inits[(n - 1) & 3].is_cond || T.inits[(n - 2) & 3].is_cond || T.inits[(n - 3) & 3].is_cond)
+        return;
+    const char *m = T.inits[(n - 3) & 3].address, *sm = T.inits[(n - 2) & 3].address;
+    const char *c = T.inits[(n - 1) & 3].address, *sc = address;
+    if (m == c + sizeof(pthread_cond_t) && sc == m + sizeof(pthread_mutex_t) && sm == sc + sizeof(pthread_cond_t))
+        created(c, m, sc, caller);
+}
+
+SHIM_EXPORT int pthread_mutex_init(pthread_mutex_t *m, const pthread_mutexattr_t *attr)
+{
+    int result = SHIM_REAL(mutex_init)(m, attr);
+    note_init(m, false, __builtin_return_address(0));
+    return result;
+}
+
+SHIM_EXPORT int pthread_cond_init(pthread_cond_t *c, const pthread_condattr_t *attr)
+{
+    int result = SHIM_REAL(cond_init)(c, attr);
+    note_init(c, true, __builtin_return_address(0));
+    return result;
+}
+
+SHIM_EXPORT int pthread_mutex_destroy(pthread_mutex_t *m)
+{
+    if (SHIM.n_gils)
+        reused(m);
+    return SHIM_REAL(mutex_destroy)(m);
+}
+
+SHIM_EXPORT int pthread_cond_destroy(pthread_cond_t *c)
+{
+    if (SHIM.n_gils)
+        reused(c);
+    return SHIM_REAL(cond_destroy)(c);
+}

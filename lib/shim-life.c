@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/* shim-life.c - the process: start, fork, end, and the reasons for staying inert. */
+#define _GNU_SOURCE
+#include "shim-life.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "shim-clock.h"
+#include "shim-file.h"
+#include "shim-fold.h"
+#include "shim-host.h"
+#include "shim-python.h"
+#include "shim-text.h"
+#include "shim-thread.h"
+#include "shim.h"
+
+static char output[SHIM_PATH_BYTES]; /* absolute; empty = not given */
+static bool start_paused;
+static bool ready;                   /* the constructor has run */
+static bool said;                    /* this process has been told why it stays inert */
+static uint64_t start_ticks, start_cpu_ns;
+static int64_t start_mono_ns;
+static struct shim_python python;
+static uint32_t generations;
+
+/* GILs that a forked child may meet again; the registry itself is wiped there. */
+static const void *known_conds[SHIM_GILS];
+static uint32_t n_known_conds;
+
+/* --- inert ------------------------------------------------------------------------------------------------------- */
+static void stay_inert(const char *reason, const char *object, const char *detail)
+{
+    char line[1024];
+    struct shim_text text;
+    if (said)
+        return;
+    said = true;
+    shim_text_init(&text, line, sizeof line - 1);
+    shim_text_add(&text, "gilscope: not measuring process ");
+    shim_text_number(&text, (uint64_t)getpid());
+    shim_text_add(&text, ": ");
+    shim_text_add(&text, reason);
+    if (object) {
+        shim_text_add(&text, " '");
+        for (const char *c = object; *c; c++)
+            shim_text_char(&text, (unsigned char)*c < 32 || *c == 127 ? '?' : *c);
+        shim_text_add(&text, "'");
+    }
+    if (detail) {
+        shim_text_add(&text, ": ");
+        shim_text_add(&text, detail);
+    }
+    line[text.used++] = '\n';
+    int saved_errno = errno;
+    ssize_t ignored = write(STDERR_FILENO, line, text.used);
+    (void)ignored;
+    errno = saved_errno;
+}
+
+/* strerror may allocate and translate; these are the ones that opening a file ends in. */
+static const char *error_text(int error)
+{
+    switch (error) {
+    case EACCES: return "Permission denied";
+    case EPERM: return "Operation not permitted";
+    case ENOENT: return "No such file or directory";
+    case ENOTDIR: return "Not a directory";
+    case ENOSPC: return "No space left on device";
+    case EDQUOT: return "Disk quota exceeded";
+    case EROFS: return "Read-only file system";
+    case EMFILE: return "Too many open files";
+    case ENFILE: return "Too many open files in system";
+    case EFBIG: return "File size limit exceeded";
+    case ENOMEM: return "Cannot allocate memory (address space limit?)";
+    case ELOOP: return "Is a symbolic link";
+    case ENAMETOOLONG: return "File name too long";
+    case EEXIST: return "File exists";
+    }
+    return "the system call failed";
+}
+
+static bool supported(const struct shim_python *p)
+{
+    if (p->pypy) {
+        stay_inert("PyPy's GIL is not CPython's; the program runs on unmeasured", NULL, NULL);
+    } else if (p->found && p->hex < 0x03080000) {
+        stay_inert("CPython 3.8 or newer is needed, this is", p->version, NULL);
+    } else if (p->found && p->free_threaded) {
+        stay_inert("a free-threaded build has no GIL to measure, this is CPython", p->version, NULL);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+void shim_life_layout_unknown(const void *caller)
+{
+    struct shim_python p;
+    T.busy = 1;
+    shim_python_identify(&p, caller);
+    T.busy = 0;
+    if (p.found)
+        stay_inert("the GIL of this build has an unknown layout, CPython", p.version, NULL);
+}
+
+/* --- start --------------------------------------------------------------------------------------------------------- */
+/* GILSCOPE=output=DIR,paused with \ before a comma or backslash that is part of DIR. */
+static void read_options(const char *s)
+{
+    char word[SHIM_PATH_BYTES];
+    while (s && *s) {
+        struct shim_text text;
+        shim_text_init(&text, word, sizeof word);
+        for (; *s && *s != ','; s++) {
+            if (*s == '\\' && s[1])
+                s++;
+            shim_text_char(&text, *s);
+        }
+        s += *s == ',';
+        if (strcmp(word, "paused") == 0) {
+            start_paused = true;
+        } else if (strncmp(word, "output=", 7) == 0 && !text.cut) {
+            struct shim_text path;
+            shim_text_init(&path, output, sizeof output);
+            if (word[7] != '/' && getcwd(output, sizeof output)) {
+                path.used = strlen(output);
+                shim_text_add(&path, "/");
+            }
+            shim_text_add(&path, word + 7);
+        }
+    }
+}
+
+static void start(void)
+{
+    if (ready)
+        return;
+    ready = true;
+    shim_clock_choose();
+    shim_clock_both(&start_ticks, &start_mono_ns);
+    start_cpu_ns = shim_thread_cpu_ns(0);
+    if (!getauxval(AT_SECURE))
+        read_options(getenv("GILSCOPE"));
+}
+
+uint64_t shim_life_start_cpu_ns(void)
+{
+    return start_cpu_ns ? start_cpu_ns : 1;
+}
+
+__attribute__((constructor)) static void constructor(void)
+{
+    int saved_errno = errno;
+    shim_real_resolve();
+    start();
+    struct shim_python p;
+    T.busy = 1;
+    shim_python_identify(&p, NULL);
+    T.busy = 0;
+    supported(&p);
+    errno = saved_errno;
+}
+
+/* --- fork ---------------------------------------------------------------------------------------------------------- */
+static void before_fork(void)
+{
+    if (SHIM.n_toggles)
+        start_paused = *SHIM.n_toggles & 1;
+}
+
+static void in_forked_child(void)
+{
+    uint32_t n_inits = T.n_inits;
+    shim_file_forget();
+    memset(&T, 0, sizeof T);
+    T.n_inits = n_inits & 3 ? 0 : n_inits;
+    said = false;
+    start_cpu_ns = 1;
+    shim_fold_forget();
+}
+
+bool shim_life_is_forked_gil(const void *cond)
+{
+    for (uint32_t i = 0; i < n_known_conds && i < SHIM_GILS; i++)
+        if (known_conds[i] == cond)
+            return true;
+    return false;
+}
+
+/* --- a recording ----------------------------------------------------------------------------------------------------- */
+static void default_output(struct shim_text *path)
+{
+    path->used = getcwd(output, sizeof output) ? strlen(output) : 0;
+    shim_text_add(path, "/python-");
+    shim_text_number(path, (uint64_t)getpid());
+    shim_text_add(path, REC_DIR_SUFFIX);
+}
+
+bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
+{
+    int saved_errno = errno;
+    bool forked = shim_life_is_forked_gil(cond);
+    start();
+    if (said || getauxval(AT_SECURE))
+        return false;
+    if (!forked) {
+        shim_python_identify(&python, caller);
+        if (!supported(&python))
+            return false;
+        if (!python.found) { /* something else with the same four calls: none of our business, and not worth a word */
+            errno = saved_errno;
+            return false;
+        }
+    }
+    static bool output_is_default;
+    if (!output[0] || output_is_default) {
+        struct shim_text path;
+        shim_text_init(&path, output, sizeof output);
+        default_output(&path);
+        output_is_default = true;
+    }
+    const char *why;
+    int error = 0;
+    if (!shim_file_open(output, &why, &error)) {
+        stay_inert(why, output, error_text(error));
+        errno = saved_errno;
+        return false;
+    }
+    struct rec_header *h = SHIM.header;
+    uint64_t now_ticks;
+    int64_t now_mono_ns;
+    shim_clock_both(&now_ticks, &now_mono_ns);
+    shim_clock_rate(start_ticks, start_mono_ns, now_ticks, now_mono_ns);
+    if (forked) {
+        start_ticks = now_ticks;
+        start_mono_ns = now_mono_ns;
+    }
+    h->start_realtime_ns -= now_mono_ns - start_mono_ns;
+    h->start_ticks = start_ticks;
+    h->start_mono_ns = start_mono_ns;
+    h->beat_ticks = now_ticks;
+    h->beat_mono_ns = now_mono_ns;
+    h->python_hex = python.hex;
+    memcpy(h->python_version, python.version, sizeof h->python_version);
+    memcpy(h->tool_version, PACKAGE_VERSION, sizeof PACKAGE_VERSION);
+    shim_host_describe(h);
+    if (start_paused) {
+        h->toggle_ticks[0] = start_ticks;
+        h->n_toggles = 1;
+    }
+    SHIM.n_toggles = &h->n_toggles;
+    madvise(&shim_pages, sizeof shim_pages, MADV_WIPEONFORK);
+    static bool registered;
+    if (!registered) {
+        registered = true;
+        pthread_atfork(before_fork, NULL, in_forked_child);
+        shim_thread_init();
+    }
+    if (!forked && n_known_conds < SHIM_GILS)
+        known_conds[n_known_conds++] = cond;
+    *since = start_ticks;
+    /* The magic makes it a recording: from here on it can be read. */
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    memcpy(h->magic, REC_MAGIC, sizeof h->magic);
+    SHIM.generation = ++generations;
+    errno = saved_errno;
+    return true;
+}
+
+/* Daemon threads may call the wrappers until the process is gone: they find no GIL any more and are passed on, and
+ * nothing is unmapped under them. */
+__attribute__((destructor)) static void destructor(void)
+{
+    if (!SHIM.generation || T.busy)
+        return;
+    int saved_errno = errno;
+    SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
+    SHIM.filter = 0;
+    shim_thread_close_all();
+    errno = saved_errno;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* shim-life.h - the process: start, fork, end, and the reasons for staying inert. */
+#ifndef GILSCOPE_SHIM_LIFE_H
+#define GILSCOPE_SHIM_LIFE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The first GIL of this process is being created, at cond, by code at caller: checks the interpreter, opens the
+ * recording and turns measuring on.  *since: when the main thread's first state began, ticks.  False: the process
+ * stays inert, and has been told why. */
+bool shim_life_activate(const void *cond, const void *caller, uint64_t *since);
+
+/* Did this process inherit a GIL at cond from its parent?  Its fields then are not those of a new one. */
+bool shim_life_is_forked_gil(const void *cond);
+
+/* Four calls looked like create_gil, the memory does not: said once if caller lies in a CPython. */
+void shim_life_layout_unknown(const void *caller);
+
+/* The main thread's CPU clock when the process started, ns, at least 1. */
+uint64_t shim_life_start_cpu_ns(void);
+
+#endif

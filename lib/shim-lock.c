@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shim-lock.c - waits for threading locks.
+ *
+ * A Python-level acquire that finds its lock taken (Python/thread_pthread.h, up to 3.12; Python/parking_lot.c later):
+ *   semaphore locks  sem_trywait = EAGAIN with the GIL held, GIL released, sem_wait or sem_timedwait or sem_clockwait
+ *   PyMutex locks    sem_init(stack, 0, 0), GIL released, the same wait on it
+ * so the semaphore of the last failed trywait, or of the last sem_init to 0, marks the wait that follows as a lock's.
+ *
+ * A thread that waits for a semaphore which it took itself waits to be notified (Condition, Event and Queue take a
+ * fresh lock twice); otherwise the wait is for mutual exclusion.  PyMutex takes are invisible, so that on 3.13.5 and
+ * later these cannot be told apart and count as mutual exclusion.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+
+#include "shim-account.h"
+#include "shim.h"
+
+/* sem_post may come from a signal handler (CPython's own does up to 3.12): only the thread's own state is touched. */
+
+static bool python_thread(void)
+{
+    return T.generation && T.generation == SHIM.generation && !T.busy;
+}
+
+static void own(const void *sem)
+{
+    T.own_locks[T.own_next++ % SHIM_OWN_LOCKS] = sem;
+}
+
+static bool disown(const void *sem)
+{
+    bool found = false;
+    for (int i = 0; i < SHIM_OWN_LOCKS; i++)
+        if (T.own_locks[i] == sem) {
+            T.own_locks[i] = NULL;
+            found = true;
+        }
+    return found;
+}
+
+static bool owned(const void *sem)
+{
+    for (int i = 0; i < SHIM_OWN_LOCKS; i++)
+        if (T.own_locks[i] == sem)
+            return true;
+    return false;
+}
+
+struct wait {
+    struct rec_thread *tr; /* NULL = not measured */
+    uint64_t from;
+    uint32_t generation, n_toggles;
+    bool held, notify;
+};
+
+static struct wait wait_begin(const void *sem)
+{
+    struct wait w = { .tr = NULL };
+    if (!python_thread() || T.n_toggles != *SHIM.n_toggles || (T.n_toggles & 1) || !T.rec->index)
+        return w;
+    w.held = T.state == REC_STATE_HELD;
+    if (!w.held && T.lock_failed != sem)
+        return w;
+    w.tr = T.rec;
+    w.generation = T.generation;
+    w.n_toggles = T.n_toggles;
+    w.notify = owned(sem);
+    w.from = shim_ticks();
+    if (!w.held) {
+        w.tr->lock_open_notify = w.notify;
+        __atomic_store_n(&w.tr->lock_open_ticks, w.from, __ATOMIC_RELEASE);
+    }
+    return w;
+}
+
+static void wait_end(const struct wait *w)
+{
+    struct rec_thread *tr = w->tr;
+    if (!tr || w->generation != SHIM.generation || w->generation != T.generation)
+        return;
+    uint64_t d = shim_elapsed(w->from, shim_ticks());
+    T.busy = 1;
+    shim_write_begin(&tr->seq);
+    tr->lock_open_ticks = 0;
+    if (w->n_toggles != *SHIM.n_toggles) {
+        /* measuring was paused in between: how much of it counts is not known here */
+    } else if (w->held) {
+        tr->gil_lock_wait_ticks += d;
+    } else {
+        tr->lock_wait_ticks += d;
+        if (w->notify)
+            tr->notify_wait_ticks += d;
+        shim_account_hist(tr, REC_HIST_LOCK, d);
+    }
+    shim_write_end(&tr->seq);
+    T.busy = 0;
+}
+
+SHIM_EXPORT int sem_init(sem_t *sem, int shared, unsigned value)
+{
+    if (value == 0 && python_thread())
+        T.lock_failed = sem;
+    return SHIM_REAL(sem_init)(sem, shared, value);
+}
+
+SHIM_EXPORT int sem_destroy(sem_t *sem)
+{
+    if (python_thread())
+        disown(sem);
+    return SHIM_REAL(sem_destroy)(sem);
+}
+
+SHIM_EXPORT int sem_post(sem_t *sem)
+{
+    if (python_thread())
+        disown(sem);
+    return SHIM_REAL(sem_post)(sem);
+}
+
+SHIM_EXPORT int sem_trywait(sem_t *sem)
+{
+    int result = SHIM_REAL(sem_trywait)(sem);
+    if (python_thread()) {
+        if (result == 0)
+            own(sem);
+        else
+            T.lock_failed = sem;
+    }
+    return result;
+}
+
+/* After the real call, errno is what its caller looks at. */
+static void waited(const struct wait *w, const void *sem, int result)
+{
+    int saved_errno = errno;
+    wait_end(w);
+    if (result == 0 && w->tr)
+        own(sem);
+    errno = saved_errno;
+}
+
+SHIM_EXPORT int sem_wait(sem_t *sem)
+{
+    struct wait w = wait_begin(sem);
+    int result = SHIM_REAL(sem_wait)(sem);
+    waited(&w, sem, result);
+    return result;
+}
+
+SHIM_EXPORT int sem_timedwait(sem_t *restrict sem, const struct timespec *restrict until)
+{
+    struct wait w = wait_begin(sem);
+    int result = SHIM_REAL(sem_timedwait)(sem, until);
+    waited(&w, sem, result);
+    return result;
+}
+
+SHIM_EXPORT int sem_clockwait(sem_t *restrict sem, clockid_t clock, const struct timespec *restrict until)
+{
+    struct wait w = wait_begin(sem);
+    int result = SHIM_REAL(sem_clockwait)(sem, clock, until);
+    waited(&w, sem, result);
+    return result;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* shim-name.h - the calling thread's name. */
+#ifndef GILSCOPE_SHIM_NAME_H
+#define GILSCOPE_SHIM_NAME_H
+
+#include <stdint.h>
+
+/* Reads the name of the calling thread, which holds the GIL (but not gil->mutex), into its record: from the Thread
+ * object, else from its outermost function, else from the operating system.  Makes system calls; preserves nothing. */
+void shim_name_read(uintptr_t tstate);
+
+#endif
