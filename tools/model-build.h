@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model-build.h - what the parts of the model share while they work one file out.  For model*.c only.
+ */
+#ifndef GILSCOPE_MODEL_BUILD_H
+#define GILSCOPE_MODEL_BUILD_H
+
+#include "model.h"
+#include "reader.h"
+
+struct build_span {
+    uint64_t from, to; /* ticks */
+};
+
+struct build {
+    const struct reader_file *file;
+    struct model_process *process;
+    double ns_per_tick;
+    uint64_t end_ticks; /* the recording ends here: end of the process, or now */
+    struct build_span pauses[REC_TOGGLES / 2 + 1];
+    size_t n_pauses;
+    uint64_t n_lost_toggles; /* pauses and resumes that the header does not have any more */
+    bool running;            /* the process still runs, and still under this recording */
+    bool calibrated;         /* ns_per_tick is known, not assumed */
+    uint64_t unexplained_ns; /* summed over threads that have much of it */
+    bool cpu_mixed;          /* much of the CPU time had to be apportioned */
+};
+
+/* --- model-time.c */
+/* Sets the clock's rate, the end and the pauses.  others: all files of the report, to see where one process went on to
+ * another program. */
+void build_time(struct build *build, struct reader_file *const *others, size_t n_others);
+/* Ticks between two instants without the pauses; 0 if they are in the wrong order. */
+uint64_t build_measured(const struct build *build, uint64_t from, uint64_t to);
+/* Ticks as ns, rounded; never above INT64_MAX. */
+uint64_t build_ns(const struct build *build, uint64_t ticks);
+
+/* --- model-gil.c */
+/* The GIL with an index, NULL if there is none. */
+const struct rec_gil *build_gil(const struct build *build, uint32_t index);
+/* H(t): ticks for which a GIL was held up to its end or the recording's. */
+uint64_t build_gil_held(const struct build *build, const struct rec_gil *gil);
+/* W at the end minus W when the present hold began, in ticks: what its holder is to be charged yet; 0 if it is free. */
+uint64_t build_gil_open_charge(const struct build *build, const struct rec_gil *gil);
+/* Fills process->gils; after the threads. */
+void build_gils(struct build *build);
+
+/* --- model-thread.c */
+/* A thread's sums with its open interval closed at the end, in ticks. */
+struct build_closed {
+    uint64_t held, released, blocked, wakeup, forced;
+    uint64_t open_held, open_released, open_wait; /* of these, from the open interval */
+    uint64_t end_ticks;                           /* the thread's end, or the recording's */
+};
+void build_close(const struct build *build, const struct rec_thread *thread, struct build_closed *closed);
+/* Fills process->threads. */
+void build_threads(struct build *build);
+
+/* --- model-cpu.c */
+/* Splits a thread's held and released time (states' sums: held_ns, released_ns) into on and off CPU. */
+void build_cpu(struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
+               struct model_thread *thread);
+
+/* --- model-hist.c */
+/* The distribution of one thread's histogram. */
+void build_dist(const struct build *build, const struct rec_thread *thread, enum rec_hist_kind kind,
+                struct model_dist *dist);
+/* The same over all threads that used a GIL last. */
+void build_gil_dist(const struct build *build, uint32_t gil, enum rec_hist_kind kind, struct model_dist *dist);
+
+/* --- model-pairs.c */
+/* Fills process->pairs; after the threads. */
+void build_pairs(struct build *build);
+
+/* --- model-totals.c */
+/* Totals, shares and which threads are minor; after the GILs. */
+void build_totals(struct build *build);
+
+/* --- model-tree.c */
+/* Puts parents before their children and sets their depth. */
+void build_tree(struct model *model);
+
+#endif

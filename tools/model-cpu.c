@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model-cpu.c - splits a thread's held and released time into on and off CPU.
+ *
+ * The collector reads the thread's CPU clock on a budget.  A period between two readings that the thread spent in one
+ * state is exact; the CPU time of the other, mixed, ones is shared out here, at the rates that the exact ones show.
+ */
+#include "model-build.h"
+
+#include "live.h"
+
+/* Mixed periods that make up more than this part of the CPU time make the split an estimate. */
+#define MIXED_SHARE 0.10
+
+struct periods { /* ns: CPU time and the wall time in which it was used */
+    double exact_held_cpu, exact_held;
+    double exact_released_cpu, exact_released;
+    double mixed_cpu, mixed_held, mixed_released;
+};
+
+static double ratio(double part, double whole, double otherwise)
+{
+    if (whole <= 0)
+        return otherwise;
+    return part < whole ? part / whole : 1;
+}
+
+static double least(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+/* How much of their time a thread's holds and its releases spend on a processor, as far as exact periods show.  Holds
+ * without any are taken to compute; releases to take what the holds leave. */
+static void rates(const struct periods *p, double *held, double *released)
+{
+    *held = ratio(p->exact_held_cpu, p->exact_held, 1);
+    *released = ratio(p->exact_released_cpu, p->exact_released, 0);
+}
+
+/* CPU time since the last reading, in ns; negative if it is not known. */
+static double final_cpu(const struct build *build, const struct rec_thread *rec, struct model_thread *thread)
+{
+    uint64_t oncpu_ns, run_delay_ns;
+
+    /* Nothing to compare with, since measuring was resumed; or what was used meanwhile is in the clock, too. */
+    if (!rec->cpu_last_ns || rec->n_toggles != build->file->header.n_toggles)
+        return -1;
+    if (rec->cpu_end_ns)
+        return rec->cpu_end_ns > rec->cpu_last_ns ? (double)(rec->cpu_end_ns - rec->cpu_last_ns) : 0;
+    if (!build->running || rec->end_ticks || !live_schedstat(build->file->pid_here, rec->tid, &oncpu_ns, &run_delay_ns))
+        return -1;
+    thread->run_delay_ns = run_delay_ns;
+    return oncpu_ns > rec->cpu_last_ns ? (double)(oncpu_ns - rec->cpu_last_ns) : 0;
+}
+
+static void add_final(const struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
+                      struct model_thread *thread, struct periods *p)
+{
+    double held = (double)build_ns(build, rec->cpu_pending_held_ticks + closed->open_held);
+    double released = (double)build_ns(build, rec->cpu_pending_released_ticks + closed->open_released);
+    double cpu = final_cpu(build, rec, thread), held_rate, released_rate;
+
+    if (cpu < 0) {
+        rates(p, &held_rate, &released_rate);
+        cpu = held * held_rate + released * released_rate;
+    }
+    if (released <= 0 && held > 0) {
+        p->exact_held_cpu += cpu;
+        p->exact_held += held;
+    } else if (held <= 0 && released > 0) {
+        p->exact_released_cpu += cpu;
+        p->exact_released += released;
+    } else {
+        p->mixed_cpu += cpu;
+        p->mixed_held += held;
+        p->mixed_released += released;
+    }
+}
+
+/* The part of the mixed periods' CPU time that was used while the GIL was held. */
+static double share_out(const struct periods *p)
+{
+    double held_rate, released_rate, held, released;
+
+    rates(p, &held_rate, &released_rate);
+    held = p->mixed_held * held_rate;
+    released = p->mixed_released * released_rate;
+    if (held + released > 0)
+        held = p->mixed_cpu * (held / (held + released));
+    else
+        held = p->mixed_cpu;
+    held = least(held, p->mixed_held);
+    released = least(p->mixed_cpu - held, p->mixed_released);
+    return least(p->mixed_cpu - released, p->mixed_held);
+}
+
+void build_cpu(struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
+               struct model_thread *thread)
+{
+    struct periods p = {
+        .exact_held_cpu = (double)rec->cpu_exact_held_ns,
+        .exact_held = (double)build_ns(build, rec->cpu_exact_held_ticks),
+        .exact_released_cpu = (double)rec->cpu_exact_released_ns,
+        .exact_released = (double)build_ns(build, rec->cpu_exact_released_ticks),
+        .mixed_cpu = (double)rec->cpu_mixed_ns,
+        .mixed_held = (double)build_ns(build, rec->cpu_mixed_held_ticks),
+        .mixed_released = (double)build_ns(build, rec->cpu_mixed_released_ticks),
+    };
+    double mixed_held, held, released;
+
+    thread->run_delay_ns = rec->run_delay_ns;
+    add_final(build, rec, closed, thread, &p);
+    mixed_held = share_out(&p);
+    held = p.exact_held_cpu + mixed_held;
+    released = p.exact_released_cpu + p.mixed_cpu - mixed_held;
+    /* What one state has no room for was used in the other; a clock's granularity, or waiting, can cause it. */
+    if (held > (double)thread->held_ns) {
+        released += held - (double)thread->held_ns;
+        held = (double)thread->held_ns;
+    }
+    released = least(released, (double)thread->released_ns);
+    thread->states.held_oncpu_ns = (uint64_t)held;
+    thread->states.held_offcpu_ns = thread->held_ns - thread->states.held_oncpu_ns;
+    thread->states.released_oncpu_ns = (uint64_t)released;
+    thread->states.released_offcpu_ns = thread->released_ns - thread->states.released_oncpu_ns;
+    if (p.mixed_cpu > MIXED_SHARE * (p.exact_held_cpu + p.exact_released_cpu + p.mixed_cpu) && p.mixed_cpu > 1e6)
+        build->cpu_mixed = true;
+}

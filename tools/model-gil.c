@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model-gil.c - the figures of each GIL.
+ */
+#include "model-build.h"
+
+#include "mem.h"
+
+const struct rec_gil *build_gil(const struct build *build, uint32_t index)
+{
+    const struct rec_gil *found = NULL;
+
+    /* A GIL whose memory was used for another one has an index of its own; the last one wins if not. */
+    for (size_t i = 0; i < build->file->n_gils; i++)
+        if (build->file->gils[i].index == index)
+            found = &build->file->gils[i];
+    return found;
+}
+
+static uint64_t end_of(const struct build *build, const struct rec_gil *gil)
+{
+    return gil->end_ticks ? gil->end_ticks : build->end_ticks;
+}
+
+uint64_t build_gil_held(const struct build *build, const struct rec_gil *gil)
+{
+    uint64_t open = gil->locked ? build_measured(build, gil->change_ticks, end_of(build, gil)) : 0;
+
+    return gil->held_ticks + open;
+}
+
+uint64_t build_gil_open_charge(const struct build *build, const struct rec_gil *gil)
+{
+    uint64_t waiters_ticks;
+
+    if (!gil->locked)
+        return 0;
+    waiters_ticks =
+        gil->waiters_ticks + gil->n_waiters * build_measured(build, gil->waiters_at_ticks, end_of(build, gil));
+    return waiters_ticks > gil->hold_waiters_ticks ? waiters_ticks - gil->hold_waiters_ticks : 0;
+}
+
+/* What the threads of a GIL have to add: waits that are still open, and their holds' share off CPU. */
+static void add_threads(const struct build *build, const struct rec_gil *rec, struct model_gil *gil)
+{
+    uint64_t held_ns = 0, held_offcpu_ns = 0, blocked = rec->wait_blocked_ticks, wakeup = rec->wait_wakeup_ticks,
+             forced = rec->wait_forced_ticks;
+
+    for (size_t i = 0; i < build->file->n_threads; i++) {
+        const struct rec_thread *thread = &build->file->threads[i];
+        struct build_closed closed;
+        if (thread->gil != rec->index)
+            continue;
+        build_close(build, thread, &closed);
+        if (closed.open_wait) {
+            blocked += closed.blocked - thread->wait_blocked_ticks;
+            wakeup += closed.wakeup - thread->wait_wakeup_ticks;
+        }
+        forced += closed.forced - thread->wait_forced_ticks;
+        held_ns += build->process->threads[i].held_ns;
+        held_offcpu_ns += build->process->threads[i].states.held_offcpu_ns;
+    }
+    gil->wait_blocked_ns = build_ns(build, blocked);
+    gil->wait_ns = build_ns(build, blocked + wakeup);
+    gil->wait_wakeup_ns = gil->wait_ns - gil->wait_blocked_ns;
+    gil->wait_forced_ns = build_ns(build, forced);
+    /* A thread may have used several GILs, but its time off CPU is only known as a whole. */
+    if (held_ns)
+        gil->held_offcpu_ns = (uint64_t)((double)gil->held_ns * ((double)held_offcpu_ns / (double)held_ns));
+}
+
+static void build_one(const struct build *build, const struct rec_gil *rec, struct model_gil *gil)
+{
+    gil->index = rec->index;
+    gil->wall_ns = build_ns(build, build_measured(build, rec->start_ticks, end_of(build, rec)));
+    gil->held_ns = build_ns(build, build_gil_held(build, rec));
+    if (gil->held_ns > gil->wall_ns) /* by a rounding, or in a damaged file */
+        gil->wall_ns = gil->held_ns;
+    gil->free_ns = gil->wall_ns - gil->held_ns;
+    gil->acquisitions = rec->acquisitions;
+    gil->contended = rec->contended;
+    gil->drop_requests = rec->drop_requests;
+    gil->forced_switches = rec->forced_switches;
+    gil->lost_wakeups = rec->lost_wakeups;
+    gil->switches = rec->n_changes;
+    add_threads(build, rec, gil);
+    gil->held_share = gil->wall_ns ? (double)gil->held_ns / (double)gil->wall_ns : 0;
+    gil->free_share = gil->wall_ns ? 1 - gil->held_share : 0;
+    gil->forced_share = gil->switches ? (double)gil->forced_switches / (double)gil->switches : 0;
+    build_gil_dist(build, rec->index, REC_HIST_WAIT, &gil->wait);
+    build_gil_dist(build, rec->index, REC_HIST_HOLD, &gil->hold);
+}
+
+void build_gils(struct build *build)
+{
+    struct model_process *process = build->process;
+
+    process->gils = mem_zeroed(build->file->n_gils, sizeof *process->gils);
+    process->n_gils = build->file->n_gils;
+    for (size_t i = 0; i < process->n_gils; i++)
+        build_one(build, &build->file->gils[i], &process->gils[i]);
+    if (process->n_gils)
+        process->switch_interval_ns = build->file->gils[0].interval_us * 1000;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model-pairs.c - who waited for whom.
+ */
+#include "model-build.h"
+
+#include <stdlib.h>
+
+#include "mem.h"
+
+/* One waiter's row, summed up by holder. */
+struct row {
+    struct {
+        uint32_t holder;
+        uint64_t ticks;
+    } *entries;
+    size_t n, capacity;
+};
+
+static void add(struct row *row, uint32_t holder, uint64_t ticks)
+{
+    if (!ticks)
+        return;
+    for (size_t i = 0; i < row->n; i++) {
+        if (row->entries[i].holder == holder) {
+            row->entries[i].ticks += ticks;
+            return;
+        }
+    }
+    row->entries = mem_grow(row->entries, row->n, &row->capacity, sizeof *row->entries);
+    row->entries[row->n].holder = holder;
+    row->entries[row->n++].ticks = ticks;
+}
+
+/* A wait that was open at the end: H from its begin to then, divided among the holders in the GIL's ring. */
+static void add_open(const struct build *build, const struct rec_thread *thread, struct row *row)
+{
+    const struct rec_gil *gil = build_gil(build, thread->gil);
+    struct build_closed closed;
+    uint64_t low, high, i, oldest;
+
+    if (thread->state != REC_STATE_WAITING || (thread->flags & REC_THREAD_FOLDED) || !gil)
+        return;
+    build_close(build, thread, &closed);
+    high = build_gil_held(build, gil);
+    low = high - (closed.blocked - thread->wait_blocked_ticks);
+    i = gil->n_changes;
+    oldest = i > REC_RING ? i - REC_RING : 0;
+    while (high > low && i > oldest) {
+        const struct rec_change *change = &gil->ring[--i % REC_RING];
+        uint64_t from = change->held_base_ticks > low ? change->held_base_ticks : low;
+        if (from >= high)
+            continue;
+        add(row, change->holder, high - from);
+        high = from;
+    }
+    add(row, 0, high - low);
+}
+
+static void collect(const struct build *build, const struct rec_thread *thread, struct row *row)
+{
+    const struct rec_row *part = NULL;
+    size_t n_steps = 0;
+
+    while ((part = reader_row(build->file, thread, part, &n_steps)))
+        for (int i = 0; i < REC_ROW_ENTRIES; i++)
+            add(row, part->holder[i], part->blocked_ticks[i]);
+    add(row, 0, thread->row_other_ticks);
+    add_open(build, thread, row);
+}
+
+static int longest_first(const void *a, const void *b)
+{
+    const struct model_pair *x = a, *y = b;
+
+    if (x->ns != y->ns)
+        return x->ns < y->ns ? 1 : -1;
+    if (x->waiter != y->waiter)
+        return x->waiter < y->waiter ? -1 : 1;
+    return x->holder < y->holder ? -1 : x->holder > y->holder;
+}
+
+void build_pairs(struct build *build)
+{
+    struct model_process *process = build->process;
+    size_t capacity = 0;
+    uint64_t total_ns = 0;
+
+    for (size_t i = 0; i < build->file->n_threads; i++) {
+        const struct rec_thread *thread = &build->file->threads[i];
+        struct row row = { .n = 0 };
+        uint64_t sum = 0;
+        collect(build, thread, &row);
+        for (size_t j = 0; j < row.n; j++) {
+            const struct model_thread *holder = model_find_thread(process, row.entries[j].holder);
+            /* The difference of two rounded sums, so that a row's entries add up to its rounded total. */
+            uint64_t ns = build_ns(build, sum + row.entries[j].ticks) - build_ns(build, sum);
+            sum += row.entries[j].ticks;
+            process->pairs = mem_grow(process->pairs, process->n_pairs, &capacity, sizeof *process->pairs);
+            process->pairs[process->n_pairs++] = (struct model_pair){
+                .waiter = thread->index,
+                .holder = holder ? holder->index : 0,
+                .waiter_tid = thread->tid,
+                .holder_tid = holder ? holder->tid : 0,
+                .ns = ns,
+            };
+            total_ns += ns;
+        }
+        free(row.entries);
+    }
+    for (size_t i = 0; i < process->n_pairs; i++)
+        process->pairs[i].share = total_ns ? (double)process->pairs[i].ns / (double)total_ns : 0;
+    if (process->n_pairs)
+        qsort(process->pairs, process->n_pairs, sizeof *process->pairs, longest_first);
+}

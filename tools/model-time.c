@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model-time.c - a recording's time: its clock's rate, its end, and when it was paused.
+ */
+#include "model-build.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "live.h"
+
+/* Two points that lie closer than this do not give the rate well enough if there are better ones. */
+#define GOOD_SPAN_NS 1000000000
+
+static bool rate_between(const struct rec_header *header, uint64_t ticks, int64_t mono_ns, double *ns_per_tick)
+{
+    double rate;
+
+    if (ticks <= header->start_ticks || mono_ns <= header->start_mono_ns)
+        return false;
+    rate = (double)(mono_ns - header->start_mono_ns) / (double)(ticks - header->start_ticks);
+    if (!(rate > 1e-3 && rate < 1e3)) /* counters run at some MHz to some GHz */
+        return false;
+    *ns_per_tick = rate;
+    return true;
+}
+
+static void set_rate(struct build *build, const struct live_now *now)
+{
+    const struct rec_header *header = &build->file->header;
+    int64_t span_ns = header->beat_mono_ns - header->start_mono_ns;
+    bool by_beat;
+
+    build->calibrated = true;
+    build->ns_per_tick = 1;
+    if (header->clock == REC_CLOCK_MONOTONIC)
+        return;
+    by_beat = rate_between(header, header->beat_ticks, header->beat_mono_ns, &build->ns_per_tick);
+    /* Now is a point as good as any, and farther away, as long as the counter has not been reset. */
+    if (now && (build->running || !by_beat || span_ns < GOOD_SPAN_NS))
+        by_beat |= rate_between(header, now->ticks, now->mono_ns, &build->ns_per_tick);
+    build->calibrated = by_beat;
+}
+
+static void latest(uint64_t *ticks, uint64_t candidate)
+{
+    if (candidate > *ticks)
+        *ticks = candidate;
+}
+
+/* The last thing that the file knows of. */
+static uint64_t last_stamp(const struct reader_file *file)
+{
+    uint64_t ticks = file->header.start_ticks;
+
+    latest(&ticks, file->header.beat_ticks);
+    for (size_t i = 0; i < file->n_threads; i++) {
+        const struct rec_thread *thread = &file->threads[i];
+        latest(&ticks, thread->start_ticks);
+        latest(&ticks, thread->state_ticks);
+        latest(&ticks, thread->end_ticks);
+        latest(&ticks, thread->lock_open_ticks);
+    }
+    for (size_t i = 0; i < file->n_gils; i++) {
+        const struct rec_gil *gil = &file->gils[i];
+        latest(&ticks, gil->start_ticks);
+        latest(&ticks, gil->end_ticks);
+        latest(&ticks, gil->change_ticks);
+        latest(&ticks, gil->waiters_at_ticks);
+    }
+    return ticks;
+}
+
+/* Where the same process, by exec, began its next recording; 0 if it did not. */
+static uint64_t next_program(const struct reader_file *file, struct reader_file *const *others, size_t n_others)
+{
+    const struct rec_header *header = &file->header;
+    uint64_t next = 0;
+
+    for (size_t i = 0; i < n_others; i++) {
+        const struct rec_header *other = &others[i]->header;
+        if (other->pid == header->pid && other->proc_start_jiffies == header->proc_start_jiffies &&
+            !strcmp(other->boot_id, header->boot_id) && other->clock == header->clock &&
+            other->start_ticks > header->start_ticks && (!next || other->start_ticks < next))
+            next = other->start_ticks;
+    }
+    return next;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+static void set_end(struct build *build, uint64_t next, const struct live_now *now)
+{
+    const struct reader_file *file = build->file;
+
+    if (file->header.end_ticks)
+        build->end_ticks = file->header.end_ticks;
+    else if (next)
+        build->end_ticks = next;
+    else if (build->running && now)
+        build->end_ticks = now->ticks;
+    else
+        build->end_ticks = last_stamp(file);
+    latest(&build->end_ticks, file->header.start_ticks);
+}
+
+static void set_pauses(struct build *build)
+{
+    const struct rec_header *header = &build->file->header;
+    uint32_t n = header->n_toggles, first = n > REC_TOGGLES ? n - REC_TOGGLES : 0;
+
+    build->n_lost_toggles = first;
+    for (uint32_t i = first; i < n; i++) {
+        uint64_t at = header->toggle_ticks[i % REC_TOGGLES];
+        if (i % 2 == 0) /* a pause begins, and lasts unless another toggle follows */
+            build->pauses[build->n_pauses++] = (struct build_span){ at, UINT64_MAX };
+        else if (build->n_pauses)
+            build->pauses[build->n_pauses - 1].to = at;
+    }
+}
+
+void build_time(struct build *build, struct reader_file *const *others, size_t n_others)
+{
+    const struct reader_file *file = build->file;
+    const struct rec_header *header = &file->header;
+    uint64_t next = next_program(file, others, n_others);
+    struct live_now now;
+    bool has_now = live_same_boot(header) && live_read_now(header->clock, &now);
+
+    build->running = file->pid_here && !next && has_now &&
+                     (header->source != REC_SOURCE_PRELOAD || live_has_mapped(file->pid_here, base_name(file->path)));
+    set_rate(build, has_now ? &now : NULL);
+    set_end(build, next, has_now ? &now : NULL);
+    set_pauses(build);
+}
+
+uint64_t build_measured(const struct build *build, uint64_t from, uint64_t to)
+{
+    uint64_t ticks;
+
+    if (to <= from)
+        return 0;
+    ticks = to - from;
+    for (size_t i = 0; i < build->n_pauses; i++) {
+        uint64_t begin = build->pauses[i].from > from ? build->pauses[i].from : from;
+        uint64_t end = build->pauses[i].to < to ? build->pauses[i].to : to;
+        if (end > begin)
+            ticks = ticks > end - begin ? ticks - (end - begin) : 0;
+    }
+    return ticks;
+}
+
+uint64_t build_ns(const struct build *build, uint64_t ticks)
+{
+    double ns;
+
+    if (build->ns_per_tick == 1)
+        return ticks < INT64_MAX ? ticks : INT64_MAX;
+    /* A double's 53 bits are 104 days in ns: rounding is far below a clock's error. */
+    ns = floor((double)ticks * build->ns_per_tick + 0.5);
+    return ns < 9.2e18 ? (uint64_t)ns : INT64_MAX;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model.c - from the files of recordings to the model: one process each, in the order of their tree.
+ */
+#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "mem.h"
+#include "model-build.h"
+#include "utf8.h"
+
+/* The report shows a command in one line. */
+#define COMMAND_BYTES 4096
+
+static void add_loss(struct model_process *process, const char *cause, uint64_t count)
+{
+    if (count)
+        process->losses[process->n_losses++] = (struct model_loss){ cause, count };
+}
+
+static void build_losses(struct build *build)
+{
+    static const char *const names[] = REC_LOSS_NAMES;
+    const struct reader_file *file = build->file;
+    struct model_process *process = build->process;
+    uint64_t unknown = 0, control = file->header.losses[REC_LOSS_CONTROL] + build->n_lost_toggles;
+
+    process->losses = mem_zeroed(REC_LOSS_N + 5, sizeof *process->losses);
+    for (size_t i = 0; i < REC_LOSS_N; i++)
+        add_loss(process, names[i], i == REC_LOSS_CONTROL ? control : file->header.losses[i]);
+    for (size_t i = REC_LOSS_N; i < REC_LOSS_MAX; i++) /* causes that only a newer version has a name for */
+        unknown += file->header.losses[i];
+    add_loss(process, "unknown", unknown);
+    add_loss(process, "truncated", file->truncated);
+    add_loss(process, "damaged_bytes", file->damaged_bytes);
+    add_loss(process, "clock_rate", !build->calibrated);
+    add_loss(process, "unexplained_us", build->unexplained_ns / 1000);
+}
+
+static void estimate(struct model_process *process, const char *field)
+{
+    process->estimated[process->n_estimated++] = field;
+}
+
+static void build_estimated(struct build *build)
+{
+    struct model_process *process = build->process;
+
+    if (build->cpu_mixed) {
+        estimate(process, "held_oncpu_ns");
+        estimate(process, "held_offcpu_ns");
+        estimate(process, "released_oncpu_ns");
+        estimate(process, "released_offcpu_ns");
+    }
+    if (build->file->header.losses[REC_LOSS_PAIRS])
+        estimate(process, "blocking");
+}
+
+/* The arguments of a /proc/PID/cmdline. */
+static void build_argv(struct build *build)
+{
+    const struct reader_text *text = reader_text(build->file, REC_TEXT_COMMAND);
+    struct model_process *process = build->process;
+    size_t capacity = 0;
+
+    for (size_t i = 0; text && i < text->length;) {
+        size_t length = strnlen(text->bytes + i, text->length - i);
+        process->argv = mem_grow(process->argv, process->argc, &capacity, sizeof *process->argv);
+        process->argv[process->argc++] = utf8_clean(text->bytes + i, length);
+        i += length + 1;
+    }
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+/* What people call a command: without the interpreter, if that is the first argument, and without directories. */
+static char *command_line(const struct model_process *process)
+{
+    size_t i = process->argc > 1 && !strncmp(base_name(process->argv[0]), "python", 6) ? 1 : 0, n = 0;
+    char *line = mem_zeroed(COMMAND_BYTES, 1);
+
+    if (!process->argc)
+        n = (size_t)snprintf(line, COMMAND_BYTES, "pid %u", process->pid);
+    for (bool first = true; i < process->argc && n < COMMAND_BYTES; i++, first = false)
+        n += (size_t)snprintf(line + n, COMMAND_BYTES - n, "%s%s", first ? "" : " ",
+                              first ? base_name(process->argv[i]) : process->argv[i]);
+    /* What was cut may have been cut within a character. */
+    char *clean = utf8_clean(line, COMMAND_BYTES);
+    free(line);
+    return clean;
+}
+
+static char *rfc3339(int64_t realtime_ns)
+{
+    time_t seconds = (time_t)(realtime_ns / 1000000000);
+    struct tm utc;
+    char text[64];
+
+    if (realtime_ns <= 0 || !gmtime_r(&seconds, &utc) || !strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc))
+        return mem_print("1970-01-01T00:00:00Z");
+    return mem_print("%s.%03dZ", text, (int)(realtime_ns / 1000000 % 1000));
+}
+
+static const char *source_name(uint32_t source)
+{
+    switch (source) {
+    case REC_SOURCE_PRELOAD:
+        return "preload";
+    case REC_SOURCE_BPF:
+        return "bpf";
+    case REC_SOURCE_SAMPLE:
+        return "sample";
+    default:
+        return "unknown";
+    }
+}
+
+static char *python_version(const struct rec_header *header)
+{
+    if (header->python_version[0])
+        return utf8_clean(header->python_version, sizeof header->python_version);
+    if (header->python_hex)
+        return mem_print("%u.%u.%u", header->python_hex >> 24, header->python_hex >> 16 & 255,
+                         header->python_hex >> 8 & 255);
+    return mem_print("unknown");
+}
+
+static void build_process(struct model_process *process, const struct reader_file *file,
+                          struct reader_file *const *others, size_t n_others)
+{
+    struct build build = { .file = file, .process = process };
+    const struct rec_header *header = &file->header;
+    const struct reader_text *inert = reader_text(file, REC_TEXT_INERT);
+
+    build_time(&build, others, n_others);
+    process->path = mem_print("%s", file->path);
+    process->pid = header->pid;
+    process->ppid = header->ppid;
+    process->host = utf8_clean(header->host, sizeof header->host);
+    process->python = python_version(header);
+    process->source = source_name(header->source);
+    process->start = rfc3339(header->start_realtime_ns);
+    process->inert = inert ? utf8_clean(inert->bytes, inert->length) : NULL;
+    process->free_threaded = header->free_threaded;
+    process->complete = header->complete;
+    process->running = build.running;
+    process->paused = header->n_toggles & 1;
+    process->cpus = header->cpus ? header->cpus : 1;
+    process->wall_ns = build_ns(&build, build_measured(&build, header->start_ticks, build.end_ticks));
+    process->n_threads_ever = header->n_threads;
+    process->proc_start_jiffies = header->proc_start_jiffies;
+    process->start_realtime_ns = header->start_realtime_ns;
+    build_argv(&build);
+    process->command = command_line(process);
+    build_threads(&build);
+    build_gils(&build);
+    build_pairs(&build);
+    build_totals(&build);
+    build_losses(&build);
+    build_estimated(&build);
+    verdict_judge(process);
+}
+
+void model_load(struct model *model, char *const *names, size_t n_names)
+{
+    struct reader_paths paths = { .n = 0 };
+    struct reader_file **files;
+    size_t n_files = 0, capacity = 0;
+    char error[READER_ERROR_BYTES];
+
+    memset(model, 0, sizeof *model);
+    for (size_t i = 0; i < n_names; i++) {
+        if (!reader_find(names[i], &paths, error)) {
+            model->failures = mem_grow(model->failures, model->n_failures, &capacity, sizeof *model->failures);
+            model->failures[model->n_failures++].error = mem_print("%s", error);
+        }
+    }
+    files = mem_zeroed(paths.n, sizeof *files);
+    for (size_t i = 0; i < paths.n; i++) {
+        if ((files[n_files] = reader_open(paths.path[i], error))) {
+            n_files++;
+            continue;
+        }
+        model->failures = mem_grow(model->failures, model->n_failures, &capacity, sizeof *model->failures);
+        model->failures[model->n_failures++].error = mem_print("%s", error);
+    }
+    model->processes = mem_zeroed(n_files, sizeof *model->processes);
+    model->n_processes = n_files;
+    for (size_t i = 0; i < n_files; i++)
+        build_process(&model->processes[i], files[i], files, n_files);
+    build_tree(model);
+
+    for (size_t i = 0; i < n_files; i++)
+        reader_close(files[i]);
+    free(files);
+    reader_paths_free(&paths);
+}
+
+static void free_process(struct model_process *process)
+{
+    for (size_t i = 0; i < process->argc; i++)
+        free(process->argv[i]);
+    for (size_t i = 0; i < process->n_threads; i++)
+        free(process->threads[i].name);
+    free(process->path);
+    free(process->host);
+    free(process->python);
+    free(process->command);
+    free(process->start);
+    free(process->argv);
+    free(process->inert);
+    free(process->gils);
+    free(process->threads);
+    free(process->pairs);
+    free(process->losses);
+    verdict_free(&process->verdict);
+}
+
+void model_free(struct model *model)
+{
+    for (size_t i = 0; i < model->n_processes; i++)
+        free_process(&model->processes[i]);
+    for (size_t i = 0; i < model->n_failures; i++)
+        free(model->failures[i].error);
+    free(model->processes);
+    free(model->failures);
+    memset(model, 0, sizeof *model);
+}
+
+const struct model_thread *model_find_thread(const struct model_process *process, uint32_t index)
+{
+    for (size_t i = 0; index && i < process->n_threads; i++)
+        if (process->threads[i].index == index)
+            return &process->threads[i];
+    return NULL;
+}

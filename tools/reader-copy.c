@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reader-copy.c - copies a file which may be changing.
+ *
+ * By pread() rather than a mapping: a file that is cut short while it is read must not be a SIGBUS here.
+ */
+#include "reader-copy.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A writer needs well below a microsecond, but it may be preempted in between. */
+#define TRIES       400
+#define QUICK_TRIES 50
+#define PAUSE_NS    50000
+
+static void pause_between_tries(int try)
+{
+    struct timespec pause = { 0, PAUSE_NS };
+
+    if (try >= QUICK_TRIES)
+        nanosleep(&pause, NULL);
+}
+
+ssize_t reader_copy_bytes(int fd, void *to, size_t size, size_t offset)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t n = pread(fd, (char *)to + done, size - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+bool reader_copy_header(int fd, struct rec_header *header, size_t size)
+{
+    for (int try = 0; try < TRIES; try++) {
+        struct rec_header again = { .pid = 0 };
+        if (reader_copy_bytes(fd, header, size, 0) < 0 || reader_copy_bytes(fd, &again, size, 0) < 0)
+            return false;
+        if (!(header->beat_seq & 1) && header->beat_seq == again.beat_seq && header->n_toggles == again.n_toggles)
+            return true;
+        if (header->end_ticks) /* nobody will come and finish what is half written */
+            return true;
+        pause_between_tries(try);
+    }
+    return true;
+}
+
+static void copy_cell_again(int fd, struct reader_file *file, const void *record)
+{
+    const struct rec_head *head = record;
+    size_t offset = (size_t)((const unsigned char *)record - file->bytes);
+
+    reader_copy_bytes(fd, file->bytes + offset + sizeof *head, head->size - sizeof *head, offset + sizeof *head);
+}
+
+static void copy_parts(int fd, struct reader_file *file, const struct rec_thread *thread)
+{
+    const struct rec_hist_block *block;
+    const struct rec_row *row = NULL;
+    size_t n_steps = 0;
+
+    for (uint32_t kind = 0; kind < REC_HIST_KINDS; kind++)
+        for (uint32_t octave = 0; octave < REC_HIST_OCTAVES; octave++)
+            if ((block = reader_hist_block(file, thread, kind, octave)))
+                copy_cell_again(fd, file, block);
+    while ((row = reader_row(file, thread, row, &n_steps)))
+        copy_cell_again(fd, file, row);
+}
+
+/* Copies one record over its normalized form until it is whole; seq: of the normalized form. */
+static void settle(int fd, struct reader_file *file, size_t offset, void *to, size_t size, const uint32_t *seq,
+                   const struct rec_thread *thread)
+{
+    size_t seq_at = (size_t)((const char *)seq - (const char *)to);
+    const struct rec_head *head = (const struct rec_head *)(file->bytes + offset);
+    size_t in_file = head->size < size ? head->size : size;
+
+    for (int try = 0; try < TRIES; try++) {
+        uint32_t after = 1;
+        if (reader_copy_bytes(fd, (char *)to + sizeof *head, in_file - sizeof *head, offset + sizeof *head) < 0)
+            return;
+        if (thread)
+            copy_parts(fd, file, thread);
+        if (reader_copy_bytes(fd, &after, sizeof after, offset + seq_at) < 0 || (!(*seq & 1) && *seq == after))
+            return;
+        pause_between_tries(try);
+    }
+}
+
+void reader_copy_settle(int fd, struct reader_file *file)
+{
+    struct reader_record record = { .offset = 0 };
+    size_t i_gil = 0, i_thread = 0;
+
+    while (reader_next(file, &record)) {
+        if (record.type == REC_GIL && i_gil < file->n_gils) {
+            struct rec_gil *gil = &file->gils[i_gil++];
+            settle(fd, file, record.offset, gil, sizeof *gil, &gil->seq, NULL);
+        } else if (record.type == REC_THREAD && i_thread < file->n_threads) {
+            struct rec_thread *thread = &file->threads[i_thread++];
+            settle(fd, file, record.offset, thread, sizeof *thread, &thread->seq, thread);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reader.h - reads recordings, which may be live, cut short or damaged, into memory that is safe to walk.
+ *
+ * Nothing in a file is trusted: each offset, size, count and chain is checked here, so that the model can do without.
+ */
+#ifndef GILSCOPE_READER_H
+#define GILSCOPE_READER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "record.h"
+
+#define READER_ERROR_BYTES 512
+#define READER_FILE_MAX    (1ull << 30) /* what lies beyond is not read: no recording is that large */
+
+struct reader_text {
+    uint32_t kind;     /* enum rec_text_kind, or one that this version does not know */
+    uint32_t length;   /* bytes, not counting the 0 byte that the reader puts behind them */
+    const char *bytes; /* in the file's copy */
+};
+
+/* One file.  The records are copies of this version's size; fields that the file does not have are 0. */
+struct reader_file {
+    char *path;
+    struct rec_header header;
+    int pid_here;           /* the process's PID as seen from here if it still runs, otherwise 0 */
+    bool truncated;         /* the file ends before the records do */
+    uint64_t damaged_bytes; /* that belong to no record, though one was begun there */
+    struct rec_gil *gils;
+    size_t n_gils;
+    struct rec_thread *threads;
+    size_t n_threads;
+    struct reader_text *texts;
+    size_t n_texts;
+    unsigned char *bytes;   /* the file as it was read, from its first byte on */
+    size_t n_bytes;
+};
+
+/* What a record in the file is, for those who want to see all of them. */
+struct reader_record {
+    size_t offset; /* in the file */
+    uint32_t size; /* bytes */
+    uint16_t type; /* enum rec_type, or one that this version does not know */
+};
+
+/* Reads a file.  NULL if it cannot be read: error[] then says in one line what is wrong and what to do.  The caller
+ * ends it with reader_close(). */
+struct reader_file *reader_open(const char *path, char error[READER_ERROR_BYTES]);
+void reader_close(struct reader_file *file);
+
+/* The next record at or after *record, which starts out zeroed and is the last one afterwards.  False at the end. */
+bool reader_next(const struct reader_file *file, struct reader_record *record);
+
+/* The counts of one octave of a thread's histogram; NULL if there are none. */
+const struct rec_hist_block *reader_hist_block(const struct reader_file *file, const struct rec_thread *thread,
+                                               enum rec_hist_kind kind, uint32_t octave);
+
+/* The first part of a thread's row of the waiter x holder matrix, and the one after row; NULL = no more.  A chain that
+ * is damaged ends early, also one that bites its tail: *n_steps starts at 0 and counts. */
+const struct rec_row *reader_row(const struct reader_file *file, const struct rec_thread *thread,
+                                 const struct rec_row *row, size_t *n_steps);
+
+/* The text of a kind; NULL if there is none. */
+const struct reader_text *reader_text(const struct reader_file *file, enum rec_text_kind kind);
+
+/* A list of paths of files. */
+struct reader_paths {
+    char **path;
+    size_t n, capacity;
+};
+
+/* Adds the files that a name stands for: itself, or what a directory has that ends in .gil, in order of their names.
+ * False if there is nothing by that name that can be opened: error[] says what. */
+bool reader_find(const char *name, struct reader_paths *paths, char error[READER_ERROR_BYTES]);
+void reader_paths_free(struct reader_paths *paths);
+
+#endif

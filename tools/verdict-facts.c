@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * verdict-facts.c - boils a process down to the few quantities that tell the situations apart.
+ */
+#include "verdict-facts.h"
+
+#include <string.h>
+
+static double least(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+static double most(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+static double ratio(double part, double whole)
+{
+    return whole > 0 ? part / whole : 0;
+}
+
+static double thread_work(const struct model_thread *thread)
+{
+    return (double)(thread->states.held_oncpu_ns + thread->states.released_oncpu_ns);
+}
+
+/* Thread.join() waits on a lock, too, and is no contention.  It cannot be told from a lock wait by itself, but a thread
+ * that only starts and joins others waits at most twice for each of them. */
+static bool may_be_joins(const struct model_process *process, const struct model_thread *thread)
+{
+    uint64_t n_others = process->n_threads_ever > process->n_threads ? process->n_threads_ever : process->n_threads;
+
+    return thread->main && thread->lock_wait.count <= 2 * n_others;
+}
+
+double verdict_thread_lock_wait(const struct model_process *process, const struct model_thread *thread)
+{
+    if (may_be_joins(process, thread))
+        return 0;
+    return (double)(thread->lock_wait_ns - thread->notify_wait_ns);
+}
+
+static void gather_thread(const struct model_process *process, const struct model_thread *thread,
+                          struct verdict_facts *facts)
+{
+    double lock_wait = verdict_thread_lock_wait(process, thread), work = thread_work(thread);
+    double asleep = (double)thread->states.released_offcpu_ns - lock_wait;
+
+    facts->lock_wait += lock_wait;
+    facts->await_work += (double)thread->lock_wait_ns - lock_wait;
+    if (!facts->top || work > thread_work(facts->top))
+        facts->top = thread;
+    if (ratio((double)thread->long_released.count, (double)thread->wall_ns / 1e9) >= verdict_limits.io_rate_per_s) {
+        facts->io_wait += most(0, asleep - (double)thread->run_delay_ns);
+        facts->io_threads_wall += (double)thread->wall_ns;
+    }
+}
+
+/* Waiting for a holder that itself waits for a processor is a want of processors; so is a wake-up while others run. */
+static double gil_wait(const struct model_totals *totals)
+{
+    const struct model_states *states = &totals->states;
+    double preempted = least((double)states->held_offcpu_ns, (double)totals->run_delay_ns);
+    double blocked = (double)states->wait_blocked_ns * (1 - ratio(preempted, (double)totals->held_ns));
+
+    return blocked + most(0, (double)states->wait_wakeup_ns - (double)totals->run_delay_ns);
+}
+
+static void gather_sums(struct verdict_facts *facts)
+{
+    const struct model_process *process = facts->process;
+    const struct model_totals *totals = &process->totals;
+    double startup = 0, all_work = (double)totals->oncpu_ns;
+
+    facts->wall = (double)process->wall_ns;
+    for (size_t i = 0; i < process->n_threads; i++) {
+        const struct model_thread *thread = &process->threads[i];
+        gather_thread(process, thread, facts);
+        if (thread->main)
+            startup = least(verdict_limits.startup_ns, (double)thread->states.held_oncpu_ns);
+    }
+    /* With the rest of a long run, this makes no difference. */
+    facts->work = most(0, all_work - startup);
+    facts->demand = most(0, (double)totals->demand_ns - startup);
+    facts->gil_wait = gil_wait(totals);
+    facts->run_delay = (double)totals->run_delay_ns;
+    facts->released_work = (double)totals->states.released_oncpu_ns;
+}
+
+static void derive(struct verdict_facts *facts)
+{
+    const struct model_process *process = facts->process;
+    double top_work = facts->top ? thread_work(facts->top) : 0;
+
+    facts->gil_wait_share = ratio(facts->gil_wait, facts->demand);
+    facts->gil_waiting = ratio(facts->gil_wait, facts->wall);
+    facts->lock_wait_share = ratio(facts->lock_wait, facts->lock_wait + facts->demand);
+    facts->lock_waiting = ratio(facts->lock_wait, facts->wall);
+    facts->run_delay_share = ratio(facts->run_delay, facts->run_delay + (double)process->totals.oncpu_ns);
+    facts->delayed = ratio(facts->run_delay, facts->wall);
+    facts->cpus_used = ratio(facts->work, facts->wall);
+    facts->released_share = ratio(facts->released_work, (double)process->totals.oncpu_ns);
+    facts->top_share = ratio(top_work, (double)process->totals.oncpu_ns);
+    facts->io_share = ratio(facts->io_wait, facts->io_threads_wall);
+    facts->rate_per_s = ratio((double)process->totals.long_released, facts->wall / 1e9);
+    for (size_t i = 0; i < process->n_threads; i++)
+        if (thread_work(&process->threads[i]) >= 0.1 * top_work && top_work > 0)
+            facts->n_workers++;
+}
+
+static double mean(const struct model_dist *dist)
+{
+    return ratio((double)dist->sum_ns, (double)dist->count);
+}
+
+/* The thread for which others waited most, if that is a third of all waiting at least. */
+static const struct model_thread *most_waited_for(const struct model_process *process)
+{
+    const struct model_thread *found = NULL;
+
+    for (size_t i = 0; i < process->n_threads; i++)
+        if (!found || process->threads[i].charged_ns > found->charged_ns)
+            found = &process->threads[i];
+    if (!found || (double)found->charged_ns < (double)process->totals.states.wait_blocked_ns / 3)
+        return NULL;
+    return found;
+}
+
+static void find_keeper(struct verdict_facts *facts, double interval)
+{
+    const struct model_process *process = facts->process;
+    const struct model_thread *thread = most_waited_for(process);
+    double asleep, expected_wait;
+
+    if (!thread || facts->gil_waiting < verdict_limits.gil_waiting / 3)
+        return;
+    /* A holder that is asked for the GIL gives it up within an interval; with several waiters each waits for the others'
+     * turns, too.  Holds that nobody asked to end are no fault, however long. */
+    expected_wait = interval * (1 + facts->gil_waiting);
+    if ((double)thread->hold.p90_ns > verdict_limits.long_hold_intervals * interval &&
+        ratio((double)process->totals.wait_ns, (double)process->totals.contended) > 1.5 * expected_wait)
+        facts->keeper = thread;
+    asleep = (double)thread->states.held_offcpu_ns - (double)thread->run_delay_ns;
+    if (asleep > verdict_limits.sleeps_share * (double)thread->held_ns && (double)thread->held_ns > 0.05 * facts->wall)
+        facts->sleeper = thread;
+}
+
+static void find_starved(struct verdict_facts *facts, double interval)
+{
+    const struct model_process *process = facts->process;
+
+    for (size_t i = 0; i < process->n_threads; i++) {
+        const struct model_thread *thread = &process->threads[i];
+        double lost = ratio((double)thread->lost_wakeups, most(1, (double)thread->contended));
+        if (lost < verdict_limits.lost_per_contended ||
+            (double)thread->wait.max_ns < verdict_limits.starved_intervals * interval)
+            continue;
+        if (!facts->starved || thread->lost_wakeups > facts->starved->lost_wakeups)
+            facts->starved = thread;
+    }
+}
+
+/* A thread that needs the GIL for moments only and gets it after an interval each time, because another computes. */
+static void find_convoy(struct verdict_facts *facts, double interval)
+{
+    const struct model_process *process = facts->process;
+
+    for (size_t i = 0; i < process->n_pairs; i++) {
+        const struct model_thread *waiter = model_find_thread(process, process->pairs[i].waiter);
+        const struct model_thread *holder = model_find_thread(process, process->pairs[i].holder);
+        if (!waiter || !holder || (double)waiter->wait_ns < 0.02 * facts->wall)
+            continue;
+        if (mean(&waiter->hold) < 0.1 * interval && mean(&waiter->wait) > 0.5 * interval &&
+            mean(&holder->hold) > 0.5 * interval && waiter->wait.count >= 10) {
+            facts->convoy = waiter;
+            facts->convoy_by = holder;
+            return;
+        }
+    }
+}
+
+void verdict_gather(const struct model_process *process, struct verdict_facts *facts)
+{
+    double interval = (double)(process->switch_interval_ns ? process->switch_interval_ns : 5000000);
+
+    memset(facts, 0, sizeof *facts);
+    facts->process = process;
+    gather_sums(facts);
+    derive(facts);
+    find_keeper(facts, interval);
+    find_starved(facts, interval);
+    find_convoy(facts, interval);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * verdict-speedup.c - how much faster the same program could be if its threads did not wait for the GIL.
+ *
+ * Two things bound it from above: the processors have the same work to do, and no thread can do its own part in less
+ * than its own time.  From below: while threads wait (at least as long as the one that waits most, and at least as long
+ * as all waiting divided by those that wait), waiters and holder would have run side by side.
+ */
+#include <math.h>
+
+#include "verdict-facts.h"
+
+/* What finer locks cost the same program, taken off the lower bound. */
+#define FINER_LOCKS 0.95
+
+static double most(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+static double least(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+/* The time that the threads' own parts need: what they waited for the GIL, and for each other's results, is left out. */
+static double longest_own_time(const struct model_process *process)
+{
+    double longest = 0;
+
+    for (size_t i = 0; i < process->n_threads; i++) {
+        const struct model_thread *thread = &process->threads[i];
+        double waits = (double)(thread->wait_ns + thread->states.wait_forced_ns);
+        double awaits = (double)thread->lock_wait_ns - verdict_thread_lock_wait(process, thread);
+        if (!thread->folded)
+            longest = most(longest, (double)thread->wall_ns - waits - awaits);
+    }
+    return longest;
+}
+
+/* The least time during which somebody waited. */
+static double contended_time(const struct verdict_facts *facts)
+{
+    const struct model_process *process = facts->process;
+    double blocked = 0, longest = 0;
+    unsigned n = 0;
+
+    for (size_t i = 0; i < process->n_threads; i++) {
+        double wait = (double)process->threads[i].states.wait_blocked_ns;
+        blocked += wait;
+        longest = most(longest, process->threads[i].folded ? 0 : wait);
+        n += wait > 0.02 * facts->wall;
+    }
+    /* One of them holds it, if those that wait are those that hold it. */
+    return least(facts->wall, most(longest, n > 2 ? blocked / (n - 1) : 0));
+}
+
+static double rounded(double speedup)
+{
+    return floor(speedup * 100 + 0.5) / 100;
+}
+
+void verdict_speedup(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    double n_cpus = (double)facts->process->cpus, wall = facts->wall;
+    double blocked = (double)facts->process->totals.states.wait_blocked_ns;
+    double contended = contended_time(facts), bound, side_by_side, high, low;
+
+    verdict->speedup_low = verdict->speedup_high = 1;
+    if (wall <= 0 || contended <= 0)
+        return;
+    bound = most(longest_own_time(facts->process), (double)facts->process->totals.oncpu_ns / n_cpus);
+    bound = most(bound, wall - least(wall, blocked)); /* what nobody waited in stays as it is */
+    bound = most(bound, wall / n_cpus);
+    side_by_side = least(n_cpus, 1 + blocked / contended);
+    high = most(1, wall / bound);
+    low = most(1, wall / most(bound, wall - contended + contended / side_by_side) * FINER_LOCKS);
+    verdict->speedup_high = rounded(high);
+    verdict->speedup_low = rounded(least(low, high));
+}

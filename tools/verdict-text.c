@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * verdict-text.c - the verdict in words: what it is, the numbers behind it, and what can be done.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format.h"
+#include "mem.h"
+#include "verdict-facts.h"
+
+#define NAME_BYTES 80
+
+static void add(char **lines, size_t *n, char *line)
+{
+    if (*n < VERDICT_LINES)
+        lines[(*n)++] = line;
+    else
+        free(line);
+}
+
+#define EVIDENCE(verdict, ...) add((verdict)->evidence, &(verdict)->n_evidence, mem_print(__VA_ARGS__))
+#define ADVICE(verdict, ...)   add((verdict)->advice, &(verdict)->n_advice, mem_print(__VA_ARGS__))
+
+static double percent(double part, double whole)
+{
+    return whole > 0 ? 100 * part / whole : 0;
+}
+
+static const char *time_of(char buffer[FORMAT_BYTES], double ns)
+{
+    return format_time(buffer, ns > 0 ? (uint64_t)ns : 0);
+}
+
+/* "3.0 threads were" */
+static const char *threads_were(char buffer[NAME_BYTES], double n)
+{
+    snprintf(buffer, NAME_BYTES, n >= 0.95 && n < 1.05 ? "%.1f thread was" : "%.1f threads were", n);
+    return buffer;
+}
+
+/* --- the summary ------------------------------------------------------------------------------------------------ */
+static char *summary(const struct verdict_facts *facts, enum verdict_class class)
+{
+    const struct model_process *process = facts->process;
+    char time[FORMAT_BYTES], were[NAME_BYTES];
+
+    switch (class) {
+    case VERDICT_GIL_BOUND:
+        return mem_print("Threads waited for the GIL for %.0f %% of the time in which they wanted to run: %s waiting "
+                         "for it at any moment.",
+                         100 * process->totals.wait_share, threads_were(were, process->totals.waiting));
+    case VERDICT_GIL_RELEASING:
+        return mem_print("The work runs in parallel without the GIL: %.1f of %u processors were in use, %.0f %% of that "
+                         "in code that had released it.",
+                         process->totals.oncpu_cpus, process->cpus, 100 * facts->released_share);
+    case VERDICT_IO_BOUND:
+        return mem_print("Threads mostly waited for something outside of the program, %.0f times a second: %.2f "
+                         "processors were in use, and next to nobody waited for the GIL.",
+                         facts->rate_per_s, process->totals.oncpu_cpus);
+    case VERDICT_LOCK_BOUND:
+        return mem_print("Threads waited for locks that other threads had: %s waiting for one at any moment, %.1f for "
+                         "the GIL.",
+                         threads_were(were, facts->lock_waiting), process->totals.waiting);
+    case VERDICT_CPU_STARVED:
+        return mem_print("Threads waited for a processor for %.0f %% of the time in which they could have run: %s without "
+                         "one at any moment.",
+                         100 * facts->run_delay_share, threads_were(were, facts->delayed));
+    case VERDICT_SINGLE_THREADED:
+        return mem_print("One thread at a time does the work (%.0f %% of it is %s's), and next to nobody waits for the "
+                         "GIL.",
+                         100 * facts->top_share, facts->top->name);
+    case VERDICT_IDLE:
+        return mem_print("Next to nothing happened: %.2f processors were in use during %s.", process->totals.oncpu_cpus,
+                         time_of(time, facts->wall));
+    case VERDICT_MIXED:
+        break;
+    }
+    return mem_print("No single cause dominates: at any moment %.1f threads were waiting for the GIL, %.1f for locks and "
+                     "%.1f for a processor, and %.1f processors were in use.",
+                     process->totals.waiting, facts->lock_waiting, facts->delayed, process->totals.oncpu_cpus);
+}
+
+/* --- evidence --------------------------------------------------------------------------------------------------- */
+static void evidence_demand(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    const struct model_totals *totals = &facts->process->totals;
+    char wanted[FORMAT_BYTES], had[FORMAT_BYTES], wakeup[FORMAT_BYTES];
+    char were[NAME_BYTES];
+
+    EVIDENCE(verdict, "Threads wanted the GIL for %s and had it for %s: %s waiting at any moment.",
+             format_time(wanted, totals->held_ns + totals->wait_ns), format_time(had, totals->held_ns),
+             threads_were(were, totals->waiting));
+    if (totals->wait_ns > 0 && percent((double)totals->states.wait_wakeup_ns, (double)totals->wait_ns) >= 25)
+        EVIDENCE(verdict, "%.0f %% of the waiting (%s) was for a GIL that was free already: waking a thread up takes longer "
+                          "than the GIL is held.",
+                 percent((double)totals->states.wait_wakeup_ns, (double)totals->wait_ns),
+                 format_time(wakeup, totals->states.wait_wakeup_ns));
+}
+
+static void evidence_holder(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    const struct model_process *process = facts->process;
+    const struct model_thread *most = NULL;
+    uint64_t blocked_ns = process->totals.states.wait_blocked_ns;
+    char part[FORMAT_BYTES], whole[FORMAT_BYTES];
+
+    for (size_t i = 0; i < process->n_threads; i++)
+        if (!most || process->threads[i].charged_ns > most->charged_ns)
+            most = &process->threads[i];
+    if (most && most->charged_ns && blocked_ns)
+        EVIDENCE(verdict, "%.0f %% of the waiting behind a holder was for %s (%s of %s).",
+                 percent((double)most->charged_ns, (double)blocked_ns), most->name, format_time(part, most->charged_ns),
+                 format_time(whole, blocked_ns));
+}
+
+static void evidence_patterns(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    const struct model_process *process = facts->process;
+    char a[FORMAT_BYTES], b[FORMAT_BYTES], c[FORMAT_BYTES];
+
+    if (facts->sleeper)
+        EVIDENCE(verdict, "%s kept the GIL for %s while it was off the processor (%.0f %% of the time that it had it), and "
+                          "not for want of one.",
+                 facts->sleeper->name, format_time(a, facts->sleeper->states.held_offcpu_ns),
+                 percent((double)facts->sleeper->states.held_offcpu_ns, (double)facts->sleeper->held_ns));
+    else if (facts->keeper)
+        EVIDENCE(verdict, "%s kept the GIL for %s at a time (90th percentile), though others asked for it after %s.",
+                 facts->keeper->name, format_time(a, facts->keeper->hold.p90_ns),
+                 format_time(b, process->switch_interval_ns));
+    if (facts->convoy)
+        EVIDENCE(verdict, "Convoy: %s needs the GIL for %s at a time and waited %s for it each time (%" PRIu64
+                          " times), behind %s.",
+                 facts->convoy->name, format_time(a, facts->convoy->hold.p50_ns),
+                 format_time(b, facts->convoy->wait.p50_ns), facts->convoy->wait.count, facts->convoy_by->name);
+    if (facts->starved)
+        EVIDENCE(verdict, "Starvation: %s was woken for a free GIL %s times and found it taken again (lost wake-ups); its "
+                          "longest wait was %s.",
+                 facts->starved->name, format_count(a, facts->starved->lost_wakeups),
+                 format_time(b, facts->starved->wait.max_ns));
+    if ((double)process->totals.states.wait_forced_ns > verdict_limits.forced_share * facts->demand)
+        EVIDENCE(verdict, "Forced switches delayed their holders by another %s (%s of them).",
+                 format_time(a, process->totals.states.wait_forced_ns), format_count(b, process->totals.forced_switches));
+    if ((double)process->totals.gil_lock_wait_ns > verdict_limits.gil_lock_share * facts->wall)
+        EVIDENCE(verdict, "Threads waited %s for other locks while they kept the GIL.",
+                 format_time(c, process->totals.gil_lock_wait_ns));
+}
+
+static void evidence_locks(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    const struct model_process *process = facts->process;
+    const struct model_thread *most = NULL;
+    double most_ns = 0;
+    char a[FORMAT_BYTES], b[FORMAT_BYTES];
+
+    for (size_t i = 0; i < process->n_threads; i++) {
+        double ns = verdict_thread_lock_wait(process, &process->threads[i]);
+        if (ns > most_ns) {
+            most_ns = ns;
+            most = &process->threads[i];
+        }
+    }
+    if (!most)
+        return;
+    EVIDENCE(verdict, "Threads waited %s for locks in all; %s most of them, for %.0f %% of its time.",
+             time_of(a, facts->lock_wait), most->name, percent(most_ns, (double)most->wall_ns));
+    EVIDENCE(verdict, "Its median wait for a lock was %s, the longest %s.", format_time(a, most->lock_wait.p50_ns),
+             format_time(b, most->lock_wait.max_ns));
+}
+
+static void evidence_processors(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    const struct model_totals *totals = &facts->process->totals;
+    char a[FORMAT_BYTES], b[FORMAT_BYTES];
+
+    EVIDENCE(verdict, "Threads ran for %s and could have run for another %s, but had no processor.",
+             format_time(a, totals->oncpu_ns), format_time(b, totals->run_delay_ns));
+    EVIDENCE(verdict, "%.1f of the %u processors were in use by this process: %s.", totals->oncpu_cpus,
+             facts->process->cpus,
+             totals->oncpu_cpus > 0.8 * facts->process->cpus ? "its own threads compete for them"
+                                                             : "others, or a limit, had the rest");
+}
+
+static void evidence_work(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    const struct model_totals *totals = &facts->process->totals;
+    const struct model_thread *top = facts->top;
+    char a[FORMAT_BYTES], b[FORMAT_BYTES], c[FORMAT_BYTES];
+
+    EVIDENCE(verdict, "Threads used %s of CPU time in %s: %s with the GIL and the rest without it.",
+             format_time(a, totals->oncpu_ns), time_of(b, facts->wall), format_time(c, totals->states.held_oncpu_ns));
+    if (top && totals->oncpu_ns)
+        EVIDENCE(verdict, "%s did %.0f %% of that.", top->name, 100 * facts->top_share);
+    EVIDENCE(verdict, "Threads waited %s for the GIL, %.1f %% of the time in which they wanted to run.",
+             format_time(a, totals->wait_ns), 100 * totals->wait_share);
+}
+
+static void evidence_waiting(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    EVIDENCE(verdict, "Threads let the GIL go for 0.1 ms or longer %.1f times a second.", facts->rate_per_s);
+}
+
+/* --- advice ----------------------------------------------------------------------------------------------------- */
+static void advise_gil(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    if (facts->sleeper) {
+        ADVICE(verdict, "Find what %s calls while it sleeps: an extension that waits must release the GIL "
+                        "(Py_BEGIN_ALLOW_THREADS); until it does, put that work into a process of its own.",
+               facts->sleeper->name);
+    } else if (facts->keeper) {
+        ADVICE(verdict, "%s runs native code that keeps the GIL: have it released around long computations "
+                        "(Py_BEGIN_ALLOW_THREADS, `nogil` in Cython), call it on less data at a time, or move it to "
+                        "another process.",
+               facts->keeper->name);
+    }
+    if (facts->convoy)
+        ADVICE(verdict, "Move what %s computes to another process, or lower the switch interval "
+                        "(sys.setswitchinterval(0.0005)): the other threads get the GIL that much earlier.",
+               facts->convoy_by->name);
+    if (facts->starved)
+        ADVICE(verdict, "Let the busy threads release the GIL less often, or for longer: a release of an instant wakes "
+                        "another thread up, but not in time.");
+    if (verdict->speedup_high >= 1.1)
+        ADVICE(verdict, "Run the work in processes (multiprocessing, ProcessPoolExecutor), in code that releases the GIL, or "
+                        "on a free-threaded Python: %.1f to %.1f times as fast at best on %u processors.",
+               verdict->speedup_low, verdict->speedup_high, facts->process->cpus);
+    else if (facts->process->cpus == 1)
+        ADVICE(verdict, "There is one processor only: without the GIL it would not be faster, but threads would wait "
+                        "less for each other with fewer of them.");
+    else
+        ADVICE(verdict, "Without the GIL the whole would hardly end earlier, but the threads that wait would answer "
+                        "sooner: keep long computations out of the process that serves them.");
+}
+
+static void advise(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    const struct model_process *process = facts->process;
+
+    switch (verdict->class) {
+    case VERDICT_GIL_BOUND:
+        advise_gil(facts, verdict);
+        return;
+    case VERDICT_GIL_RELEASING:
+        ADVICE(verdict, "The GIL is no obstacle here; removing it would gain little.");
+        if (process->totals.oncpu_cpus < 0.7 * process->cpus)
+            ADVICE(verdict, "%.1f processors are not in use: more threads may help.",
+                   process->cpus - process->totals.oncpu_cpus);
+        return;
+    case VERDICT_IO_BOUND:
+        ADVICE(verdict, "Neither the GIL nor the processors are the limit: look at what is waited for, or keep more "
+                        "requests in flight (threads or asyncio).");
+        break;
+    case VERDICT_LOCK_BOUND:
+        ADVICE(verdict, "Hold the lock for less: keep I/O, sleeps and long computations out of it, or divide what it "
+                        "protects. Without the GIL these threads would wait all the same.");
+        break;
+    case VERDICT_CPU_STARVED:
+        if (process->totals.oncpu_cpus > 0.8 * process->cpus)
+            ADVICE(verdict, "There are more threads that compute than processors (%u): use fewer threads, or more "
+                            "processors.",
+                   process->cpus);
+        else
+            ADVICE(verdict, "Other processes, or a CPU limit (cgroup quota, affinity), take the processors: give this one "
+                            "more, or move the others.");
+        break;
+    case VERDICT_SINGLE_THREADED:
+        ADVICE(verdict, "Removing the GIL would gain nothing by itself: make the work of this thread faster, or divide it "
+                        "(among processes, or threads that release the GIL).");
+        break;
+    case VERDICT_IDLE:
+        ADVICE(verdict, "There is nothing to gain here: measure again under load.");
+        break;
+    case VERDICT_MIXED:
+        ADVICE(verdict, "Measure the program's phases one by one: `gilscope pause` and `gilscope resume` delimit them.");
+        break;
+    }
+    if (facts->convoy || facts->starved || facts->sleeper)
+        advise_gil(facts, verdict);
+}
+
+void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    verdict->summary = summary(facts, verdict->class);
+    switch (verdict->class) {
+    case VERDICT_GIL_BOUND:
+        evidence_demand(facts, verdict);
+        evidence_holder(facts, verdict);
+        break;
+    case VERDICT_LOCK_BOUND:
+        evidence_locks(facts, verdict);
+        evidence_demand(facts, verdict);
+        break;
+    case VERDICT_CPU_STARVED:
+        evidence_processors(facts, verdict);
+        evidence_demand(facts, verdict);
+        break;
+    case VERDICT_IO_BOUND:
+    case VERDICT_IDLE:
+        evidence_waiting(facts, verdict);
+        evidence_work(facts, verdict);
+        break;
+    case VERDICT_GIL_RELEASING:
+    case VERDICT_SINGLE_THREADED:
+        evidence_work(facts, verdict);
+        break;
+    case VERDICT_MIXED:
+        evidence_demand(facts, verdict);
+        evidence_locks(facts, verdict);
+        evidence_processors(facts, verdict);
+        break;
+    }
+    evidence_patterns(facts, verdict);
+    advise(facts, verdict);
+}
