@@ -2,8 +2,9 @@
 """The program whose memory bench/memory.py weighs: sleepers.py THREADS idle|lively|churn SECONDS
 
 idle: each thread works once, then waits.  lively: each works for up to 0.5 ms, sleeps for so long that the GIL is held
-for half of the time by all of them together, and so on, so that all sizes of waits, holds and releases occur.  churn: threads that end at once, THREADS at a time, all the time.  Prints, each second and at the end, a JSON line with
-the memory of this process, then ends.
+for half of the time by all of them together, and so on, so that all sizes of waits, holds and releases occur.
+churn: threads that end at once, THREADS at a time, all the time.
+Prints, each second and at the end, a JSON line with the memory of this process, then ends.
 """
 import json
 import os
