@@ -33,7 +33,7 @@ struct answer {
     char text[8192];
     const char *implementation, *version, *executable;
     bool without_gil;
-    char complaint[256]; /* what it said on stderr: the shim's line, else the first one */
+    char complaint[256]; /* what it said on stderr: the shim's reason, else the first line */
     int status;          /* as of waitpid */
     bool timed_out;
 };
@@ -89,8 +89,10 @@ static void listen_to(struct answer *answer, int out, int err)
     }
     answer->text[n_text] = '\0';
     errors[n_errors] = '\0';
-    const char *shims_own = strstr(errors, "gilscope:");
-    const char *complaint = shims_own ? shims_own : errors + strspn(errors, "\n");
+    /* "gilscope: not measuring process 42: the reason" */
+    const char *shims_own = strstr(errors, "gilscope: not measuring process ");
+    const char *reason = shims_own ? strstr(shims_own + strlen("gilscope: "), ": ") : NULL;
+    const char *complaint = reason ? reason + strlen(": ") : errors + strspn(errors, "\n");
     snprintf(answer->complaint, sizeof answer->complaint, "%.*s",
              (int)strcspn(complaint, "\n"), complaint);
     for (char *c = answer->complaint; *c; c++) {
@@ -200,8 +202,8 @@ static enum doctor_word judge(struct answer *answer, uint64_t acquisitions, char
         snprintf(details + n, size - (size_t)n, ": measured, %llu acquisitions", (unsigned long long)acquisitions);
         return DOCTOR_OK;
     }
-    snprintf(details + n, size - (size_t)n, "%s: not measured. %s", answer->without_gil ? ", runs without a GIL" : "",
-             answer->complaint);
+    snprintf(details + n, size - (size_t)n, "%s: not measured%s%s", answer->without_gil ? ", runs without a GIL" : "",
+             answer->complaint[0] ? ": " : "", answer->complaint);
     return is_cpython && !answer->without_gil ? DOCTOR_MISSING : DOCTOR_NOTE;
 }
 
