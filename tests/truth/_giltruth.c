@@ -7,6 +7,8 @@
  * thread is compared with these sums.  To keep a thread's birth and death out of the comparison, threads are born one
  * at a time, gather at a barrier without the GIL, and leave one at a time, so that those parts are uncontended.
  *
+ * With stamps.so preloaded it also knows when, within these two calls, the GIL changed hands; see stamps.c.
+ *
  * Use: setup(specs, duration_ns); then either native(), which makes the threads in C (PyGILState_Ensure: all of the
  * thread's life is timed), or one Python thread per spec that calls worker(i), each followed by ready(i + 1); then
  * finish() -> [dict, ...].  A spec is (hold_ns, hold_sleeps, release_ns, release_sleeps, read_cpu_clock).
@@ -14,6 +16,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -23,11 +26,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "stamps.h"
+
 #define MAX_THREADS 64
 #define LEAVE_GAP_NS 3000000 /* between two threads' ends: long enough for Python's part of it */
 
 struct cycle { /* CLOCK_MONOTONIC, ns */
     int64_t want, taken, leave, left; /* before and after PyEval_RestoreThread, before and after PyEval_SaveThread */
+    int64_t got, gone;                /* the very instants; taken and leave where they are not known */
 };
 
 struct worker {
@@ -35,6 +41,8 @@ struct worker {
     int hold_sleeps, release_sleeps, read_cpu;
     long tid;
     int64_t n, want_sum, hold_sum, save_sum, released_sum; /* sums over the cycles, ns */
+    int64_t exact_want_sum, exact_hold_sum;                /* the same by the very instants */
+    int64_t forced_sum, n_forced;                          /* in pthread_cond_wait, within PyEval_SaveThread */
     int64_t held_cpu, released_cpu;                        /* CLOCK_THREAD_CPUTIME_ID, ns */
     int64_t born, died;                                    /* first and last stamp */
     struct cycle *log;
@@ -62,6 +70,22 @@ static int64_t now_ns(void)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+static const struct giltruth_stamps no_stamps;
+static const struct giltruth_stamps *(*find_stamps)(void); /* NULL: not preloaded */
+
+/* What the calling thread's stamps are. */
+static const struct giltruth_stamps *my_stamps(void)
+{
+    return find_stamps ? find_stamps() : &no_stamps;
+}
+
+/* The last instant of a change of hands that lies in a call, or what is known without it. */
+static int64_t instant(int64_t begin, int64_t end, int64_t otherwise)
+{
+    int64_t t = my_stamps()->signal_ns;
+    return t >= begin && t <= end ? t : otherwise;
+}
+
 /* Passes the time until then, on a processor or off it. */
 static void pass_until(int64_t then, int asleep)
 {
@@ -82,6 +106,8 @@ static void count(struct worker *w, const struct cycle *c)
     w->want_sum += c->taken - c->want;
     w->hold_sum += c->leave - c->taken;
     w->save_sum += c->left - c->leave;
+    w->exact_want_sum += c->got - c->want;
+    w->exact_hold_sum += c->gone - c->got;
     if (w->n_log < w->max_log)
         w->log[w->n_log] = *c;
     w->n_log++;
@@ -122,14 +148,19 @@ static PyThreadState *cycles(struct worker *w, PyThreadState *state)
         c.want = now_ns();
         PyEval_RestoreThread(state);
         c.taken = now_ns();
+        c.got = instant(c.want, c.taken, c.taken);
         if (w->read_cpu)
             cpu[0] = clock_ns(CLOCK_THREAD_CPUTIME_ID);
         pass_until(c.taken + w->hold_ns, w->hold_sleeps);
         if (w->read_cpu)
             cpu[1] = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+        struct giltruth_stamps before = *my_stamps();
         c.leave = now_ns();
         state = PyEval_SaveThread();
         c.left = left = now_ns();
+        c.gone = instant(c.leave, c.left, c.leave);
+        w->forced_sum += my_stamps()->cond_wait_ns - before.cond_wait_ns;
+        w->n_forced += my_stamps()->n_cond_waits - before.n_cond_waits;
         if (w->read_cpu)
             cpu[2] = clock_ns(CLOCK_THREAD_CPUTIME_ID);
         count(w, &c);
@@ -168,8 +199,10 @@ static void *native_thread(void *arg)
     w->born = first.want = now_ns();
     PyGILState_STATE gil = PyGILState_Ensure();
     first.taken = first.leave = now_ns();
+    first.got = instant(first.want, first.taken, first.taken);
     PyThreadState *state = PyEval_SaveThread();
     first.left = now_ns();
+    first.gone = instant(first.leave, first.left, first.leave);
     count(w, &first);
 
     state = live(w, state);
@@ -177,9 +210,11 @@ static void *native_thread(void *arg)
     last.want = now_ns();
     PyEval_RestoreThread(state);
     last.taken = now_ns();
+    last.got = instant(last.want, last.taken, last.taken);
     /* What is left of the hold is the clearing of the thread state. */
     PyGILState_Release(gil);
     last.leave = last.left = w->died = now_ns();
+    last.gone = instant(last.taken, last.left, last.leave);
     count(w, &last);
     raise_by_one(&n_left);
     return NULL;
@@ -254,14 +289,16 @@ static PyObject *py_worker(PyObject *self, PyObject *args)
     struct worker *w = &workers[i];
     struct cycle first, last;
     w->tid = syscall(SYS_gettid);
-    w->born = first.want = first.taken = first.leave = now_ns();
+    w->born = first.want = first.taken = first.leave = first.got = now_ns();
     PyThreadState *state = PyEval_SaveThread();
     first.left = now_ns();
+    first.gone = instant(first.leave, first.left, first.leave);
     count(w, &first);
     state = live(w, state);
     last.want = now_ns();
     PyEval_RestoreThread(state);
-    last.taken = last.leave = last.left = w->died = now_ns();
+    last.taken = last.leave = last.left = last.gone = w->died = now_ns();
+    last.got = instant(last.want, last.taken, last.taken);
     count(w, &last);
     raise_by_one(&n_left);
     Py_RETURN_NONE;
@@ -282,11 +319,15 @@ static PyObject *py_ready(PyObject *self, PyObject *args)
 static PyObject *result(const struct worker *w)
 {
     int64_t logged = w->n_log < w->max_log ? w->n_log : w->max_log;
-    return Py_BuildValue("{s:l,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:y#}", "tid", w->tid, "cycles",
-                         (long long)w->n, "wait_ns", (long long)w->want_sum, "hold_ns", (long long)w->hold_sum,
-                         "save_ns", (long long)w->save_sum, "released_ns", (long long)w->released_sum, "held_cpu_ns",
-                         (long long)w->held_cpu, "released_cpu_ns", (long long)w->released_cpu, "born_ns",
-                         (long long)w->born, "died_ns", (long long)w->died, "unlogged", (long long)(w->n_log - logged),
+    return Py_BuildValue("{s:l,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:i,s:y#}",
+                         "tid", w->tid, "cycles", (long long)w->n, "wait_ns", (long long)w->want_sum,
+                         "hold_ns", (long long)w->hold_sum, "save_ns", (long long)w->save_sum,
+                         "released_ns", (long long)w->released_sum,
+                         "exact_wait_ns", (long long)w->exact_want_sum, "exact_hold_ns", (long long)w->exact_hold_sum,
+                         "forced_ns", (long long)w->forced_sum, "forced", (long long)w->n_forced,
+                         "held_cpu_ns", (long long)w->held_cpu, "released_cpu_ns", (long long)w->released_cpu,
+                         "born_ns", (long long)w->born, "died_ns", (long long)w->died,
+                         "unlogged", (long long)(w->n_log - logged), "stamped", find_stamps != NULL,
                          "log", (const char *)w->log, (Py_ssize_t)(logged * (int64_t)sizeof *w->log));
 }
 
@@ -338,5 +379,6 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__giltruth(void)
 {
+    *(void **)&find_stamps = dlsym(RTLD_DEFAULT, "giltruth_stamps");
     return PyModule_Create(&module);
 }

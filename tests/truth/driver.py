@@ -24,7 +24,7 @@ def main(spec_path, out_path):
             _giltruth.ready(i + 1)
     results = _giltruth.finish()
     for one in results:
-        one["log"] = array.array("q", one["log"]).tolist()
+        one["log"] = array.array("q", one["log"] or b"").tolist()
     with open(out_path, "w") as file:
         json.dump(results, file)
 
