@@ -4,6 +4,7 @@
  */
 #include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,11 @@
 #include "msg.h"
 #include "paths.h"
 #include "recdir.h"
+#include "report.h"
 
 struct run_options {
     const char *dir;    /* -o, NULL = to be named after the program */
-    const char *format;
-    const char *report; /* file, NULL = stderr */
+    struct report_options report; /* output NULL = stderr */
     int quiet;
     int paused;
     char **command;
@@ -53,10 +54,12 @@ static error_t parse(int key, char *text, struct argp_state *state)
         run->quiet = 1;
         return 0;
     case OPT_FORMAT:
-        run->format = text;
+        if (!report_has_format(text))
+            argp_error(state, "there is no format '%s'; use one of: %s", text, report_formats());
+        run->report.format = text;
         return 0;
     case OPT_REPORT:
-        run->report = text;
+        run->report.output = text;
         return 0;
     case OPT_PAUSED:
         run->paused = 1;
@@ -92,30 +95,70 @@ static int exit_status(int status)
     return WIFSIGNALED(status) ? CMD_RUN_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* Whether the report can be written to FILE in the end: better to know before the program has run for hours.  *made
+ * tells whether the file is new. */
+static int can_write(const char *file, int *made)
+{
+    int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+
+    *made = fd >= 0;
+    if (fd < 0 && errno == EEXIST)
+        fd = open(file, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno != ENXIO) { /* a FIFO without reader: there may be one in the end */
+        msg_error("cannot write the report to '%s': %s", file, strerror(errno));
+        return 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    return 1;
+}
+
+/* Reports on what was recorded in DIR, or says why nothing was.  Returns 0, or -1 if the report could not be had. */
+static int report(const struct run_options *run, char *dir)
+{
+    if (run->quiet)
+        return 0;
+    if (!recdir_has_recordings(dir)) {
+        explain_nothing(run->command[0]);
+        return 0;
+    }
+    int status = report_write(&run->report, &dir, 1, stderr);
+    return status == CMD_FAILED ? -1 : 0;
+}
+
+/* Runs the program and reports; returns the exit status. */
+static int run_in(const struct run_options *run, const char *shim, char *dir)
+{
+    struct launch launch = { .shim = shim, .dir = dir, .paused = run->paused, .argv = run->command };
+    struct launch_end end;
+    int failed = launch_run(&launch, &end);
+
+    if (failed)
+        return failed;
+    closer_stamp(dir, end.pid, end.proc_start);
+    int reported = report(run, dir), status = exit_status(end.status);
+    return status == CMD_OK && reported < 0 ? CMD_RUN_FAILED : status;
+}
+
 int cmd_run(int argc, char **argv)
 {
-    struct run_options run = { .format = "text" };
-    struct launch_end end;
-    int made;
+    struct run_options run = { .quiet = 0 };
+    int status = CMD_RUN_FAILED, made_dir = 0, made_file = 0;
 
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &run);
+    if (run.report.output && !run.quiet && !can_write(run.report.output, &made_file))
+        return CMD_RUN_FAILED;
 
     char *shim = paths_shim();
-    char *dir = shim ? recdir_make(run.dir, run.command, &made) : NULL;
-    if (!dir) {
-        free(shim);
-        return CMD_RUN_FAILED;
-    }
-    struct launch launch = { .shim = shim, .dir = dir, .paused = run.paused, .argv = run.command };
-    int failed = launch_run(&launch, &end);
-    int status = failed ? failed : exit_status(end.status);
-    if (!failed)
-        closer_stamp(dir, end.pid, end.proc_start);
-    if (!recdir_has_recordings(dir)) {
-        if (!failed && !run.quiet)
-            explain_nothing(run.command[0]);
-        if (made)
+    char *dir = shim ? recdir_make(run.dir, run.command, &made_dir) : NULL;
+    if (dir)
+        status = run_in(&run, shim, dir);
+    /* Nothing empty is left behind. */
+    if (!dir || !recdir_has_recordings(dir)) {
+        if (made_dir)
             rmdir(dir);
+        if (made_file)
+            unlink(run.report.output);
     }
     free(dir);
     free(shim);
