@@ -8,7 +8,9 @@ libgilscope_tool_a_SOURCES = \
     tools/closer.h \
     tools/cmd-control.c \
     tools/cmd-doctor.c \
+    tools/cmd-dump.c \
     tools/cmd-preload.c \
+    tools/cmd-report.c \
     tools/cmd-run.c \
     tools/cmd.h \
     tools/doctor-process.c \
@@ -18,6 +20,8 @@ libgilscope_tool_a_SOURCES = \
     tools/elfscan.h \
     tools/explain.c \
     tools/explain.h \
+    tools/format.c \
+    tools/format.h \
     tools/launch.c \
     tools/launch.h \
     tools/live.c \
@@ -33,6 +37,7 @@ libgilscope_tool_a_SOURCES = \
     tools/model-time.c \
     tools/model-totals.c \
     tools/model-tree.c \
+    tools/model.c \
     tools/model.h \
     tools/msg.c \
     tools/msg.h \
@@ -49,9 +54,23 @@ libgilscope_tool_a_SOURCES = \
     tools/recdir.h \
     tools/recfile.c \
     tools/recfile.h \
+    tools/report.c \
+    tools/report.h \
+    tools/text.c \
+    tools/text.h \
     tools/utf8.c \
     tools/utf8.h \
-    tools/verdict.h
+    tools/verdict-facts.c \
+    tools/verdict-facts.h \
+    tools/verdict-speedup.c \
+    tools/verdict-text.c \
+    tools/verdict.c \
+    tools/verdict.h \
+    tools/view-json.c \
+    tools/view-text-tables.c \
+    tools/view-text.c \
+    tools/view-text.h \
+    tools/view.h
 
 bin_PROGRAMS += gilscope
 gilscope_SOURCES = tools/main.c

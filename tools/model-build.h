@@ -49,10 +49,12 @@ void build_gils(struct build *build);
 /* A thread's sums with its open interval closed at the end, in ticks. */
 struct build_closed {
     uint64_t held, released, blocked, wakeup, forced;
-    uint64_t open_held, open_released, open_wait; /* of these, from the open interval */
+    uint64_t open_held, open_wait; /* of these, from the open interval */
     uint64_t end_ticks;                           /* the thread's end, or the recording's */
 };
 void build_close(const struct build *build, const struct rec_thread *thread, struct build_closed *closed);
+/* How often a thread has taken the GIL, with the hold that was open at the end. */
+uint64_t build_acquisitions(const struct rec_thread *thread);
 /* Fills process->threads. */
 void build_threads(struct build *build);
 
@@ -75,6 +77,8 @@ void build_pairs(struct build *build);
 /* --- model-totals.c */
 /* Totals, shares and which threads are minor; after the GILs. */
 void build_totals(struct build *build);
+/* Which processes are minor; after all have been built. */
+void build_minor(struct model *model);
 
 /* --- model-tree.c */
 /* Puts parents before their children and sets their depth. */

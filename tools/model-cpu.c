@@ -54,11 +54,16 @@ static double final_cpu(const struct build *build, const struct rec_thread *rec,
     return oncpu_ns > rec->cpu_last_ns ? (double)(oncpu_ns - rec->cpu_last_ns) : 0;
 }
 
+static uint64_t since(const struct build *build, uint64_t now_ticks, uint64_t base_ticks)
+{
+    return now_ticks > base_ticks ? build_ns(build, now_ticks - base_ticks) : 0;
+}
+
 static void add_final(const struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
                       struct model_thread *thread, struct periods *p)
 {
-    double held = (double)build_ns(build, rec->cpu_pending_held_ticks + closed->open_held);
-    double released = (double)build_ns(build, rec->cpu_pending_released_ticks + closed->open_released);
+    double held = (double)since(build, closed->held, rec->cpu_base_held_ticks);
+    double released = (double)since(build, closed->released, rec->cpu_base_released_ticks);
     double cpu = final_cpu(build, rec, thread), held_rate, released_rate;
 
     if (cpu < 0) {

@@ -40,7 +40,12 @@ uint64_t build_gil_open_charge(const struct build *build, const struct rec_gil *
     return waiters_ticks > gil->hold_waiters_ticks ? waiters_ticks - gil->hold_waiters_ticks : 0;
 }
 
-/* What the threads of a GIL have to add: waits that are still open, and their holds' share off CPU. */
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What the threads of a GIL have to add: takes, waits that are still open, and their holds' share off CPU. */
 static void add_threads(const struct build *build, const struct rec_gil *rec, struct model_gil *gil)
 {
     uint64_t held_ns = 0, held_offcpu_ns = 0, blocked = rec->wait_blocked_ticks, wakeup = rec->wait_wakeup_ticks,
@@ -57,6 +62,7 @@ static void add_threads(const struct build *build, const struct rec_gil *rec, st
             wakeup += closed.wakeup - thread->wait_wakeup_ticks;
         }
         forced += closed.forced - thread->wait_forced_ticks;
+        gil->acquisitions += build_acquisitions(thread) - least(thread->gil_counted, thread->hist[REC_HIST_HOLD].count);
         held_ns += build->process->threads[i].held_ns;
         held_offcpu_ns += build->process->threads[i].states.held_offcpu_ns;
     }

@@ -19,7 +19,7 @@ static void add(const struct build *build, const struct rec_thread *thread, enum
     const struct rec_hist *hist = &thread->hist[kind];
 
     sums->count += hist->count;
-    sums->sum_ticks += hist->sum_ticks;
+    sums->sum_ticks += kind == REC_HIST_HOLD ? thread->held_ticks : hist->sum_ticks; /* record.h, rec_hist_kind */
     if (hist->max_ticks > sums->max_ticks)
         sums->max_ticks = hist->max_ticks;
     for (uint32_t octave = 0; octave < REC_HIST_OCTAVES; octave++) {

@@ -46,7 +46,6 @@ void build_close(const struct build *build, const struct rec_thread *thread, str
     open = build_measured(build, thread->state_ticks, end);
     switch (thread->state) {
     case REC_STATE_RELEASED:
-        closed->open_released = open;
         closed->released += open;
         break;
     case REC_STATE_HELD:
@@ -60,6 +59,11 @@ void build_close(const struct build *build, const struct rec_thread *thread, str
         closed->forced += open;
         break;
     }
+}
+
+uint64_t build_acquisitions(const struct rec_thread *thread)
+{
+    return thread->hist[REC_HIST_HOLD].count + (thread->state == REC_STATE_HELD);
 }
 
 static void set_name(const struct rec_thread *rec, struct model_thread *thread)
@@ -169,7 +173,7 @@ static void build_one(struct build *build, const struct rec_thread *rec, struct 
     thread->demand_ns =
         thread->held_ns + thread->wait_ns + thread->states.wait_forced_ns + thread->states.released_oncpu_ns;
     thread->charged_ns = build_ns(build, charged_ticks(build, rec));
-    thread->acquisitions = rec->acquisitions;
+    thread->acquisitions = build_acquisitions(rec);
     thread->contended = rec->contended;
     thread->drop_requests = rec->drop_requests;
     thread->forced_switches = rec->forced_switches;

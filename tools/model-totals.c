@@ -4,11 +4,19 @@
  */
 #include "model-build.h"
 
+#include <stdlib.h>
+
+#include "mem.h"
+
 /* A thread is minor if it neither wanted to run, nor waited for locks, nor made others wait, for this part of the
  * process's time; a process, if its threads together ran for less than both of the two. */
-#define MINOR_THREAD_SHARE 0.002
-#define MINOR_PROCESS_NS   200000000
+#define MINOR_THREAD_SHARE  0.002
+#define MINOR_PROCESS_NS    200000000
 #define MINOR_PROCESS_SHARE 0.01
+/* So many get their own line, so many their own section. */
+#define SHOWN_THREADS        40
+#define ALWAYS_SHOWN_THREADS 8 /* in a process that has no more, all do */
+#define SHOWN_PROCESSES      12
 
 static double share(uint64_t part, uint64_t whole)
 {
@@ -28,15 +36,14 @@ static void set_thread_shares(struct model_thread *thread)
         .wait_forced = share(states->wait_forced_ns, wall_ns),
         .released_oncpu = share(states->released_oncpu_ns, wall_ns),
         .released_offcpu = share(states->released_offcpu_ns, wall_ns),
+        .held = share(thread->held_ns, wall_ns),
+        .wait = share(thread->wait_ns + states->wait_forced_ns, wall_ns),
         .lock_wait = share(thread->lock_wait_ns, wall_ns),
     };
 }
 
-static void add_thread(struct model_totals *totals, const struct model_thread *thread)
+static void add_states(struct model_states *sum, const struct model_states *states)
 {
-    struct model_states *sum = &totals->states;
-    const struct model_states *states = &thread->states;
-
     sum->held_oncpu_ns += states->held_oncpu_ns;
     sum->held_offcpu_ns += states->held_offcpu_ns;
     sum->wait_blocked_ns += states->wait_blocked_ns;
@@ -44,6 +51,11 @@ static void add_thread(struct model_totals *totals, const struct model_thread *t
     sum->wait_forced_ns += states->wait_forced_ns;
     sum->released_oncpu_ns += states->released_oncpu_ns;
     sum->released_offcpu_ns += states->released_offcpu_ns;
+}
+
+static void add_thread(struct model_totals *totals, const struct model_thread *thread)
+{
+    add_states(&totals->states, &thread->states);
     totals->wall_ns += thread->wall_ns;
     totals->held_ns += thread->held_ns;
     totals->wait_ns += thread->wait_ns;
@@ -60,23 +72,89 @@ static void add_thread(struct model_totals *totals, const struct model_thread *t
     totals->lost_wakeups += thread->lost_wakeups;
 }
 
+static void add_rest(struct model_thread *rest, const struct model_thread *thread)
+{
+    rest->n_folded += thread->folded ? thread->n_folded : 1;
+    add_states(&rest->states, &thread->states);
+    rest->wall_ns += thread->wall_ns;
+    rest->held_ns += thread->held_ns;
+    rest->released_ns += thread->released_ns;
+    rest->wait_ns += thread->wait_ns;
+    rest->demand_ns += thread->demand_ns;
+    rest->lock_wait_ns += thread->lock_wait_ns;
+    rest->charged_ns += thread->charged_ns;
+}
+
+/* What a reader of the report looks for: threads that want to run, and those that others wait for. */
+static uint64_t importance(const struct model_thread *thread)
+{
+    return thread->demand_ns + thread->charged_ns + thread->lock_wait_ns - thread->notify_wait_ns;
+}
+
+static int least_important_first(const void *a, const void *b)
+{
+    uint64_t x = importance(*(struct model_thread *const *)a), y = importance(*(struct model_thread *const *)b);
+
+    return x < y ? -1 : x > y;
+}
+
+static void mark_surplus(struct model_process *process)
+{
+    struct model_thread **order = mem_zeroed(process->n_threads, sizeof *order);
+
+    for (size_t i = 0; i < process->n_threads; i++)
+        order[i] = &process->threads[i];
+    qsort(order, process->n_threads, sizeof *order, least_important_first);
+    for (size_t i = 0; i + SHOWN_THREADS < process->n_threads; i++)
+        order[i]->minor = !order[i]->main;
+    free(order);
+}
+
 void build_totals(struct build *build)
 {
     struct model_process *process = build->process;
     struct model_totals *totals = &process->totals;
     double minor_ns = MINOR_THREAD_SHARE * (double)process->wall_ns;
 
+    mark_surplus(process);
     for (size_t i = 0; i < process->n_threads; i++) {
         struct model_thread *thread = &process->threads[i];
         set_thread_shares(thread);
         add_thread(totals, thread);
-        thread->minor = !thread->main && (double)thread->demand_ns < minor_ns &&
+        thread->minor = thread->minor || (process->n_threads > ALWAYS_SHOWN_THREADS && !thread->main && (double)thread->demand_ns < minor_ns &&
                         (double)(thread->lock_wait_ns - thread->notify_wait_ns) < minor_ns &&
-                        (double)thread->charged_ns < minor_ns;
+                        (double)thread->charged_ns < minor_ns);
+        if (thread->minor)
+            add_rest(&process->rest, thread);
     }
+    set_thread_shares(&process->rest);
     totals->oncpu_ns = totals->states.held_oncpu_ns + totals->states.released_oncpu_ns;
     totals->oncpu_cpus = share(totals->oncpu_ns, process->wall_ns);
     totals->wait_share = share(totals->wait_ns, totals->demand_ns);
     totals->waiting = share(totals->wait_ns, process->wall_ns);
-    process->minor = totals->demand_ns < MINOR_PROCESS_NS && share(totals->demand_ns, process->wall_ns) < MINOR_PROCESS_SHARE;
+    process->minor = totals->demand_ns < MINOR_PROCESS_NS &&
+                     share(totals->demand_ns, process->wall_ns) < MINOR_PROCESS_SHARE;
+}
+
+static int smallest_first(const void *a, const void *b)
+{
+    const struct model_process *x = *(struct model_process *const *)a, *y = *(struct model_process *const *)b;
+
+    return x->totals.demand_ns < y->totals.demand_ns ? -1 : x->totals.demand_ns > y->totals.demand_ns;
+}
+
+void build_minor(struct model *model)
+{
+    struct model_process **order = mem_zeroed(model->n_processes, sizeof *order);
+
+    for (size_t i = 0; i < model->n_processes; i++)
+        order[i] = &model->processes[i];
+    qsort(order, model->n_processes, sizeof *order, smallest_first);
+    for (size_t i = 0; i + SHOWN_PROCESSES < model->n_processes; i++)
+        order[i]->minor = true;
+    if (model->n_processes) /* somebody must be shown */
+        order[model->n_processes - 1]->minor = false;
+    for (size_t i = 0; i < model->n_processes; i++)
+        model->n_minor += model->processes[i].minor;
+    free(order);
 }

@@ -198,6 +198,7 @@ void model_load(struct model *model, char *const *names, size_t n_names)
     for (size_t i = 0; i < n_files; i++)
         build_process(&model->processes[i], files[i], files, n_files);
     build_tree(model);
+    build_minor(model);
 
     for (size_t i = 0; i < n_files; i++)
         reader_close(files[i]);

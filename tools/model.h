@@ -25,14 +25,16 @@ struct model_states {
 };
 
 struct model_shares { /* of the thread's wall time, as above */
-    double held_oncpu, held_offcpu, wait_blocked, wait_wakeup, wait_forced, released_oncpu, released_offcpu, lock_wait;
+    double held_oncpu, held_offcpu, wait_blocked, wait_wakeup, wait_forced, released_oncpu, released_offcpu;
+    double held, wait; /* on and off CPU; of all three kinds */
+    double lock_wait;
 };
 
 struct model_thread {
     uint32_t index, tid;
     char *name;        /* never empty */
     bool main, folded; /* folded: stands for n_folded threads that have ended */
-    bool minor;        /* too little happened in it to deserve a line of its own */
+    bool minor;        /* too little happened in it, or too many have more, for a line of its own */
     uint64_t n_folded;
     uint32_t gil;      /* index of the GIL that it used last */
     uint64_t start_ns; /* since the process's start */
@@ -97,6 +99,7 @@ struct model_process {
     size_t n_gils;
     struct model_thread *threads;
     size_t n_threads;
+    struct model_thread rest; /* sums over the minor threads, n_folded of them; without distributions */
     struct model_pair *pairs; /* the longest first */
     size_t n_pairs;
     struct model_loss *losses; /* those that are not 0 */
@@ -106,7 +109,7 @@ struct model_process {
     struct model_totals totals;
     struct verdict verdict;
     int depth;                /* in the tree of processes; parents come before their children */
-    bool minor;               /* next to nothing happened in it */
+    bool minor;               /* next to nothing happened in it, or too many have more to tell */
     /* for the tree */
     uint64_t proc_start_jiffies;
     int64_t start_realtime_ns;
@@ -121,6 +124,7 @@ struct model {
     size_t n_processes;
     struct model_failure *failures;
     size_t n_failures;
+    size_t n_minor; /* processes */
 };
 
 /* Reads what names stand for (files and directories) and works out the model.  Files that cannot be read are in

@@ -78,21 +78,57 @@ static void copy_parts(int fd, struct reader_file *file, const struct rec_thread
         copy_cell_again(fd, file, row);
 }
 
-/* Copies one record over its normalized form until it is whole; seq: of the normalized form. */
-static void settle(int fd, struct reader_file *file, size_t offset, void *to, size_t size, const uint32_t *seq,
-                   const struct rec_thread *thread)
+static void pass_a_microsecond(void)
 {
-    size_t seq_at = (size_t)((const char *)seq - (const char *)to);
-    const struct rec_head *head = (const struct rec_head *)(file->bytes + offset);
-    size_t in_file = head->size < size ? head->size : size;
+    struct timespec start, now;
+
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    do
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    while ((now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec < 1000);
+}
+
+/* A record to be copied over its normalized form. */
+struct target {
+    size_t offset; /* in the file */
+    void *to;
+    size_t size;
+    const uint32_t *seq;   /* in to: its sequence counter */
+    const uint64_t *ticks; /* in to: when its state changed last, which happens without the counter */
+    const struct rec_thread *thread; /* to, if it is one */
+};
+
+static bool read_part(int fd, const struct target *target, const void *member, void *value, size_t size)
+{
+    size_t at = (size_t)((const char *)member - (const char *)target->to);
+
+    return reader_copy_bytes(fd, value, size, target->offset + at) == (ssize_t)size;
+}
+
+/* Copies until nothing has changed meanwhile.  A state's change is followed by its sums at once, but not under the
+ * counter: it must have been a microsecond ago.  A thread that changes its state all the time is copied as it is; what
+ * may be missing is one of its short intervals. */
+static void settle(int fd, struct reader_file *file, const struct target *target)
+{
+    const struct rec_head *head = (const struct rec_head *)(file->bytes + target->offset);
+    size_t in_file = head->size < target->size ? head->size : target->size;
 
     for (int try = 0; try < TRIES; try++) {
-        uint32_t after = 1;
-        if (reader_copy_bytes(fd, (char *)to + sizeof *head, in_file - sizeof *head, offset + sizeof *head) < 0)
+        uint64_t before = 0, after = 0;
+        uint32_t seq = 1;
+        if (!read_part(fd, target, target->ticks, &before, sizeof before))
             return;
-        if (thread)
-            copy_parts(fd, file, thread);
-        if (reader_copy_bytes(fd, &after, sizeof after, offset + seq_at) < 0 || (!(*seq & 1) && *seq == after))
+        pass_a_microsecond();
+        if (reader_copy_bytes(fd, (char *)target->to + sizeof *head, in_file - sizeof *head,
+                              target->offset + sizeof *head) < 0)
+            return;
+        if (target->thread)
+            copy_parts(fd, file, target->thread);
+        if (!read_part(fd, target, target->seq, &seq, sizeof seq) ||
+            !read_part(fd, target, target->ticks, &after, sizeof after))
+            return;
+        bool whole = !(*target->seq & 1) && *target->seq == seq;
+        if (whole && ((*target->ticks == before && after == before) || try >= QUICK_TRIES))
             return;
         pause_between_tries(try);
     }
@@ -106,10 +142,12 @@ void reader_copy_settle(int fd, struct reader_file *file)
     while (reader_next(file, &record)) {
         if (record.type == REC_GIL && i_gil < file->n_gils) {
             struct rec_gil *gil = &file->gils[i_gil++];
-            settle(fd, file, record.offset, gil, sizeof *gil, &gil->seq, NULL);
+            struct target target = { record.offset, gil, sizeof *gil, &gil->seq, &gil->change_ticks, NULL };
+            settle(fd, file, &target);
         } else if (record.type == REC_THREAD && i_thread < file->n_threads) {
             struct rec_thread *thread = &file->threads[i_thread++];
-            settle(fd, file, record.offset, thread, sizeof *thread, &thread->seq, thread);
+            struct target target = { record.offset, thread, sizeof *thread, &thread->seq, &thread->state_ticks, thread };
+            settle(fd, file, &target);
         }
     }
 }

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * view-json.c - the report as JSON, schema gilscope.report/1: for scripts, and other tools.
+ */
+#include "config.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "cmd.h"
+#include "msg.h"
+#include "view.h"
+
+#define SCHEMA "gilscope.report/1"
+
+/* Without memory there is no report, rather than one with holes in it. */
+static json_t *checked(json_t *value)
+{
+    if (!value) {
+        msg_error("out of memory");
+        exit(CMD_FAILED);
+    }
+    return value;
+}
+
+static void put(json_t *object, const char *key, json_t *value)
+{
+    if (json_object_set_new(object, key, checked(value)))
+        checked(NULL);
+}
+
+static void append(json_t *array, json_t *value)
+{
+    if (json_array_append_new(array, checked(value)))
+        checked(NULL);
+}
+
+static json_t *integer(uint64_t value)
+{
+    return json_integer(value < INT64_MAX ? (json_int_t)value : INT64_MAX);
+}
+
+static json_t *strings(char *const *texts, size_t n)
+{
+    json_t *array = checked(json_array());
+
+    for (size_t i = 0; i < n; i++)
+        append(array, json_string(texts[i]));
+    return array;
+}
+
+static json_t *dist(const struct model_dist *d)
+{
+    json_t *object = checked(json_object());
+
+    put(object, "count", integer(d->count));
+    put(object, "sum_ns", integer(d->sum_ns));
+    put(object, "p50_ns", integer(d->p50_ns));
+    put(object, "p90_ns", integer(d->p90_ns));
+    put(object, "p99_ns", integer(d->p99_ns));
+    put(object, "max_ns", integer(d->max_ns));
+    return object;
+}
+
+static json_t *verdict(const struct verdict *v)
+{
+    json_t *object = checked(json_object()), *speedup = checked(json_object());
+
+    put(object, "class", json_string(verdict_name(v->class)));
+    put(object, "confidence", json_real(v->confidence));
+    put(object, "summary", json_string(v->summary));
+    put(object, "evidence", strings(v->evidence, v->n_evidence));
+    put(object, "advice", strings(v->advice, v->n_advice));
+    put(speedup, "low", json_real(v->speedup_low));
+    put(speedup, "high", json_real(v->speedup_high));
+    put(object, "speedup_without_gil", speedup);
+    return object;
+}
+
+static json_t *gil(const struct model_gil *g)
+{
+    json_t *object = checked(json_object());
+
+    put(object, "interpreter", integer(g->index));
+    put(object, "held_ns", integer(g->held_ns));
+    put(object, "held_offcpu_ns", integer(g->held_offcpu_ns));
+    put(object, "free_ns", integer(g->free_ns));
+    put(object, "wait_ns", integer(g->wait_ns));
+    put(object, "wait_wakeup_ns", integer(g->wait_wakeup_ns));
+    put(object, "wait_forced_ns", integer(g->wait_forced_ns));
+    put(object, "acquisitions", integer(g->acquisitions));
+    put(object, "contended", integer(g->contended));
+    put(object, "drop_requests", integer(g->drop_requests));
+    put(object, "forced_switches", integer(g->forced_switches));
+    put(object, "lost_wakeups", integer(g->lost_wakeups));
+    return object;
+}
+
+static json_t *thread(const struct model_thread *t)
+{
+    json_t *object = checked(json_object());
+
+    put(object, "tid", integer(t->tid));
+    put(object, "name", json_string(t->name));
+    put(object, "main", json_boolean(t->main));
+    put(object, "wall_ns", integer(t->wall_ns));
+    put(object, "held_oncpu_ns", integer(t->states.held_oncpu_ns));
+    put(object, "held_offcpu_ns", integer(t->states.held_offcpu_ns));
+    put(object, "wait_blocked_ns", integer(t->states.wait_blocked_ns));
+    put(object, "wait_wakeup_ns", integer(t->states.wait_wakeup_ns));
+    put(object, "wait_forced_ns", integer(t->states.wait_forced_ns));
+    put(object, "released_oncpu_ns", integer(t->states.released_oncpu_ns));
+    put(object, "released_offcpu_ns", integer(t->states.released_offcpu_ns));
+    put(object, "lock_wait_ns", integer(t->lock_wait_ns));
+    put(object, "charged_ns", integer(t->charged_ns));
+    put(object, "acquisitions", integer(t->acquisitions));
+    put(object, "contended", integer(t->contended));
+    put(object, "lost_wakeups", integer(t->lost_wakeups));
+    put(object, "wait", dist(&t->wait));
+    put(object, "hold", dist(&t->hold));
+    put(object, "lock_wait", dist(&t->lock_wait));
+    return object;
+}
+
+static json_t *pair(const struct model_pair *p)
+{
+    json_t *object = checked(json_object());
+
+    put(object, "waiter_tid", integer(p->waiter_tid));
+    put(object, "holder_tid", integer(p->holder_tid));
+    put(object, "ns", integer(p->ns));
+    return object;
+}
+
+static void put_lists(json_t *object, const struct model_process *p)
+{
+    json_t *losses = checked(json_object()), *estimated = checked(json_array()), *gils = checked(json_array()),
+           *threads = checked(json_array()), *blocking = checked(json_array());
+
+    for (size_t i = 0; i < p->n_losses; i++)
+        put(losses, p->losses[i].cause, integer(p->losses[i].count));
+    for (size_t i = 0; i < p->n_estimated; i++)
+        append(estimated, json_string(p->estimated[i]));
+    for (size_t i = 0; i < p->n_gils; i++)
+        append(gils, gil(&p->gils[i]));
+    for (size_t i = 0; i < p->n_threads; i++)
+        append(threads, thread(&p->threads[i]));
+    for (size_t i = 0; i < p->n_pairs; i++)
+        append(blocking, pair(&p->pairs[i]));
+    put(object, "losses", losses);
+    put(object, "estimated", estimated);
+    put(object, "verdict", verdict(&p->verdict));
+    put(object, "gils", gils);
+    put(object, "threads", threads);
+    put(object, "blocking", blocking);
+    /* Stacks are not recorded by this version. */
+    put(object, "modules", json_array());
+    put(object, "stacks", json_array());
+}
+
+static json_t *process(const struct model_process *p)
+{
+    json_t *object = checked(json_object());
+
+    put(object, "pid", integer(p->pid));
+    put(object, "ppid", integer(p->ppid));
+    put(object, "host", json_string(p->host));
+    put(object, "command", strings(p->argv, p->argc));
+    put(object, "python", json_string(p->python));
+    put(object, "free_threaded", json_boolean(p->free_threaded));
+    put(object, "source", json_string(p->source));
+    put(object, "start", json_string(p->start));
+    put(object, "wall_ns", integer(p->wall_ns));
+    put(object, "complete", json_boolean(p->complete));
+    put(object, "cpus", integer(p->cpus));
+    put(object, "switch_interval_ns", integer(p->switch_interval_ns));
+    put_lists(object, p);
+    return object;
+}
+
+static void render(const struct model *model, const struct view_options *options, FILE *out)
+{
+    json_t *document = checked(json_object()), *processes = checked(json_array());
+
+    (void)options;
+    for (size_t i = 0; i < model->n_processes; i++)
+        append(processes, process(&model->processes[i]));
+    put(document, "schema", json_string(SCHEMA));
+    put(document, "version", json_string(PACKAGE_VERSION));
+    put(document, "processes", processes);
+    /* A failure to write shows in the stream. */
+    if (!json_dumpf(document, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6)))
+        fputc('\n', out);
+    json_decref(document);
+}
+
+const struct view view_json = { "json", 0, render };

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * view.h - the forms of a report: one callback table behind all of them.
+ *
+ * A view prints what the model has; it does no arithmetic on measurements and knows nothing of recordings.
+ */
+#ifndef GILSCOPE_VIEW_H
+#define GILSCOPE_VIEW_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "model.h"
+
+struct view_options {
+    int columns; /* width to keep to */
+    bool color;  /* the output is a terminal that shows colours */
+    bool utf8;   /* otherwise plain ASCII */
+    const char *recording; /* what was reported on, for the commands that the report suggests; NULL: leave them out */
+};
+
+enum { VIEW_NEEDS_TERMINAL = 1 }; /* the output's properties; a view without gets zeroed options */
+
+struct view {
+    const char *name;  /* of --format */
+    unsigned needs;    /* VIEW_NEEDS_... */
+    void (*render)(const struct model *model, const struct view_options *options, FILE *out);
+};
+
+extern const struct view view_text; /* view-text.c */
+extern const struct view view_json; /* view-json.c */
+
+#endif
