@@ -17,7 +17,7 @@ import threading
 import time
 import zlib
 
-TEXT = ("The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs. " * 12).lower()
+TEXT = ("The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs. " * 400).lower()
 WEIGHTS = os.urandom(256 * 1024)
 
 

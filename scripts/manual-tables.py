@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Keeps the tables of man/gilscope-recording.5 true to lib/record.h.
+"""Keeps the tables of the manual true to the source.
 
-    recording-page.py           rewrites the tables
-    recording-page.py --check   says whether they are as they should be
+    manual-tables.py           rewrites the tables
+    manual-tables.py --check   says whether they are as they should be
 
-In the page, the lines between ".\\" fields of struct NAME" and ".\\" end of fields" are made here: offset, size, name and
-the comment of each field.
+gilscope-recording(5) has the fields of lib/record.h with offset, size and comment, between ".\\" fields of struct NAME" and
+".\\" end of fields"; gilscope-report(1) has the thresholds of the verdict, between ".\\" thresholds" and
+".\\" end of thresholds".
 """
 import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "man" / "gilscope-recording.5"
 SIZES = {"char": 1, "uint8_t": 1, "uint16_t": 2, "uint32_t": 4, "int32_t": 4, "uint64_t": 8, "int64_t": 8}
 
 
@@ -96,19 +96,44 @@ def table(layout, struct):
     yield ".TE"
 
 
-def rewrite(page, layout):
+def recording_page(page):
+    layout = Layout((ROOT / "lib" / "record.h").read_text(encoding="utf-8"))
+
     def one(found):
         return "\n".join([found.group(1), *table(layout, found.group(2)), found.group(3)])
     return re.sub(r"(\.\\\" fields of struct (\w+))\n.*?(\.\\\" end of fields)", one, page, flags=re.S)
 
 
+def report_page(page):
+    code = "".join(p.read_text(encoding="utf-8") for p in sorted((ROOT / "tools").glob("verdict*.[ch]")))
+    struct = re.search(r"struct verdict_limits \{(.*?)\n\}", code, re.S).group(1)
+    meanings = dict(re.findall(r"double (\w+);\s*/\* (.*?) \*/", struct))
+    values = re.search(r"struct verdict_limits verdict_limits = \{(.*?)\};", code, re.S).group(1)
+    rows = [".TS", "l n lx.", "threshold\tvalue\twhat it decides"]
+    for name, value in re.findall(r"\.(\w+) = ([\d.e]+)", values):
+        rows += [f"{name}\t{value}\tT{{", roff(meanings.pop(name)), "T}"]
+    if meanings:
+        sys.exit(f"thresholds without a value: {', '.join(meanings)}")
+    body = "\n".join([*rows, ".TE"])
+    return re.sub(r"(\.\\\" thresholds\n).*?(\.\\\" end of thresholds)", lambda m: f"{m.group(1)}{body}\n{m.group(2)}",
+                  page, flags=re.S)
+
+
+PAGES = {"gilscope-recording.5": recording_page, "gilscope-report.1": report_page}
+
+
 def main():
-    layout = Layout((ROOT / "lib" / "record.h").read_text(encoding="utf-8"))
-    old = PAGE.read_text(encoding="utf-8")
-    new = rewrite(old, layout)
-    if sys.argv[1:] == ["--check"]:
-        sys.exit(0 if old == new else f"{PAGE.name} is not true to record.h: run scripts/{Path(__file__).name}")
-    PAGE.write_text(new, encoding="utf-8")
+    wrong = []
+    for name, rewrite in PAGES.items():
+        path = ROOT / "man" / name
+        old = path.read_text(encoding="utf-8")
+        new = rewrite(old)
+        if old != new:
+            wrong.append(name)
+            if sys.argv[1:] != ["--check"]:
+                path.write_text(new, encoding="utf-8")
+    if wrong and sys.argv[1:] == ["--check"]:
+        sys.exit(f"not true to the source: {', '.join(wrong)}; run scripts/{Path(__file__).name}")
 
 
 if __name__ == "__main__":
