@@ -58,7 +58,7 @@ def test_files_open_with_licence_and_purpose(path):
     """The first line is the licence, the comment after it names the file and says what it is for; none is too long."""
     lines = path.read_text(encoding="utf-8").split("\n")
     assert "SPDX-License-Identifier: MIT" in lines[0]
-    assert re.search(rf"{re.escape(path.name)} - \w", "\n".join(lines[1:4])), lines[:4]
+    assert re.search(rf"{re.escape(path.name)} - \S", "\n".join(lines[1:4])), lines[:4]
     assert len(lines) <= 500
 
 
