@@ -126,7 +126,8 @@ def test_truth_of_a_resumed_window(python, where):
     """Resumed before the threads begin and paused after they end, figures agree with the extension's."""
     mix = [spin(1 * MS), io(100 * US, 1 * MS), spin(5 * US, 5 * US)]
     spec, out, script = where / "spec.json", where / "truth.json", where / "program.py"
-    spec.write_text(json.dumps({"threads": mix, "duration_ns": 500 * MS, "max_log": 0, "kind": "native"}))
+    spec.write_text(json.dumps({"threads": mix, "duration_ns": 500 * MS, "max_log": 0, "kind": "native",
+                                "pinned": False}))
     # The same work twice: the first time paused.
     script.write_text(f"""
 import os, runpy, sys

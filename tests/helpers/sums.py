@@ -22,6 +22,9 @@ def check(process):
     def total(key, of=threads):
         return sum(one[key] for one in of)
 
+    # Waits that saw more changes of holder than are remembered; the holders were charged all the same.
+    unknown = sum(p["ns"] for p in blocking if not p["holder_tid"])
+
     for t in threads:
         who = f"thread {t['tid']} {t['name']!r}"
         negative = [key for key in STATES + ("lock_wait_ns", "charged_ns", "wall_ns") if t[key] < 0]
@@ -30,8 +33,9 @@ def check(process):
         equal(f"{who}: states and wall_ns", sum(t[s] for s in STATES), t["wall_ns"])
         equal(f"{who}: its row and wait_blocked_ns",
               sum(p["ns"] for p in blocking if p["waiter_tid"] == t["tid"]), t["wait_blocked_ns"])
-        equal(f"{who}: its column and charged_ns",
-              sum(p["ns"] for p in blocking if p["holder_tid"] == t["tid"]), t["charged_ns"])
+        column = sum(p["ns"] for p in blocking if p["holder_tid"] == t["tid"])
+        if not close(column, t["charged_ns"]) and not column < t["charged_ns"] < column + unknown:
+            wrong.append(f"{who}: its column {column} and charged_ns {t['charged_ns']}")
         if t["lock_wait_ns"] > t["released_oncpu_ns"] + t["released_offcpu_ns"] + ROUNDING_NS:
             wrong.append(f"{who}: lock_wait_ns {t['lock_wait_ns']} is more than the released time")
         if t["wall_ns"] > process["wall_ns"] * (1 + SHARE) + ROUNDING_NS:

@@ -9,7 +9,7 @@
  *
  * With stamps.so preloaded it also knows when, within these two calls, the GIL changed hands; see stamps.c.
  *
- * Use: setup(specs, duration_ns); then either native(), which makes the threads in C (PyGILState_Ensure: all of the
+ * Use: setup(specs, duration_ns, max_log, pinned); then either native(), which makes the threads in C (PyGILState_Ensure: all of the
  * thread's life is timed), or one Python thread per spec that calls worker(i), each followed by ready(i + 1); then
  * finish() -> [dict, ...].  A spec is (hold_ns, hold_sleeps, release_ns, release_sleeps, read_cpu_clock).
  */
@@ -19,6 +19,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,7 @@ struct worker {
     long tid;
     int64_t n, want_sum, hold_sum, save_sum, released_sum; /* sums over the cycles, ns */
     int64_t exact_want_sum, exact_hold_sum;                /* the same by the very instants */
+    int64_t alone_sum, n_alone;                            /* takes while no other thread was near the GIL */
     int64_t forced_sum, n_forced;                          /* in pthread_cond_wait, within PyEval_SaveThread */
     int64_t held_cpu, released_cpu;                        /* CLOCK_THREAD_CPUTIME_ID, ns */
     int64_t born, died;                                    /* first and last stamp */
@@ -53,6 +55,12 @@ struct worker {
 static struct worker workers[MAX_THREADS];
 static int n_workers;
 static int64_t duration_ns, deadline;
+static int pinned; /* each thread runs on a processor of its own, as far as they go */
+
+/* A take that nobody else can have delayed is no wait, however long the call took (caches are cold after a sleep): the
+ * number of threads that want or have the GIL, and how often one more came. */
+static int n_near;
+static int64_t n_came;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -145,10 +153,16 @@ static PyThreadState *cycles(struct worker *w, PyThreadState *state)
         struct cycle c;
         int64_t cpu[4] = { 0 };
 
+        int64_t came = __atomic_add_fetch(&n_came, 1, __ATOMIC_SEQ_CST);
+        int alone = __atomic_add_fetch(&n_near, 1, __ATOMIC_SEQ_CST) == 1;
         c.want = now_ns();
         PyEval_RestoreThread(state);
         c.taken = now_ns();
         c.got = instant(c.want, c.taken, c.taken);
+        if (alone && __atomic_load_n(&n_came, __ATOMIC_SEQ_CST) == came) {
+            w->alone_sum += c.got - c.want;
+            w->n_alone++;
+        }
         if (w->read_cpu)
             cpu[0] = clock_ns(CLOCK_THREAD_CPUTIME_ID);
         pass_until(c.taken + w->hold_ns, w->hold_sleeps);
@@ -158,6 +172,7 @@ static PyThreadState *cycles(struct worker *w, PyThreadState *state)
         c.leave = now_ns();
         state = PyEval_SaveThread();
         c.left = left = now_ns();
+        __atomic_sub_fetch(&n_near, 1, __ATOMIC_SEQ_CST);
         c.gone = instant(c.leave, c.left, c.leave);
         w->forced_sum += my_stamps()->cond_wait_ns - before.cond_wait_ns;
         w->n_forced += my_stamps()->n_cond_waits - before.n_cond_waits;
@@ -178,10 +193,26 @@ static PyThreadState *cycles(struct worker *w, PyThreadState *state)
     return state;
 }
 
+/* Keeps the calling thread to the i-th of the processors that it may use. */
+static void pin(int i)
+{
+    cpu_set_t may, one;
+    if (sched_getaffinity(0, sizeof may, &may))
+        return;
+    i %= CPU_COUNT(&may);
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &may) && i-- == 0)
+            CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof one, &one);
+}
+
 /* A thread's life between its first release and its last take. */
 static PyThreadState *live(struct worker *w, PyThreadState *state)
 {
     int i = (int)(w - workers);
+    if (pinned)
+        pin(i);
     raise_by_one(&n_ready);
     wait_for(&open_gate, 1);
     state = cycles(w, state);
@@ -227,14 +258,14 @@ static PyObject *py_setup(PyObject *self, PyObject *args)
     long long max_log;
 
     (void)self;
-    if (!PyArg_ParseTuple(args, "O!LL", &PyList_Type, &specs, &duration, &max_log))
+    if (!PyArg_ParseTuple(args, "O!LLp", &PyList_Type, &specs, &duration, &max_log, &pinned))
         return NULL;
     if (PyList_GET_SIZE(specs) > MAX_THREADS) {
         PyErr_SetString(PyExc_ValueError, "too many threads");
         return NULL;
     }
     n_workers = 0;
-    n_ready = n_done = n_left = open_gate = turn = 0;
+    n_ready = n_done = n_left = open_gate = turn = n_near = 0;
     duration_ns = duration;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(specs); i++) {
         struct worker *w = &workers[i];
@@ -319,11 +350,12 @@ static PyObject *py_ready(PyObject *self, PyObject *args)
 static PyObject *result(const struct worker *w)
 {
     int64_t logged = w->n_log < w->max_log ? w->n_log : w->max_log;
-    return Py_BuildValue("{s:l,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:i,s:y#}",
+    return Py_BuildValue("{s:l,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:i,s:y#}",
                          "tid", w->tid, "cycles", (long long)w->n, "wait_ns", (long long)w->want_sum,
                          "hold_ns", (long long)w->hold_sum, "save_ns", (long long)w->save_sum,
                          "released_ns", (long long)w->released_sum,
                          "exact_wait_ns", (long long)w->exact_want_sum, "exact_hold_ns", (long long)w->exact_hold_sum,
+                         "alone_ns", (long long)w->alone_sum, "alone", (long long)w->n_alone,
                          "forced_ns", (long long)w->forced_sum, "forced", (long long)w->n_forced,
                          "held_cpu_ns", (long long)w->held_cpu, "released_cpu_ns", (long long)w->released_cpu,
                          "born_ns", (long long)w->born, "died_ns", (long long)w->died,
@@ -362,7 +394,7 @@ static PyObject *py_finish(PyObject *self, PyObject *none)
 }
 
 static PyMethodDef methods[] = {
-    { "setup", py_setup, METH_VARARGS, "setup([(hold_ns, sleeps, release_ns, sleeps, read_cpu)], duration_ns, max_log)" },
+    { "setup", py_setup, METH_VARARGS, "setup([(hold_ns, sleeps, release_ns, sleeps, cpu)], duration_ns, max_log, pinned)" },
     { "native", py_native, METH_NOARGS, "Makes a C thread per spec." },
     { "worker", py_worker, METH_VARARGS, "worker(i): the calling Python thread is spec i." },
     { "ready", py_ready, METH_VARARGS, "ready(n): waits, without the GIL, until n workers are at the barrier." },

@@ -2,7 +2,7 @@
 """Runs one mix of threads through _giltruth and writes what they measured: driver.py SPEC.json OUT.json
 
 SPEC: {"threads": [[hold_ns, hold_sleeps, release_ns, release_sleeps, read_cpu], ...], "duration_ns", "max_log",
-"kind": "native" | "python"}.  Runs on every CPython from 3.8 on.
+"pinned", "kind": "native" | "python"}.  Runs on every CPython from 3.8 on.
 """
 import array
 import json
@@ -14,7 +14,7 @@ import _giltruth
 def main(spec_path, out_path):
     with open(spec_path) as file:
         spec = json.load(file)
-    _giltruth.setup([tuple(t) for t in spec["threads"]], spec["duration_ns"], spec["max_log"])
+    _giltruth.setup([tuple(t) for t in spec["threads"]], spec["duration_ns"], spec["max_log"], spec["pinned"])
     if spec["kind"] == "native":
         _giltruth.native()
     else:
