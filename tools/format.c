@@ -22,7 +22,7 @@ const char *format_time(char buffer[FORMAT_BYTES], uint64_t ns)
     uint64_t s = (ns + 500000000) / 1000000000;
 
     if (ns < 1000)
-        snprintf(buffer, FORMAT_BYTES, "%u%s", (unsigned)ns, ns ? " ns" : "");
+        snprintf(buffer, FORMAT_BYTES, "%u %s", (unsigned)ns, ns ? "ns" : "s");
     else if (ns < 999500)
         with_unit(buffer, ns, 1e3, "µs");
     else if (ns < 999500000)

@@ -23,7 +23,7 @@ struct build {
     bool running;            /* the process still runs, and still under this recording */
     bool calibrated;         /* ns_per_tick is known, not assumed */
     uint64_t unexplained_ns; /* summed over threads that have much of it */
-    bool cpu_mixed;          /* much of the CPU time had to be apportioned */
+    double cpu_unsure_ns;    /* CPU time that may have been used with the GIL or without it */
 };
 
 /* --- model-time.c */

@@ -9,8 +9,8 @@
 
 #include "live.h"
 
-/* Mixed periods that make up more than this part of the CPU time make the split an estimate. */
-#define MIXED_SHARE 0.10
+/* Exact periods this long, compared with the mixed ones, are taken to be typical of them. */
+#define SAMPLED_SHARE 0.1
 
 struct periods { /* ns: CPU time and the wall time in which it was used */
     double exact_held_cpu, exact_held;
@@ -100,6 +100,22 @@ static double share_out(const struct periods *p)
     return least(p->mixed_cpu - released, p->mixed_held);
 }
 
+/* CPU time that may have been used with the GIL or without it.  Where there are exact periods of both kinds to go by, what
+ * they do not explain; otherwise all that could be either. */
+static double unsure(const struct periods *p)
+{
+    double held_rate, released_rate, expected, most, rest;
+
+    if (p->exact_held >= SAMPLED_SHARE * p->mixed_held && p->exact_released >= SAMPLED_SHARE * p->mixed_released) {
+        rates(p, &held_rate, &released_rate);
+        expected = p->mixed_held * held_rate + p->mixed_released * released_rate;
+        return p->mixed_cpu > expected ? p->mixed_cpu - expected : expected - p->mixed_cpu;
+    }
+    most = least(p->mixed_cpu, p->mixed_held);
+    rest = p->mixed_cpu - p->mixed_released;
+    return rest > 0 ? most - least(rest, most) : most;
+}
+
 void build_cpu(struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
                struct model_thread *thread)
 {
@@ -129,6 +145,5 @@ void build_cpu(struct build *build, const struct rec_thread *rec, const struct b
     thread->states.held_offcpu_ns = thread->held_ns - thread->states.held_oncpu_ns;
     thread->states.released_oncpu_ns = (uint64_t)released;
     thread->states.released_offcpu_ns = thread->released_ns - thread->states.released_oncpu_ns;
-    if (p.mixed_cpu > MIXED_SHARE * (p.exact_held_cpu + p.exact_released_cpu + p.mixed_cpu) && p.mixed_cpu > 1e6)
-        build->cpu_mixed = true;
+    build->cpu_unsure_ns += unsure(&p);
 }

@@ -13,6 +13,7 @@
 #define MINOR_THREAD_SHARE  0.002
 #define MINOR_PROCESS_NS    200000000
 #define MINOR_PROCESS_SHARE 0.01
+#define MINOR_WAITING_SHARE 0.005
 /* So many get their own line, so many their own section. */
 #define SHOWN_THREADS        40
 #define ALWAYS_SHOWN_THREADS 8 /* in a process that has no more, all do */
@@ -128,10 +129,12 @@ void build_totals(struct build *build)
             add_rest(&process->rest, thread);
     }
     set_thread_shares(&process->rest);
+    totals->wanted_ns = totals->held_ns + totals->wait_ns;
     totals->oncpu_ns = totals->states.held_oncpu_ns + totals->states.released_oncpu_ns;
     totals->oncpu_cpus = share(totals->oncpu_ns, process->wall_ns);
     totals->wait_share = share(totals->wait_ns, totals->demand_ns);
     totals->waiting = share(totals->wait_ns, process->wall_ns);
+    process->waiting_matters = share(totals->states.wait_blocked_ns, process->wall_ns) >= MINOR_WAITING_SHARE;
     process->minor = totals->demand_ns < MINOR_PROCESS_NS &&
                      share(totals->demand_ns, process->wall_ns) < MINOR_PROCESS_SHARE;
 }

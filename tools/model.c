@@ -15,6 +15,8 @@
 
 /* The report shows a command in one line. */
 #define COMMAND_BYTES 4096
+/* The split into on and off CPU is an estimate if more than this part of the CPU time could be on either side. */
+#define CPU_UNSURE_SHARE 0.05
 
 static void add_loss(struct model_process *process, const char *cause, uint64_t count)
 {
@@ -50,7 +52,7 @@ static void build_estimated(struct build *build)
 {
     struct model_process *process = build->process;
 
-    if (build->cpu_mixed) {
+    if (build->cpu_unsure_ns > CPU_UNSURE_SHARE * (double)process->totals.oncpu_ns) {
         estimate(process, "held_oncpu_ns");
         estimate(process, "held_offcpu_ns");
         estimate(process, "released_oncpu_ns");
@@ -82,14 +84,26 @@ static const char *base_name(const char *path)
     return slash && slash[1] ? slash + 1 : path;
 }
 
-/* What people call a command: without the interpreter, if that is the first argument, and without directories. */
+/* The index of the argument that names the program: behind an interpreter and its options. */
+static size_t program_argument(const struct model_process *process)
+{
+    size_t i = 1;
+
+    if (process->argc < 2 || strncmp(base_name(process->argv[0]), "python", 6))
+        return 0;
+    while (i + 1 < process->argc && process->argv[i][0] == '-' && !strchr("mc", process->argv[i][1]))
+        i += strchr("WX", process->argv[i][1]) && process->argv[i][1] && !process->argv[i][2] ? 2 : 1;
+    return i < process->argc ? i : 0;
+}
+
+/* What people call a command: without the interpreter and directories. */
 static char *command_line(const struct model_process *process)
 {
-    size_t i = process->argc > 1 && !strncmp(base_name(process->argv[0]), "python", 6) ? 1 : 0, n = 0;
+    size_t i = program_argument(process), n = 0;
     char *line = mem_zeroed(COMMAND_BYTES, 1);
 
     if (!process->argc)
-        n = (size_t)snprintf(line, COMMAND_BYTES, "pid %u", process->pid);
+        n = (size_t)snprintf(line, COMMAND_BYTES, "(command not known)");
     for (bool first = true; i < process->argc && n < COMMAND_BYTES; i++, first = false)
         n += (size_t)snprintf(line + n, COMMAND_BYTES - n, "%s%s", first ? "" : " ",
                               first ? base_name(process->argv[i]) : process->argv[i]);

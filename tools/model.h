@@ -75,7 +75,7 @@ struct model_loss {
 
 struct model_totals { /* over the threads of a process */
     struct model_states states;
-    uint64_t wall_ns, held_ns, wait_ns, oncpu_ns, demand_ns, lock_wait_ns, notify_wait_ns, gil_lock_wait_ns,
+    uint64_t wall_ns, held_ns, wait_ns, wanted_ns /* the GIL: both */, oncpu_ns, demand_ns, lock_wait_ns, notify_wait_ns, gil_lock_wait_ns,
         run_delay_ns, charged_ns, long_released;
     uint64_t acquisitions, contended, forced_switches, lost_wakeups;
     double oncpu_cpus; /* processors in use, on average */
@@ -102,6 +102,7 @@ struct model_process {
     struct model_thread rest; /* sums over the minor threads, n_folded of them; without distributions */
     struct model_pair *pairs; /* the longest first */
     size_t n_pairs;
+    bool waiting_matters; /* there was enough of it to look at the pairs */
     struct model_loss *losses; /* those that are not 0 */
     size_t n_losses;
     const char *estimated[8]; /* names of fields of the JSON report */

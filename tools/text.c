@@ -152,15 +152,32 @@ void text_print(const struct text *text, enum text_style style, const char *form
     free(raw);
 }
 
+/* A number and its unit stay on one line. */
+static bool is_unit(const char *word)
+{
+    static const char *const units[] = { "%", "ns", "µs", "us", "ms", "s", "min", "h" };
+    size_t length = strcspn(word, " ,.;:)");
+
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (strlen(units[i]) == length && !strncmp(units[i], word, length))
+            return true;
+    return false;
+}
+
 void text_wrap(const struct text *text, const char *first, const char *string)
 {
-    char *cleaned = text_clean(text, string);
+    char *cleaned = text_clean(text, string), *word, *next;
     int indent = text_width(text, first), used = indent;
     int columns = text->columns < WRAP_MAX ? text->columns : WRAP_MAX;
     bool at_start = true;
 
     fputs(first, text->out);
-    for (char *save = NULL, *word = strtok_r(cleaned, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+    for (word = cleaned; *word; word = next) {
+        char *end = strchrnul(word, ' ');
+        while (*end && is_unit(end + 1))
+            end = strchrnul(end + 1, ' ');
+        next = end + (*end != 0);
+        *end = 0;
         int width = text_width(text, word);
         if (!at_start && used + 1 + width > columns) {
             fprintf(text->out, "\n%*s", indent, "");

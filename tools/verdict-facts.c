@@ -42,6 +42,16 @@ double verdict_thread_lock_wait(const struct model_process *process, const struc
     return (double)(thread->lock_wait_ns - thread->notify_wait_ns);
 }
 
+/* A thread that waits for the GIL wakes up once in an interval to ask for it; if it has no processor for that, nothing is
+ * lost.  What counts is the time that it would have used. */
+static double missing_processor(const struct model_thread *thread)
+{
+    const struct model_states *states = &thread->states;
+    uint64_t usable_ns = states->held_offcpu_ns + states->released_offcpu_ns + states->wait_wakeup_ns;
+
+    return least((double)thread->run_delay_ns, (double)usable_ns);
+}
+
 static void gather_thread(const struct model_process *process, const struct model_thread *thread,
                           struct verdict_facts *facts)
 {
@@ -49,6 +59,7 @@ static void gather_thread(const struct model_process *process, const struct mode
     double asleep = (double)thread->states.released_offcpu_ns - lock_wait;
 
     facts->lock_wait += lock_wait;
+    facts->run_delay += missing_processor(thread);
     facts->await_work += (double)thread->lock_wait_ns - lock_wait;
     if (!facts->top || work > thread_work(facts->top))
         facts->top = thread;
@@ -59,13 +70,13 @@ static void gather_thread(const struct model_process *process, const struct mode
 }
 
 /* Waiting for a holder that itself waits for a processor is a want of processors; so is a wake-up while others run. */
-static double gil_wait(const struct model_totals *totals)
+static double gil_wait(const struct model_totals *totals, double run_delay)
 {
     const struct model_states *states = &totals->states;
-    double preempted = least((double)states->held_offcpu_ns, (double)totals->run_delay_ns);
+    double preempted = least((double)states->held_offcpu_ns, run_delay);
     double blocked = (double)states->wait_blocked_ns * (1 - ratio(preempted, (double)totals->held_ns));
 
-    return blocked + most(0, (double)states->wait_wakeup_ns - (double)totals->run_delay_ns);
+    return blocked + most(0, (double)states->wait_wakeup_ns - run_delay);
 }
 
 static void gather_sums(struct verdict_facts *facts)
@@ -84,8 +95,7 @@ static void gather_sums(struct verdict_facts *facts)
     /* With the rest of a long run, this makes no difference. */
     facts->work = most(0, all_work - startup);
     facts->demand = most(0, (double)totals->demand_ns - startup);
-    facts->gil_wait = gil_wait(totals);
-    facts->run_delay = (double)totals->run_delay_ns;
+    facts->gil_wait = gil_wait(totals, facts->run_delay);
     facts->released_work = (double)totals->states.released_oncpu_ns;
 }
 

@@ -44,7 +44,7 @@ struct verdict_facts {
     double work;       /* on CPU, start-up left out */
     double gil_wait;   /* for the GIL, without what a want of processors adds to it */
     double lock_wait;  /* for locks that others had; joins and notifications are left out */
-    double run_delay;  /* runnable without processor */
+    double run_delay;  /* runnable without processor, when it would have been of use */
     double await_work; /* joins and notifications: waiting for others to have done something */
     double released_work;   /* on CPU without the GIL */
     double io_wait;         /* of threads that work: asleep, for other reasons than a lock that another one has */

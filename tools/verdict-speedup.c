@@ -38,21 +38,22 @@ static double longest_own_time(const struct model_process *process)
     return longest;
 }
 
-/* The least time during which somebody waited. */
+/* The time during which somebody waited: at least as long as the thread that waited most, and as all waiting divided by
+ * those that wait at once.  These are the ones that take a real part in it, by their shares, but for the one that holds
+ * the GIL meanwhile. */
 static double contended_time(const struct verdict_facts *facts)
 {
     const struct model_process *process = facts->process;
-    double blocked = 0, longest = 0;
-    unsigned n = 0;
+    double blocked = 0, squares = 0, longest = 0, n;
 
     for (size_t i = 0; i < process->n_threads; i++) {
         double wait = (double)process->threads[i].states.wait_blocked_ns;
         blocked += wait;
+        squares += wait * wait;
         longest = most(longest, process->threads[i].folded ? 0 : wait);
-        n += wait > 0.02 * facts->wall;
     }
-    /* One of them holds it, if those that wait are those that hold it. */
-    return least(facts->wall, most(longest, n > 2 ? blocked / (n - 1) : 0));
+    n = squares > 0 ? blocked * blocked / squares : 0;
+    return least(facts->wall, n > 2 ? most(longest, blocked / (n - 1)) : longest);
 }
 
 static double rounded(double speedup)

@@ -49,7 +49,7 @@ static char *summary(const struct verdict_facts *facts, enum verdict_class class
 
     switch (class) {
     case VERDICT_GIL_BOUND:
-        return mem_print("Threads waited for the GIL for %.0f %% of the time in which they wanted to run: %s waiting "
+        return mem_print("Threads waited for the GIL for %.0f %% of the time in which they wanted to run; %s waiting "
                          "for it at any moment.",
                          100 * process->totals.wait_share, threads_were(were, process->totals.waiting));
     case VERDICT_GIL_RELEASING:
@@ -88,12 +88,10 @@ static void evidence_demand(const struct verdict_facts *facts, struct verdict *v
 {
     const struct model_totals *totals = &facts->process->totals;
     char wanted[FORMAT_BYTES], had[FORMAT_BYTES], wakeup[FORMAT_BYTES];
-    char were[NAME_BYTES];
 
-    EVIDENCE(verdict, "Threads wanted the GIL for %s and had it for %s: %s waiting at any moment.",
-             format_time(wanted, totals->held_ns + totals->wait_ns), format_time(had, totals->held_ns),
-             threads_were(were, totals->waiting));
-    if (totals->wait_ns > 0 && percent((double)totals->states.wait_wakeup_ns, (double)totals->wait_ns) >= 25)
+    EVIDENCE(verdict, "Threads wanted the GIL for %s and had it for %s.", format_time(wanted, totals->wanted_ns),
+             format_time(had, totals->held_ns));
+    if (verdict->class == VERDICT_GIL_BOUND && percent((double)totals->states.wait_wakeup_ns, (double)totals->wait_ns) >= 25)
         EVIDENCE(verdict, "%.0f %% of the waiting (%s) was for a GIL that was free already: waking a thread up takes longer "
                           "than the GIL is held.",
                  percent((double)totals->states.wait_wakeup_ns, (double)totals->wait_ns),
@@ -176,7 +174,7 @@ static void evidence_processors(const struct verdict_facts *facts, struct verdic
     char a[FORMAT_BYTES], b[FORMAT_BYTES];
 
     EVIDENCE(verdict, "Threads ran for %s and could have run for another %s, but had no processor.",
-             format_time(a, totals->oncpu_ns), format_time(b, totals->run_delay_ns));
+             format_time(a, totals->oncpu_ns), time_of(b, facts->run_delay));
     EVIDENCE(verdict, "%.1f of the %u processors were in use by this process: %s.", totals->oncpu_cpus,
              facts->process->cpus,
              totals->oncpu_cpus > 0.8 * facts->process->cpus ? "its own threads compete for them"

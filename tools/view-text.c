@@ -39,7 +39,7 @@ static const char *state_of(const struct model_process *process)
         return "";
     if (process->paused)
         return " · paused";
-    return process->running ? " · still running" : " · did not end in the ordinary way";
+    return process->running ? " · still running" : " · killed, or left by os._exit";
 }
 
 /* What kind of interpreter, for how long, on what, how it was measured. */
@@ -54,10 +54,12 @@ static void print_head(const struct text *text, const struct model_process *proc
                      format_count(threads, process->n_threads_ever), process->n_threads_ever == 1 ? "" : "s",
                      process->cpus, process->cpus == 1 ? "" : "s", process->source,
                      process->n_estimated ? "partly estimated" : "exact", state_of(process));
-    if (text_width(text, command) + 2 + text_width(text, head) <= text->columns)
+    if (text_width(text, command) + 2 + text_width(text, head) <= text->columns) {
         text_wrap(text, "  ", head);
-    else
-        text_wrap(text, "\n", head);
+    } else {
+        fputc('\n', text->out);
+        text_wrap(text, "", head);
+    }
     fputc('\n', text->out);
     free(head);
     free(command);
@@ -88,9 +90,9 @@ static void print_gil(const struct text *text, const struct model_process *proce
 
     if (process->n_gils > 1)
         snprintf(title, sizeof title, "GIL %u   ", gil->index);
-    line = mem_print("held %s  free %s · %s switches, %s forced · hold p50 %s  p99 %s  max %s", format_share(held, gil->held_share),
-                     format_share(unused, gil->free_share), format_count(switches, gil->switches),
-                     format_count(forced, gil->forced_switches), format_time(p50, gil->hold.p50_ns),
+    line = mem_print("held %s, free %s · %s switch%s, %s forced · hold p50 %s, p99 %s, max %s",
+                     format_share(held, gil->held_share), format_share(unused, gil->free_share), format_count(switches, gil->switches),
+                     gil->switches == 1 ? "" : "es", format_count(forced, gil->forced_switches), format_time(p50, gil->hold.p50_ns),
                      format_time(p99, gil->hold.p99_ns), format_time(max, gil->hold.max_ns));
     text_wrap(text, title, line);
     free(line);
@@ -139,7 +141,8 @@ static void print_process(const struct text *text, const struct model_process *p
         view_text_threads(text, process);
         fputc('\n', text->out);
     }
-    view_text_pairs(text, process);
+    if (process->waiting_matters)
+        view_text_pairs(text, process);
     print_losses(text, process);
 }
 
