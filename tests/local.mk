@@ -11,4 +11,5 @@ unit_ldadd = libgilscope-tool.a $(JANSSON_LIBS) -lm
 
 # For each test: tests_unit_NAME_SOURCES, _CPPFLAGS = $(unit_cppflags), _LDADD = $(unit_ldadd).
 
-EXTRA_DIST += $(wildcard $(srcdir)/tests/*.py $(srcdir)/tests/*.ini $(srcdir)/tests/*/*.py $(srcdir)/tests/*/*.[ch])
+TEST_DIRS = $(srcdir)/tests $(srcdir)/tests/*
+EXTRA_DIST += $(foreach ext,py ini json c h map txt gil,$(wildcard $(addsuffix /*.$(ext),$(TEST_DIRS))))
