@@ -200,14 +200,16 @@ def test_limits(python, limit, where):
     script.write_text(HELLO)
     value = 3 if limit == "RLIMIT_NOFILE" else 1024
     inner = f"""
-import os, resource, sys
+import os, resource, sys, threading
+# Loads what libc needs to end a thread, while there are descriptors.
+first = threading.Thread(target=len, args=((),))
+first.start(); first.join()
 resource.setrlimit(resource.{limit}, ({value}, {value}))
 """
     # The limit binds a forked child, which opens its own recording.
     script.write_text(inner + """
 child = os.fork()
 if child == 0:
-    import threading
     t = threading.Thread(target=sys.stdout.write, args=("hello\\n",))
     t.start(); t.join()
     sys.stdout.flush()
