@@ -5,7 +5,6 @@
 #include "doctor.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,17 +35,20 @@ static void version_from_name(const char *path, char *text, size_t size)
 /* Whether the process runs CPython. */
 static int report_python(int pid, const struct procinfo_maps *maps)
 {
-    char path[PATH_MAX + 64], version[64] = "";
+    char exe[64], version[64] = "";
     struct elfscan scan = { 0 };
 
     if (!maps->python[0]) {
         doctor_line("python", DOCTOR_MISSING, "its executable cannot be seen: a kernel thread, or a process that has ended");
         return 0;
     }
-    /* Through the process's own root: it may live in a container. */
-    snprintf(path, sizeof path, maps->python_is_library ? "/proc/%d/root%s" : "/proc/%d/exe", pid, maps->python);
-    if (elfscan_read(path, &scan)) {
-        doctor_line("python", DOCTOR_MISSING, "cannot read %s: %s", maps->python, strerror(errno));
+    snprintf(exe, sizeof exe, "/proc/%d/exe", pid);
+    char *path = maps->python_is_library ? procinfo_outer_path(pid, maps->python) : strdup(exe);
+    int failed = !path || elfscan_read(path, &scan);
+    int reason = errno;
+    free(path);
+    if (failed) {
+        doctor_line("python", DOCTOR_MISSING, "cannot read %s: %s", maps->python, strerror(reason));
         return 0;
     }
     if (!scan.has_pyruntime) {

@@ -109,12 +109,32 @@ static uint32_t inner_pid(int pid)
     return inner;
 }
 
+/* Whether the recording that was opened is PID's own. */
+static int is_recording_of(int pid, uint32_t inner, const struct rec_header *header)
+{
+    uint64_t start = recfile_proc_start(pid);
+
+    return header->pid == inner && (!header->proc_start_jiffies || !start || header->proc_start_jiffies == start);
+}
+
+char *procinfo_outer_path(int pid, const char *path)
+{
+    char *outer;
+
+    if (asprintf(&outer, "/proc/%d/root%s", pid, path) < 0)
+        return NULL;
+    if (!access(outer, F_OK) || access(path, F_OK))
+        return outer;
+    free(outer);
+    return strdup(path);
+}
+
 /* As procinfo_open_recording, but with the reason in *problem (errno is that of the system, or 0) in place of a line. */
 static int find_recording(int pid, struct rec_header *header, const char **problem)
 {
     char *line = NULL;
     size_t size = 0;
-    int fd = -1;
+    int fd = -1, reason = 0;
     uint32_t inner = inner_pid(pid);
 
     *problem = NULL;
@@ -125,31 +145,29 @@ static int find_recording(int pid, struct rec_header *header, const char **probl
         return -1;
     }
     while (fd < 0 && getline(&line, &size, stream) > 0) {
-        char *path = path_of_line(line), *outer;
+        char *path = path_of_line(line);
         if (!path || !ends_with(path, REC_SUFFIX))
             continue;
-        /* The process may live in another mount namespace. */
-        if (asprintf(&outer, "/proc/%d/root%s", pid, path) < 0)
+        char *outer = procinfo_outer_path(pid, path);
+        if (!outer)
             break;
         fd = recfile_open(outer, header, problem);
+        reason = errno;
         free(outer);
-        if (fd < 0)
-            continue;
-        uint64_t start = recfile_proc_start(pid);
-        if (header->pid != inner || (header->proc_start_jiffies && start && header->proc_start_jiffies != start)) {
+        if (fd >= 0 && !is_recording_of(pid, inner, header)) {
             *problem = "the recording that it has mapped is that of another process";
+            reason = 0;
             close(fd);
             fd = -1;
-            errno = 0;
         }
     }
-    int failed = ferror(stream) ? errno : 0;
+    if (fd < 0 && !*problem) {
+        *problem = ferror(stream) ? "its /proc/PID/maps cannot be read" : "it writes no recording";
+        reason = ferror(stream) ? errno : 0;
+    }
     free(line);
     fclose(stream);
-    if (fd < 0 && !*problem) {
-        errno = failed;
-        *problem = failed ? "its /proc/PID/maps cannot be read" : "it writes no recording";
-    }
+    errno = reason;
     return fd;
 }
 

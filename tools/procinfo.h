@@ -12,7 +12,7 @@
 /* A process id from the command line, or -1 where TEXT is none. */
 int procinfo_parse_pid(const char *text);
 
-/* What a process has mapped that matters here.  Paths are as the process sees them. */
+/* What a process has mapped that matters here.  Paths are as in /proc/PID/maps. */
 struct procinfo_maps {
     int has_shim;                /* the preload shim */
     char python[PATH_MAX];       /* the libpython, or else the executable; "" where none could be read */
@@ -22,8 +22,13 @@ struct procinfo_maps {
 /* Fills *maps from /proc/PID/maps.  Returns 0, or -1 with errno set (ENOENT, ESRCH: no such process). */
 int procinfo_read_maps(int pid, struct procinfo_maps *maps);
 
+/* Where the file that /proc/PID/maps calls PATH can be opened from here: through the process's root directory, for it may
+ * live in another mount namespace, or as it is, for of a process in a chroot the kernel tells the path outside of it.
+ * The caller frees it; NULL without memory. */
+char *procinfo_outer_path(int pid, const char *path);
+
 /* Opens the recording that process PID is writing, for reading and writing, with its header in *header: the *.gil file
- * that it has mapped, reached through its own root directory, whose header names that very process.  Returns the
+ * that it has mapped, whose header names that very process.  Returns the
  * descriptor, or -1 after an error line. */
 int procinfo_open_recording(int pid, struct rec_header *header);
 
