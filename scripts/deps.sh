@@ -31,6 +31,7 @@ deps_have() {
     python3) deps_python >/dev/null ;;
     python3-system) [ -x /usr/bin/python3 ] ;;
     python3-venv) /usr/bin/python3 -c 'import venv, ensurepip' >/dev/null 2>&1 ;;
+    python3-pytest) /usr/bin/python3 -c 'import pytest' >/dev/null 2>&1 ;;
     python3-dev) [ -n "$(find /usr/include -path '*/python3*/Python.h' -print -quit 2>/dev/null)" ] ;;
     *) command -v "$1" >/dev/null ;;
     esac

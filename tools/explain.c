@@ -88,7 +88,8 @@ void explain_nothing(const char *command)
     if (reason)
         msg_error("nothing was recorded: '%s' cannot be measured: %s", path, reason);
     else
-        msg_error("nothing was recorded: neither '%s' nor a program that it started is a CPython that can be measured",
+        msg_error("nothing was recorded: neither '%s' nor a program that it started is a CPython that can be measured "
+                  "(or LD_PRELOAD was cleared on the way)",
                   command);
     free(path);
 }
