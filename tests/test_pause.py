@@ -25,11 +25,12 @@ sys.stdin.readline()
 
 
 class Live:
-    """A Python program under the shim, started paused or not."""
+    """A Python program under the shim, started paused."""
 
-    def __init__(self, command, where, paused=True):
+    def __init__(self, command, where, preload=(), **env):
         self.dir = where / "live.gilscope"
-        env = gs.clean_env({"LD_PRELOAD": gs.preload(), "GILSCOPE": f"output={self.dir}" + ",paused" * paused})
+        env = gs.clean_env(dict(env, LD_PRELOAD=":".join(map(str, [gs.preload(), *preload])),
+                                GILSCOPE=f"output={self.dir},paused"))
         self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         encoding="utf-8")
         self.pid = int(self.process.stdout.readline())
@@ -138,7 +139,7 @@ for i in range(2):
     print("done", flush=True)
     sys.stdin.readline()
 """)
-    with Live(["env", f"PYTHONPATH={truth.build(python)}", python.path, str(script)], where) as live:
+    with Live([python.path, str(script)], where, preload=[truth.stamps()], PYTHONPATH=truth.build(python)) as live:
         assert live.process.stdout.readline() == "done\n"
         live.control("resume")
         live.process.stdin.write("\n")

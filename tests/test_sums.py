@@ -80,7 +80,9 @@ def test_sums(python, program, where):
     process = gs.run_code(python, PROGRAMS[program], where).process
     wrong = sums.check(process)
     assert not wrong, "\n".join(wrong)
-    assert not any(process["losses"].values()), process["losses"]
+    # One thread's row names some 140 holders; waits for more of them are charged to nobody by name.
+    expected = {"pairs"} if program == "many short threads" else set()
+    assert set(process["losses"]) <= expected, process["losses"]
     assert process["complete"]
 
 
