@@ -2,7 +2,13 @@
 # tests/local.mk - unit tests in C, run by `make check` (77 = skipped, 99 = the harness is broken); the end-to-end tests
 # are pytest files, run by ./runtests.
 
-UNIT_TESTS =
+UNIT_TESTS = \
+    tests/unit-hist \
+    tests/unit-model \
+    tests/unit-reader \
+    tests/unit-text \
+    tests/unit-tree \
+    tests/unit-verdict
 
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
@@ -10,6 +16,25 @@ unit_cppflags = $(AM_CPPFLAGS) -I$(top_srcdir)/tools $(JANSSON_CFLAGS)
 unit_ldadd = libgilscope-tool.a $(JANSSON_LIBS) -lm
 
 # For each test: tests_unit_NAME_SOURCES, _CPPFLAGS = $(unit_cppflags), _LDADD = $(unit_ldadd).
+unit_maker = tests/unit-check.h tests/unit-maker.c tests/unit-maker.h
+tests_unit_hist_SOURCES = tests/unit-hist.c $(unit_maker)
+tests_unit_hist_CPPFLAGS = $(unit_cppflags)
+tests_unit_hist_LDADD = $(unit_ldadd)
+tests_unit_model_SOURCES = tests/unit-model.c $(unit_maker)
+tests_unit_model_CPPFLAGS = $(unit_cppflags)
+tests_unit_model_LDADD = $(unit_ldadd)
+tests_unit_reader_SOURCES = tests/unit-reader.c $(unit_maker)
+tests_unit_reader_CPPFLAGS = $(unit_cppflags)
+tests_unit_reader_LDADD = $(unit_ldadd)
+tests_unit_text_SOURCES = tests/unit-text.c $(unit_maker)
+tests_unit_text_CPPFLAGS = $(unit_cppflags)
+tests_unit_text_LDADD = $(unit_ldadd)
+tests_unit_tree_SOURCES = tests/unit-tree.c $(unit_maker)
+tests_unit_tree_CPPFLAGS = $(unit_cppflags)
+tests_unit_tree_LDADD = $(unit_ldadd)
+tests_unit_verdict_SOURCES = tests/unit-verdict.c $(unit_maker)
+tests_unit_verdict_CPPFLAGS = $(unit_cppflags)
+tests_unit_verdict_LDADD = $(unit_ldadd)
 
 TEST_DIRS = $(srcdir)/tests $(srcdir)/tests/*
 EXTRA_DIST += $(foreach ext,py ini json c h map txt gil,$(wildcard $(addsuffix /*.$(ext),$(TEST_DIRS))))

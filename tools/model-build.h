@@ -38,6 +38,8 @@ uint64_t build_ns(const struct build *build, uint64_t ticks);
 /* --- model-gil.c */
 /* The GIL with an index, NULL if there is none. */
 const struct rec_gil *build_gil(const struct build *build, uint32_t index);
+/* True if somebody held it at the end. */
+bool build_gil_locked(const struct build *build, const struct rec_gil *gil);
 /* H(t): ticks for which a GIL was held up to its end or the recording's. */
 uint64_t build_gil_held(const struct build *build, const struct rec_gil *gil);
 /* W at the end minus W when the present hold began, in ticks: what its holder is to be charged yet; 0 if it is free. */
@@ -53,8 +55,6 @@ struct build_closed {
     uint64_t end_ticks;                           /* the thread's end, or the recording's */
 };
 void build_close(const struct build *build, const struct rec_thread *thread, struct build_closed *closed);
-/* How often a thread has taken the GIL, with the hold that was open at the end. */
-uint64_t build_acquisitions(const struct rec_thread *thread);
 /* Fills process->threads. */
 void build_threads(struct build *build);
 

@@ -22,18 +22,39 @@ static uint64_t end_of(const struct build *build, const struct rec_gil *gil)
     return gil->end_ticks ? gil->end_ticks : build->end_ticks;
 }
 
+/* The thread that took it last, NULL if that is not known. */
+static const struct rec_thread *holder_of(const struct build *build, const struct rec_gil *gil)
+{
+    for (size_t i = 0; gil->holder && i < build->file->n_threads; i++)
+        if (build->file->threads[i].index == gil->holder)
+            return &build->file->threads[i];
+    return NULL;
+}
+
+bool build_gil_locked(const struct build *build, const struct rec_gil *gil)
+{
+    const struct rec_thread *holder = holder_of(build, gil);
+
+    return holder && holder->state == REC_STATE_HELD && holder->gil == gil->index;
+}
+
 uint64_t build_gil_held(const struct build *build, const struct rec_gil *gil)
 {
-    uint64_t open = gil->locked ? build_measured(build, gil->change_ticks, end_of(build, gil)) : 0;
+    const struct rec_thread *holder = holder_of(build, gil);
+    uint64_t held = gil->held_base_ticks;
 
-    return gil->held_ticks + open;
+    if (holder)
+        held += holder->held_ticks; /* modulo 2^64, as the base is */
+    if (build_gil_locked(build, gil))
+        held += build_measured(build, holder->state_ticks, end_of(build, gil));
+    return held;
 }
 
 uint64_t build_gil_open_charge(const struct build *build, const struct rec_gil *gil)
 {
     uint64_t waiters_ticks;
 
-    if (!gil->locked)
+    if (!build_gil_locked(build, gil))
         return 0;
     waiters_ticks =
         gil->waiters_ticks + gil->n_waiters * build_measured(build, gil->waiters_at_ticks, end_of(build, gil));
@@ -62,7 +83,8 @@ static void add_threads(const struct build *build, const struct rec_gil *rec, st
             wakeup += closed.wakeup - thread->wait_wakeup_ticks;
         }
         forced += closed.forced - thread->wait_forced_ticks;
-        gil->acquisitions += build_acquisitions(thread) - least(thread->gil_counted, thread->hist[REC_HIST_HOLD].count);
+        gil->acquisitions += build->process->threads[i].acquisitions -
+                             least(thread->gil_counted, build->process->threads[i].acquisitions);
         held_ns += build->process->threads[i].held_ns;
         held_offcpu_ns += build->process->threads[i].states.held_offcpu_ns;
     }

@@ -17,8 +17,9 @@ struct sums {
 static void add(const struct build *build, const struct rec_thread *thread, enum rec_hist_kind kind, struct sums *sums)
 {
     const struct rec_hist *hist = &thread->hist[kind];
+    uint64_t in_buckets = 0;
 
-    sums->count += hist->count;
+    sums->count += hist->count; /* of holds: those that are in no bucket */
     sums->sum_ticks += kind == REC_HIST_HOLD ? thread->held_ticks : hist->sum_ticks; /* record.h, rec_hist_kind */
     if (hist->max_ticks > sums->max_ticks)
         sums->max_ticks = hist->max_ticks;
@@ -26,9 +27,12 @@ static void add(const struct build *build, const struct rec_thread *thread, enum
         const struct rec_hist_block *block = reader_hist_block(build->file, thread, kind, octave);
         for (uint32_t sub = 0; block && sub < REC_HIST_SUBS; sub++) {
             sums->buckets[octave][sub] += block->count[sub];
-            sums->in_buckets += block->count[sub];
+            in_buckets += block->count[sub];
         }
     }
+    sums->in_buckets += in_buckets;
+    if (kind == REC_HIST_HOLD)
+        sums->count += in_buckets;
 }
 
 /* The value below or at which a part of all values is, in ticks: the middle of its bucket, but not above the largest

@@ -61,11 +61,6 @@ void build_close(const struct build *build, const struct rec_thread *thread, str
     }
 }
 
-uint64_t build_acquisitions(const struct rec_thread *thread)
-{
-    return thread->hist[REC_HIST_HOLD].count + (thread->state == REC_STATE_HELD);
-}
-
 static void set_name(const struct rec_thread *rec, struct model_thread *thread)
 {
     if (rec->name[0])
@@ -173,7 +168,7 @@ static void build_one(struct build *build, const struct rec_thread *rec, struct 
     thread->demand_ns =
         thread->held_ns + thread->wait_ns + thread->states.wait_forced_ns + thread->states.released_oncpu_ns;
     thread->charged_ns = build_ns(build, charged_ticks(build, rec));
-    thread->acquisitions = build_acquisitions(rec);
+    thread->acquisitions = thread->hold.count + (rec->state == REC_STATE_HELD); /* the closed holds and the open one */
     thread->contended = rec->contended;
     thread->drop_requests = rec->drop_requests;
     thread->forced_switches = rec->forced_switches;

@@ -65,7 +65,6 @@ static uint64_t last_stamp(const struct reader_file *file)
         const struct rec_gil *gil = &file->gils[i];
         latest(&ticks, gil->start_ticks);
         latest(&ticks, gil->end_ticks);
-        latest(&ticks, gil->change_ticks);
         latest(&ticks, gil->waiters_at_ticks);
     }
     return ticks;

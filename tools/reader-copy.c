@@ -94,8 +94,7 @@ struct target {
     void *to;
     size_t size;
     const uint32_t *seq;   /* in to: its sequence counter */
-    const uint64_t *ticks; /* in to: when its state changed last, which happens without the counter */
-    const struct rec_thread *thread; /* to, if it is one */
+    const struct rec_thread *thread; /* to, if it is one: its state changes without the counter */
 };
 
 static bool read_part(int fd, const struct target *target, const void *member, void *value, size_t size)
@@ -114,21 +113,25 @@ static void settle(int fd, struct reader_file *file, const struct target *target
     size_t in_file = head->size < target->size ? head->size : target->size;
 
     for (int try = 0; try < TRIES; try++) {
+        const struct rec_thread *thread = target->thread;
         uint64_t before = 0, after = 0;
         uint32_t seq = 1;
-        if (!read_part(fd, target, target->ticks, &before, sizeof before))
-            return;
-        pass_a_microsecond();
+        if (thread) {
+            if (!read_part(fd, target, &thread->state_ticks, &before, sizeof before))
+                return;
+            pass_a_microsecond();
+        }
         if (reader_copy_bytes(fd, (char *)target->to + sizeof *head, in_file - sizeof *head,
                               target->offset + sizeof *head) < 0)
             return;
-        if (target->thread)
-            copy_parts(fd, file, target->thread);
+        if (thread)
+            copy_parts(fd, file, thread);
         if (!read_part(fd, target, target->seq, &seq, sizeof seq) ||
-            !read_part(fd, target, target->ticks, &after, sizeof after))
+            (thread && !read_part(fd, target, &thread->state_ticks, &after, sizeof after)))
             return;
         bool whole = !(*target->seq & 1) && *target->seq == seq;
-        if (whole && ((*target->ticks == before && after == before) || try >= QUICK_TRIES))
+        bool steady = !thread || (thread->state_ticks == before && after == before);
+        if (whole && (steady || try >= QUICK_TRIES))
             return;
         pause_between_tries(try);
     }
@@ -142,11 +145,11 @@ void reader_copy_settle(int fd, struct reader_file *file)
     while (reader_next(file, &record)) {
         if (record.type == REC_GIL && i_gil < file->n_gils) {
             struct rec_gil *gil = &file->gils[i_gil++];
-            struct target target = { record.offset, gil, sizeof *gil, &gil->seq, &gil->change_ticks, NULL };
+            struct target target = { record.offset, gil, sizeof *gil, &gil->seq, NULL };
             settle(fd, file, &target);
         } else if (record.type == REC_THREAD && i_thread < file->n_threads) {
             struct rec_thread *thread = &file->threads[i_thread++];
-            struct target target = { record.offset, thread, sizeof *thread, &thread->seq, &thread->state_ticks, thread };
+            struct target target = { record.offset, thread, sizeof *thread, &thread->seq, thread };
             settle(fd, file, &target);
         }
     }

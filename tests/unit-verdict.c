@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unit-verdict.c - each situation gets its class, from the times that define it.
+ */
+#include <stdlib.h>
+
+#include "unit-check.h"
+#include "unit-maker.h"
+
+static struct maker maker;
+static struct model model;
+
+/* Times of a thread in ms; they add up to 1000. */
+struct shape {
+    unsigned held, held_off, blocked, wakeup, released_on, released_off;
+    unsigned lock, notify; /* parts of released_off */
+    unsigned run_delay;
+    unsigned lock_count, long_released; /* counts */
+};
+
+static void add_thread(uint32_t index, const struct shape *s)
+{
+    struct rec_thread *thread = maker_thread(&maker, index, index == 1 ? "MainThread" : "worker");
+    uint64_t held = (s->held + s->held_off) * MS, released = (s->released_on + s->released_off) * MS;
+
+    CHECK_NUMBER(s->held + s->held_off + s->blocked + s->wakeup + s->released_on + s->released_off, 1000);
+    thread->flags = index == 1 ? REC_THREAD_MAIN : 0;
+    thread->state = REC_STATE_ENDED;
+    thread->end_ticks = MAKER_START + 1000 * MS;
+    thread->held_ticks = thread->cpu_base_held_ticks = thread->cpu_exact_held_ticks = held;
+    thread->released_ticks = thread->cpu_base_released_ticks = thread->cpu_exact_released_ticks = released;
+    thread->wait_blocked_ticks = s->blocked * MS;
+    thread->wait_wakeup_ticks = s->wakeup * MS;
+    thread->cpu_exact_held_ns = s->held * MS;
+    thread->cpu_exact_released_ns = s->released_on * MS;
+    thread->cpu_last_ns = thread->cpu_end_ns = (s->held + s->released_on) * MS + 1;
+    thread->lock_wait_ticks = (s->lock + s->notify) * MS;
+    thread->notify_wait_ticks = s->notify * MS;
+    thread->run_delay_ns = s->run_delay * MS;
+    thread->charged_ticks = thread->wait_blocked_ticks;
+    thread->contended = s->blocked + s->wakeup ? 10 : 0;
+    if (s->blocked + s->wakeup)
+        maker_hist(&maker, thread, REC_HIST_WAIT, (s->blocked + s->wakeup) * MS / 10, 10);
+    if (s->lock_count)
+        maker_hist(&maker, thread, REC_HIST_LOCK, thread->lock_wait_ticks / s->lock_count, s->lock_count);
+    if (s->long_released)
+        maker_hist(&maker, thread, REC_HIST_RELEASED, released / s->long_released, s->long_released);
+    if (held)
+        maker_hist(&maker, thread, REC_HIST_HOLD, 5 * MS, s->held / 5 + 1);
+}
+
+static const struct verdict *judge(uint32_t cpus, const struct shape *main_thread, const struct shape *worker, int n)
+{
+    maker_begin(&maker);
+    maker.header->cpus = cpus;
+    maker_gil(&maker, 0);
+    add_thread(1, main_thread);
+    for (int i = 0; i < n; i++)
+        add_thread(2 + (uint32_t)i, worker);
+    maker_load(&maker, &model);
+    return &model.processes[0].verdict;
+}
+
+/* The verdict on a main thread and n workers; says the whole of it if it is the wrong one. */
+static void check_class(const char *expected, uint32_t cpus, const struct shape *main_thread,
+                        const struct shape *worker, int n)
+{
+    const struct verdict *verdict = judge(cpus, main_thread, worker, n);
+
+    CHECK_TEXT(verdict_name(verdict->class), expected);
+    CHECK(verdict->confidence >= 0.3 && verdict->confidence <= 1);
+    CHECK(verdict->n_evidence >= 2 && verdict->n_advice >= 1);
+    CHECK(verdict->speedup_low >= 1 && verdict->speedup_low <= verdict->speedup_high && verdict->speedup_high <= cpus);
+    model_free(&model);
+    maker_end(&maker);
+}
+
+static const struct shape joining = { .held = 50, .released_off = 950, .lock = 900, .lock_count = 4 };
+static const struct shape nothing = { .released_off = 1000, .notify = 1000, .lock_count = 1 };
+
+static void test_classes(void)
+{
+    const struct shape python = { .held = 240, .blocked = 750, .wakeup = 10 };
+    check_class("gil-bound", 4, &joining, &python, 4);
+    const struct shape handing_over = { .held = 300, .blocked = 200, .wakeup = 300, .released_off = 200 };
+    check_class("gil-bound", 4, &joining, &handing_over, 3);
+    const struct shape native = { .held = 10, .released_on = 980, .released_off = 10 };
+    check_class("gil-releasing", 4, &joining, &native, 3);
+    const struct shape asking = { .held = 10, .blocked = 1, .released_off = 989, .long_released = 100 };
+    check_class("io-bound", 4, &joining, &asking, 8);
+    const struct shape locked = { .held = 10, .released_off = 990, .lock = 900, .lock_count = 50 };
+    check_class("lock-bound", 4, &joining, &locked, 4);
+    const struct shape starved = { .released_on = 250, .released_off = 750, .run_delay = 740 };
+    check_class("cpu-starved", 2, &joining, &starved, 8);
+    const struct shape preempted = { .held = 250, .held_off = 750, .run_delay = 745 };
+    check_class("cpu-starved", 2, &preempted, &nothing, 0);
+    const struct shape busy = { .held = 1000 };
+    check_class("single-threaded", 4, &busy, &nothing, 16);
+    const struct shape one_native = { .held = 20, .released_on = 980 };
+    check_class("single-threaded", 4, &one_native, &nothing, 2);
+    check_class("idle", 4, &joining, &nothing, 8);
+    const struct shape phases = { .held = 80, .blocked = 250, .released_off = 670, .lock = 250, .lock_count = 50 };
+    check_class("mixed", 4, &joining, &phases, 4);
+}
+
+/* A thread that is busy all the time is no contention, whatever else there is. */
+static void test_utilisation_is_no_contention(void)
+{
+    const struct shape busy = { .held = 1000 }, rare = { .held = 1, .blocked = 20, .released_off = 979, .long_released = 4 };
+
+    check_class("single-threaded", 4, &busy, &rare, 3);
+}
+
+/* Waiting for queues and events is waiting for work; so is joining. */
+static void test_awaited_work_is_no_lock(void)
+{
+    const struct shape consumer = { .held = 20, .released_off = 980, .notify = 950, .lock_count = 50, .long_released = 50 };
+
+    check_class("io-bound", 4, &joining, &consumer, 4);
+    check_class("idle", 4, &joining, &nothing, 1);
+}
+
+static void test_speedups(void)
+{
+    const struct shape python = { .held = 240, .blocked = 750, .wakeup = 10 };
+    const struct verdict *verdict = judge(2, &nothing, &python, 4);
+
+    CHECK(verdict->speedup_high > 1.9 && verdict->speedup_high <= 2);
+    CHECK(verdict->speedup_low > 1.7);
+    model_free(&model);
+    maker_end(&maker);
+    verdict = judge(8, &nothing, &python, 4);
+    CHECK(verdict->speedup_high > 3.5 && verdict->speedup_high <= 4.2); /* four threads of 240 ms each */
+    CHECK(verdict->speedup_low > 2.5);
+    model_free(&model);
+    maker_end(&maker);
+    const struct shape locked = { .held = 250, .released_off = 750, .lock = 750, .lock_count = 50 };
+    verdict = judge(8, &nothing, &locked, 4);
+    CHECK(verdict->speedup_high == 1); /* the lock would be as long as the GIL */
+    model_free(&model);
+    maker_end(&maker);
+}
+
+static void test_a_process_without_a_gil(void)
+{
+    static const char why[] = "The interpreter is not known.";
+
+    maker_begin(&maker);
+    maker_text(&maker, REC_TEXT_INERT, why, sizeof why - 1);
+    maker_load(&maker, &model);
+    const struct verdict *verdict = &model.processes[0].verdict;
+    CHECK_TEXT(verdict_name(verdict->class), "idle");
+    CHECK(verdict->confidence == 0 && strstr(verdict->summary, why));
+    model_free(&model);
+    maker_end(&maker);
+}
+
+int main(void)
+{
+    test_classes();
+    test_utilisation_is_no_contention();
+    test_awaited_work_is_no_lock();
+    test_speedups();
+    test_a_process_without_a_gil();
+    return check_result();
+}
