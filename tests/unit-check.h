@@ -27,8 +27,7 @@ static int check_count;
         check_count++;                                                                                                 \
         if (check_value != check_expected) {                                                                           \
             check_failures++;                                                                                          \
-            fprintf(stderr, "%s:%d: %s is %lld, not %lld\n", __FILE__, __LINE__, #value, check_value,                  \
-                    check_expected);                                                                                   \
+            fprintf(stderr, "%s:%d: %s is %lld, not %lld\n", __FILE__, __LINE__, #value, check_value, check_expected); \
         }                                                                                                              \
     } while (0)
 

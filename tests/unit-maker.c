@@ -65,7 +65,7 @@ void *maker_record(struct maker *maker, size_t size, uint16_t type)
         fprintf(stderr, "the recording outgrew MAKER_BYTES\n");
         exit(BROKEN);
     }
-    *head = (struct rec_head){ (uint32_t)size, type, REC_HEAD_MARK };
+    *head = (struct rec_head){(uint32_t)size, type, REC_HEAD_MARK};
     maker->header->used_bytes += size;
     return head;
 }
@@ -153,7 +153,7 @@ char *maker_write(struct maker *maker, const char *name, size_t n_bytes)
 
 void maker_load(struct maker *maker, struct model *model)
 {
-    char *names[] = { maker->directory };
+    char *names[] = {maker->directory};
 
     maker_write(maker, "one.gil", maker->header->used_bytes);
     model_load(model, names, 1);

@@ -12,8 +12,9 @@
 #include "record.h"
 
 #define MAKER_BYTES (1u << 20)
-#define MAKER_START 1000000000ull /* ticks at which its recordings start; a tick is 1 ns unless a test says otherwise */
-#define MS          1000000ull
+#define MAKER_START 1000000000ull /* ticks at which its recordings start; a tick is 1 ns unless a test says otherwise  \
+                                   */
+#define MS 1000000ull
 
 /* A recording under construction.  Records are changed in place until it is written. */
 struct maker {

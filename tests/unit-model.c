@@ -91,8 +91,8 @@ static void test_time_in_no_state_is_told(void)
     done();
 }
 
-/* At the end, thread 1 holds the GIL since 600 ms and thread 2 waits for it since 500 ms; until 550 ms thread 3 held it,
- * then nobody. */
+/* At the end, thread 1 holds the GIL since 600 ms and thread 2 waits for it since 500 ms; until 550 ms thread 3 held
+ * it, then nobody. */
 static void test_open_intervals_are_closed_at_the_end(void)
 {
     struct rec_thread *holder, *waiter, *third;
@@ -107,8 +107,8 @@ static void test_open_intervals_are_closed_at_the_end(void)
     gil->waiters_at_ticks = AT(600);
     gil->hold_waiters_ticks = 20 * MS;
     gil->n_changes = 2;
-    gil->ring[0] = (struct rec_change){ .holder = 3, .held_base_ticks = 100 * MS };
-    gil->ring[1] = (struct rec_change){ .holder = 1, .held_base_ticks = 300 * MS };
+    gil->ring[0] = (struct rec_change){.holder = 3, .held_base_ticks = 100 * MS};
+    gil->ring[1] = (struct rec_change){.holder = 1, .held_base_ticks = 300 * MS};
     gil->wait_blocked_ticks = 5 * MS;
     holder = maker_thread(&maker, 1, "holder");
     holder->state = REC_STATE_HELD;
@@ -176,7 +176,7 @@ static void test_holders_beyond_the_ring_are_not_known(void)
     gil->held_base_ticks = 1000 * MS; /* by threads without a record */
     gil->n_changes = REC_RING + 7;
     for (uint64_t i = 7; i < gil->n_changes; i++)
-        gil->ring[i % REC_RING] = (struct rec_change){ .holder = 1, .held_base_ticks = 800 * MS + i };
+        gil->ring[i % REC_RING] = (struct rec_change){.holder = 1, .held_base_ticks = 800 * MS + i};
     waiter = maker_thread(&maker, 1, "waiter");
     waiter->state = REC_STATE_WAITING;
     waiter->released_ticks = 0;
@@ -357,7 +357,7 @@ static void test_losses(void)
     maker.header->losses[REC_LOSS_MAX - 1] = 2; /* of a newer version */
     maker.header->used_bytes += 64;             /* of which the file has nothing */
     maker_write(&maker, "one.gil", maker.header->used_bytes - 64);
-    char *names[] = { maker.directory };
+    char *names[] = {maker.directory};
     model_load(&model, names, 1);
     const struct model_process *process = &model.processes[0];
     CHECK_NUMBER(process->n_losses, 3);

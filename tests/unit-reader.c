@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unit-reader.c - whatever is in a file, the reader says in one line what is wrong with it, or gives what can be walked.
+ * unit-reader.c - whatever is in a file, the reader says in one line what is wrong with it, or gives what can be
+ * walked.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -224,8 +225,8 @@ static void test_a_name_without_an_end(void)
 /* Writes a report of what is in the directory to nowhere. */
 static size_t report(const struct view *view)
 {
-    struct view_options options = { .columns = 80, .utf8 = true };
-    char *names[] = { maker.directory }, *text;
+    struct view_options options = {.columns = 80, .utf8 = true};
+    char *names[] = {maker.directory}, *text;
     struct model model;
     size_t size;
     FILE *out = open_memstream(&text, &size);
@@ -251,7 +252,7 @@ static void test_damage_does_no_harm(void)
     memcpy(whole, maker.bytes, n);
     srand(2718);
     for (int round = 0; round < n_rounds; round++) {
-        static const uint32_t nasty[] = { 0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0x67520002 };
+        static const uint32_t nasty[] = {0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0x67520002};
         memcpy(maker.bytes, whole, n);
         for (int i = rand() % 20; i >= 0; i--) {
             size_t at = sizeof maker.header->magic + (size_t)rand() % (n - 16);

@@ -67,8 +67,8 @@ static void test_invalid_utf8_is_replaced(void)
     check_utf8("größe 漢 😀", "größe 漢 😀");
     check_utf8("a\x80z", "a\xef\xbf\xbdz");
     check_utf8("cut \xe6\xbc", "cut \xef\xbf\xbd\xef\xbf\xbd");
-    check_utf8("\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd");                             /* overlong */
-    check_utf8("\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");             /* a surrogate */
+    check_utf8("\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd");                                 /* overlong */
+    check_utf8("\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");                 /* a surrogate */
     check_utf8("\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"); /* beyond U+10FFFF */
     char *cut = utf8_clean("abcdef", 3);
     CHECK_TEXT(cut, "abc");
@@ -85,7 +85,7 @@ static void check_clean(const struct text *text, const char *string, const char 
 
 static void test_terminals_are_safe(bool has_utf8)
 {
-    struct text utf8 = { .out = stdout, .columns = 80, .utf8 = true }, ascii = { .out = stdout, .columns = 80 };
+    struct text utf8 = {.out = stdout, .columns = 80, .utf8 = true}, ascii = {.out = stdout, .columns = 80};
 
     check_clean(&ascii, "\x1b[31mred\x07\n\r\tend", "?[31mred????end");
     check_clean(&ascii, "5 µs · 3× – …", "5 us - 3x - ...");
@@ -93,8 +93,15 @@ static void test_terminals_are_safe(bool has_utf8)
     if (!has_utf8)
         return;
     check_clean(&utf8, "\x1b]0;title\x07", "?]0;title?");
-    check_clean(&utf8, "\xc2\x9b" "1m", "?1m");                /* C1: a one-character escape sequence */
-    check_clean(&utf8, "a\xe2\x80\xae" "b\xe2\x81\xa6" "c", "a?b?c"); /* turn the direction around */
+    check_clean(&utf8,
+                "\xc2\x9b"
+                "1m",
+                "?1m"); /* C1: a one-character escape sequence */
+    check_clean(&utf8,
+                "a\xe2\x80\xae"
+                "b\xe2\x81\xa6"
+                "c",
+                "a?b?c"); /* turn the direction around */
     check_clean(&utf8, "größe 漢", "größe 漢");
     CHECK_NUMBER(text_width(&utf8, "漢字"), 4);
     CHECK_NUMBER(text_width(&utf8, "größe"), 5);
@@ -109,7 +116,7 @@ static char *printed(int columns, const char *string)
 {
     char *result;
     size_t size;
-    struct text text = { .out = open_memstream(&result, &size), .columns = columns };
+    struct text text = {.out = open_memstream(&result, &size), .columns = columns};
 
     text_wrap(&text, "  ", string);
     fclose(text.out);
@@ -132,11 +139,11 @@ static void test_wrapping(void)
 
 static void test_tables(void)
 {
-    static const char *const titles[] = { "<NAME", "n" };
-    struct text_table table = { .titles = titles, .n_columns = 2 };
+    static const char *const titles[] = {"<NAME", "n"};
+    struct text_table table = {.titles = titles, .n_columns = 2};
     char *result;
     size_t size;
-    struct text text = { .out = open_memstream(&result, &size), .columns = 14 };
+    struct text text = {.out = open_memstream(&result, &size), .columns = 14};
 
     text_cell(&text, &table, "a-long-name-that-is-cut");
     text_cell(&text, &table, "%d", 12345);

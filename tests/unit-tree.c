@@ -27,7 +27,7 @@ static void add(const char *file, uint32_t pid, uint32_t ppid, uint64_t proc_sta
 
 static void load(void)
 {
-    char *names[] = { maker.directory };
+    char *names[] = {maker.directory};
 
     model_load(&model, names, 1);
 }
@@ -106,7 +106,7 @@ static void test_exec_ends_a_program(void)
 /* Reports with stdout and stderr thrown away; the status. */
 static int report_status(const char *format, char *name)
 {
-    struct report_options options = { .format = format };
+    struct report_options options = {.format = format};
     FILE *out = fopen("/dev/null", "w");
     int saved = dup(STDERR_FILENO), status;
 
@@ -140,7 +140,7 @@ static void test_statuses(void)
 
 static void test_a_full_disk_is_a_failure(void)
 {
-    struct report_options options = { .format = "json", .output = "/dev/full" };
+    struct report_options options = {.format = "json", .output = "/dev/full"};
     char *name = maker.directory;
 
     maker_begin(&maker);

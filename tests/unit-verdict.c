@@ -75,38 +75,39 @@ static void check_class(const char *expected, uint32_t cpus, const struct shape 
     maker_end(&maker);
 }
 
-static const struct shape joining = { .held = 50, .released_off = 950, .lock = 900, .lock_count = 4 };
-static const struct shape nothing = { .released_off = 1000, .notify = 1000, .lock_count = 1 };
+static const struct shape joining = {.held = 50, .released_off = 950, .lock = 900, .lock_count = 4};
+static const struct shape nothing = {.released_off = 1000, .notify = 1000, .lock_count = 1};
 
 static void test_classes(void)
 {
-    const struct shape python = { .held = 240, .blocked = 750, .wakeup = 10 };
+    const struct shape python = {.held = 240, .blocked = 750, .wakeup = 10};
     check_class("gil-bound", 4, &joining, &python, 4);
-    const struct shape handing_over = { .held = 300, .blocked = 200, .wakeup = 300, .released_off = 200 };
+    const struct shape handing_over = {.held = 300, .blocked = 200, .wakeup = 300, .released_off = 200};
     check_class("gil-bound", 4, &joining, &handing_over, 3);
-    const struct shape native = { .held = 10, .released_on = 980, .released_off = 10 };
+    const struct shape native = {.held = 10, .released_on = 980, .released_off = 10};
     check_class("gil-releasing", 4, &joining, &native, 3);
-    const struct shape asking = { .held = 10, .blocked = 1, .released_off = 989, .long_released = 100 };
+    const struct shape asking = {.held = 10, .blocked = 1, .released_off = 989, .long_released = 100};
     check_class("io-bound", 4, &joining, &asking, 8);
-    const struct shape locked = { .held = 10, .released_off = 990, .lock = 900, .lock_count = 50 };
+    const struct shape locked = {.held = 10, .released_off = 990, .lock = 900, .lock_count = 50};
     check_class("lock-bound", 4, &joining, &locked, 4);
-    const struct shape starved = { .released_on = 250, .released_off = 750, .run_delay = 740 };
+    const struct shape starved = {.released_on = 250, .released_off = 750, .run_delay = 740};
     check_class("cpu-starved", 2, &joining, &starved, 8);
-    const struct shape preempted = { .held = 250, .held_off = 750, .run_delay = 745 };
+    const struct shape preempted = {.held = 250, .held_off = 750, .run_delay = 745};
     check_class("cpu-starved", 2, &preempted, &nothing, 0);
-    const struct shape busy = { .held = 1000 };
+    const struct shape busy = {.held = 1000};
     check_class("single-threaded", 4, &busy, &nothing, 16);
-    const struct shape one_native = { .held = 20, .released_on = 980 };
+    const struct shape one_native = {.held = 20, .released_on = 980};
     check_class("single-threaded", 4, &one_native, &nothing, 2);
     check_class("idle", 4, &joining, &nothing, 8);
-    const struct shape phases = { .held = 80, .blocked = 250, .released_off = 670, .lock = 250, .lock_count = 50 };
+    const struct shape phases = {.held = 80, .blocked = 250, .released_off = 670, .lock = 250, .lock_count = 50};
     check_class("mixed", 4, &joining, &phases, 4);
 }
 
 /* A thread that is busy all the time is no contention, whatever else there is. */
 static void test_utilisation_is_no_contention(void)
 {
-    const struct shape busy = { .held = 1000 }, rare = { .held = 1, .blocked = 20, .released_off = 979, .long_released = 4 };
+    const struct shape busy = {.held = 1000},
+                       rare = {.held = 1, .blocked = 20, .released_off = 979, .long_released = 4};
 
     check_class("single-threaded", 4, &busy, &rare, 3);
 }
@@ -114,7 +115,8 @@ static void test_utilisation_is_no_contention(void)
 /* Waiting for queues and events is waiting for work; so is joining. */
 static void test_awaited_work_is_no_lock(void)
 {
-    const struct shape consumer = { .held = 20, .released_off = 980, .notify = 950, .lock_count = 50, .long_released = 50 };
+    const struct shape consumer = {
+        .held = 20, .released_off = 980, .notify = 950, .lock_count = 50, .long_released = 50};
 
     check_class("io-bound", 4, &joining, &consumer, 4);
     check_class("idle", 4, &joining, &nothing, 1);
@@ -122,7 +124,7 @@ static void test_awaited_work_is_no_lock(void)
 
 static void test_speedups(void)
 {
-    const struct shape python = { .held = 240, .blocked = 750, .wakeup = 10 };
+    const struct shape python = {.held = 240, .blocked = 750, .wakeup = 10};
     const struct verdict *verdict = judge(2, &nothing, &python, 4);
 
     CHECK(verdict->speedup_high > 1.9 && verdict->speedup_high <= 2);
@@ -134,7 +136,7 @@ static void test_speedups(void)
     CHECK(verdict->speedup_low > 2.5);
     model_free(&model);
     maker_end(&maker);
-    const struct shape locked = { .held = 250, .released_off = 750, .lock = 750, .lock_count = 50 };
+    const struct shape locked = {.held = 250, .released_off = 750, .lock = 750, .lock_count = 50};
     verdict = judge(8, &nothing, &locked, 4);
     CHECK(verdict->speedup_high == 1); /* the lock would be as long as the GIL */
     model_free(&model);

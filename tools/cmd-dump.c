@@ -21,10 +21,22 @@ struct field {
     enum kind kind;
 };
 
-#define FIELD(type, name)       { #name, offsetof(struct type, name), sizeof(((struct type *)0)->name), UNSIGNED }
-#define SIGNED_FIELD(type, name) { #name, offsetof(struct type, name), sizeof(((struct type *)0)->name), SIGNED }
-#define TEXT_FIELD(type, name)  { #name, offsetof(struct type, name), sizeof(((struct type *)0)->name), TEXT }
-#define END                     { NULL, 0, 0, UNSIGNED }
+#define FIELD(type, name)                                                                                              \
+    {                                                                                                                  \
+#name, offsetof(struct type, name), sizeof(((struct type *)0)->name), UNSIGNED                                 \
+    }
+#define SIGNED_FIELD(type, name)                                                                                       \
+    {                                                                                                                  \
+#name, offsetof(struct type, name), sizeof(((struct type *)0)->name), SIGNED                                   \
+    }
+#define TEXT_FIELD(type, name)                                                                                         \
+    {                                                                                                                  \
+#name, offsetof(struct type, name), sizeof(((struct type *)0)->name), TEXT                                     \
+    }
+#define END                                                                                                            \
+    {                                                                                                                  \
+        NULL, 0, 0, UNSIGNED                                                                                           \
+    }
 
 static const struct field header_fields[] = {
     FIELD(rec_header, version),
@@ -199,7 +211,7 @@ static void print_header(const struct reader_file *file)
 
 static void print_hists(const struct reader_file *file, const struct rec_thread *thread)
 {
-    static const char *const kinds[REC_HIST_KINDS] = { "wait", "hold", "lock", "released" };
+    static const char *const kinds[REC_HIST_KINDS] = {"wait", "hold", "lock", "released"};
 
     for (uint32_t kind = 0; kind < REC_HIST_KINDS; kind++) {
         const struct rec_hist *hist = &thread->hist[kind];
@@ -235,13 +247,13 @@ static void print_ring(const struct rec_gil *gil)
     uint64_t n = gil->n_changes;
 
     for (uint64_t i = n > REC_RING ? n - REC_RING : 0; i < n; i++)
-        printf("  ring[%" PRIu64 "] holder %" PRIu32 " held_base_ticks %" PRIu64 "\n", i, gil->ring[i % REC_RING].holder,
-               gil->ring[i % REC_RING].held_base_ticks);
+        printf("  ring[%" PRIu64 "] holder %" PRIu32 " held_base_ticks %" PRIu64 "\n", i,
+               gil->ring[i % REC_RING].holder, gil->ring[i % REC_RING].held_base_ticks);
 }
 
 static void print_record(const struct reader_file *file, const struct reader_record *record, size_t seen[])
 {
-    static const char *const names[] = { "", "gil", "thread", "hist", "row", "text" };
+    static const char *const names[] = {"", "gil", "thread", "hist", "row", "text"};
     uint16_t type = record->type;
     bool known = type < sizeof names / sizeof names[0];
 
@@ -266,8 +278,8 @@ static void print_record(const struct reader_file *file, const struct reader_rec
 
 static bool dump_file(const char *path)
 {
-    struct reader_record record = { .offset = 0 };
-    size_t seen[REC_TEXT + 1] = { 0 };
+    struct reader_record record = {.offset = 0};
+    size_t seen[REC_TEXT + 1] = {0};
     char error[READER_ERROR_BYTES];
     struct reader_file *file = reader_open(path, error);
 
@@ -319,8 +331,8 @@ static const struct argp argp = {
 
 int cmd_dump(int argc, char **argv)
 {
-    struct dump_args args = { .n_names = 0 };
-    struct reader_paths paths = { .n = 0 };
+    struct dump_args args = {.n_names = 0};
+    struct reader_paths paths = {.n = 0};
     char error[READER_ERROR_BYTES];
     int status = CMD_OK;
 

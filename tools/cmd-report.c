@@ -15,9 +15,9 @@ struct report_args {
 };
 
 static const struct argp_option options[] = {
-    { "format", 'f', "FORMAT", 0, "The report's form: text (the default) or json", 0 },
-    { "output", 'o', "FILE", 0, "Write the report to FILE [standard output]", 0 },
-    { 0 },
+    {"format", 'f', "FORMAT", 0, "The report's form: text (the default) or json", 0},
+    {"output", 'o', "FILE", 0, "Write the report to FILE [standard output]", 0},
+    {0},
 };
 
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -49,14 +49,15 @@ static const struct argp argp = {
     .options = options,
     .parser = parse,
     .args_doc = "RECORDING...",
-    .doc = "Report on recordings: directories NAME.gilscope, or the file of one process.\v"
-           "Exits with 0, 1 if nothing could be read or the report not be written, 2 on wrong usage, 3 if no process was "
-           "recorded, 4 if some of the files could not be read.",
+    .doc =
+        "Report on recordings: directories NAME.gilscope, or the file of one process.\v"
+        "Exits with 0, 1 if nothing could be read or the report not be written, 2 on wrong usage, 3 if no process was "
+        "recorded, 4 if some of the files could not be read.",
 };
 
 int cmd_report(int argc, char **argv)
 {
-    struct report_args args = { .n_recordings = 0 };
+    struct report_args args = {.n_recordings = 0};
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     return report_write(&args.options, args.recordings, (size_t)args.n_recordings, stdout);

@@ -52,7 +52,7 @@ void build_gils(struct build *build);
 struct build_closed {
     uint64_t held, released, blocked, wakeup, forced;
     uint64_t open_held, open_wait; /* of these, from the open interval */
-    uint64_t end_ticks;                           /* the thread's end, or the recording's */
+    uint64_t end_ticks;            /* the thread's end, or the recording's */
 };
 void build_close(const struct build *build, const struct rec_thread *thread, struct build_closed *closed);
 /* Fills process->threads. */

@@ -100,8 +100,8 @@ static double share_out(const struct periods *p)
     return least(p->mixed_cpu - released, p->mixed_held);
 }
 
-/* CPU time that may have been used with the GIL or without it.  Where there are exact periods of both kinds to go by, what
- * they do not explain; otherwise all that could be either. */
+/* CPU time that may have been used with the GIL or without it.  Where there are exact periods of both kinds to go by,
+ * what they do not explain; otherwise all that could be either. */
 static double unsure(const struct periods *p)
 {
     double held_rate, released_rate, expected, most, rest;

@@ -68,7 +68,7 @@ static void to_dist(const struct build *build, const struct sums *sums, struct m
 void build_dist(const struct build *build, const struct rec_thread *thread, enum rec_hist_kind kind,
                 struct model_dist *dist)
 {
-    struct sums sums = { .count = 0 };
+    struct sums sums = {.count = 0};
 
     add(build, thread, kind, &sums);
     to_dist(build, &sums, dist);
@@ -76,7 +76,7 @@ void build_dist(const struct build *build, const struct rec_thread *thread, enum
 
 void build_gil_dist(const struct build *build, uint32_t gil, enum rec_hist_kind kind, struct model_dist *dist)
 {
-    struct sums sums = { .count = 0 };
+    struct sums sums = {.count = 0};
 
     for (size_t i = 0; i < build->file->n_threads; i++)
         if (build->file->threads[i].gil == gil)

@@ -13,7 +13,7 @@ struct row {
     struct {
         uint32_t holder;
         uint64_t ticks;
-    } *entries;
+    } * entries;
     size_t n, capacity;
 };
 
@@ -88,7 +88,7 @@ void build_pairs(struct build *build)
 
     for (size_t i = 0; i < build->file->n_threads; i++) {
         const struct rec_thread *thread = &build->file->threads[i];
-        struct row row = { .n = 0 };
+        struct row row = {.n = 0};
         uint64_t sum = 0;
         collect(build, thread, &row);
         for (size_t j = 0; j < row.n; j++) {

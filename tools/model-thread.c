@@ -8,7 +8,7 @@
 #include "utf8.h"
 
 /* The states' sum may miss the time from start to end by this much before it is called unexplained. */
-#define UNEXPLAINED_NS    100000
+#define UNEXPLAINED_NS 100000
 #define UNEXPLAINED_SHARE 0.001
 
 static uint64_t least(uint64_t a, uint64_t b)

@@ -117,7 +117,7 @@ static void set_pauses(struct build *build)
     for (uint32_t i = first; i < n; i++) {
         uint64_t at = header->toggle_ticks[i % REC_TOGGLES];
         if (i % 2 == 0) /* a pause begins, and lasts unless another toggle follows */
-            build->pauses[build->n_pauses++] = (struct build_span){ at, UINT64_MAX };
+            build->pauses[build->n_pauses++] = (struct build_span){at, UINT64_MAX};
         else if (build->n_pauses)
             build->pauses[build->n_pauses - 1].to = at;
     }

@@ -10,14 +10,14 @@
 
 /* A thread is minor if it neither wanted to run, nor waited for locks, nor made others wait, for this part of the
  * process's time; a process, if its threads together ran for less than both of the two. */
-#define MINOR_THREAD_SHARE  0.002
-#define MINOR_PROCESS_NS    200000000
+#define MINOR_THREAD_SHARE 0.002
+#define MINOR_PROCESS_NS 200000000
 #define MINOR_PROCESS_SHARE 0.01
 #define MINOR_WAITING_SHARE 0.005
 /* So many get their own line, so many their own section. */
-#define SHOWN_THREADS        40
+#define SHOWN_THREADS 40
 #define ALWAYS_SHOWN_THREADS 8 /* in a process that has no more, all do */
-#define SHOWN_PROCESSES      12
+#define SHOWN_PROCESSES 12
 
 static double share(uint64_t part, uint64_t whole)
 {
@@ -122,9 +122,10 @@ void build_totals(struct build *build)
         struct model_thread *thread = &process->threads[i];
         set_thread_shares(thread);
         add_thread(totals, thread);
-        thread->minor = thread->minor || (process->n_threads > ALWAYS_SHOWN_THREADS && !thread->main && (double)thread->demand_ns < minor_ns &&
-                        (double)(thread->lock_wait_ns - thread->notify_wait_ns) < minor_ns &&
-                        (double)thread->charged_ns < minor_ns);
+        thread->minor = thread->minor || (process->n_threads > ALWAYS_SHOWN_THREADS && !thread->main &&
+                                          (double)thread->demand_ns < minor_ns &&
+                                          (double)(thread->lock_wait_ns - thread->notify_wait_ns) < minor_ns &&
+                                          (double)thread->charged_ns < minor_ns);
         if (thread->minor)
             add_rest(&process->rest, thread);
     }
@@ -135,8 +136,8 @@ void build_totals(struct build *build)
     totals->wait_share = share(totals->wait_ns, totals->demand_ns);
     totals->waiting = share(totals->wait_ns, process->wall_ns);
     process->waiting_matters = share(totals->states.wait_blocked_ns, process->wall_ns) >= MINOR_WAITING_SHARE;
-    process->minor = totals->demand_ns < MINOR_PROCESS_NS &&
-                     share(totals->demand_ns, process->wall_ns) < MINOR_PROCESS_SHARE;
+    process->minor =
+        totals->demand_ns < MINOR_PROCESS_NS && share(totals->demand_ns, process->wall_ns) < MINOR_PROCESS_SHARE;
 }
 
 static int smallest_first(const void *a, const void *b)

@@ -21,7 +21,7 @@
 static void add_loss(struct model_process *process, const char *cause, uint64_t count)
 {
     if (count)
-        process->losses[process->n_losses++] = (struct model_loss){ cause, count };
+        process->losses[process->n_losses++] = (struct model_loss){cause, count};
 }
 
 static void build_losses(struct build *build)
@@ -151,7 +151,7 @@ static char *python_version(const struct rec_header *header)
 static void build_process(struct model_process *process, const struct reader_file *file,
                           struct reader_file *const *others, size_t n_others)
 {
-    struct build build = { .file = file, .process = process };
+    struct build build = {.file = file, .process = process};
     const struct rec_header *header = &file->header;
     const struct reader_text *inert = reader_text(file, REC_TEXT_INERT);
 
@@ -186,7 +186,7 @@ static void build_process(struct model_process *process, const struct reader_fil
 
 void model_load(struct model *model, char *const *names, size_t n_names)
 {
-    struct reader_paths paths = { .n = 0 };
+    struct reader_paths paths = {.n = 0};
     struct reader_file **files;
     size_t n_files = 0, capacity = 0;
     char error[READER_ERROR_BYTES];

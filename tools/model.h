@@ -48,7 +48,7 @@ struct model_thread {
     uint64_t lock_wait_ns, notify_wait_ns, gil_lock_wait_ns; /* as in record.h, open waits included */
     uint64_t charged_ns;
     uint64_t run_delay_ns;
-    bool open_lock;                /* it was in a lock wait at the end */
+    bool open_lock; /* it was in a lock wait at the end */
     uint64_t acquisitions, contended, drop_requests, forced_switches, lost_wakeups, forced_max_ns;
     struct model_dist wait, hold, lock_wait, long_released;
 };
@@ -75,8 +75,8 @@ struct model_loss {
 
 struct model_totals { /* over the threads of a process */
     struct model_states states;
-    uint64_t wall_ns, held_ns, wait_ns, wanted_ns /* the GIL: both */, oncpu_ns, demand_ns, lock_wait_ns, notify_wait_ns, gil_lock_wait_ns,
-        run_delay_ns, charged_ns, long_released;
+    uint64_t wall_ns, held_ns, wait_ns, wanted_ns /* the GIL: both */, oncpu_ns, demand_ns, lock_wait_ns,
+        notify_wait_ns, gil_lock_wait_ns, run_delay_ns, charged_ns, long_released;
     uint64_t acquisitions, contended, forced_switches, lost_wakeups;
     double oncpu_cpus; /* processors in use, on average */
     double wait_share; /* of the time in which threads wanted to run */
@@ -86,7 +86,7 @@ struct model_totals { /* over the threads of a process */
 struct model_process {
     char *path; /* of the file */
     uint32_t pid, ppid;
-    const char *source;  /* "preload", "bpf", "sample" */
+    const char *source;                    /* "preload", "bpf", "sample" */
     char *host, *python, *command, *start; /* command: in one line; start: RFC 3339 */
     char **argv;
     size_t argc;
@@ -102,15 +102,15 @@ struct model_process {
     struct model_thread rest; /* sums over the minor threads, n_folded of them; without distributions */
     struct model_pair *pairs; /* the longest first */
     size_t n_pairs;
-    bool waiting_matters; /* there was enough of it to look at the pairs */
+    bool waiting_matters;      /* there was enough of it to look at the pairs */
     struct model_loss *losses; /* those that are not 0 */
     size_t n_losses;
     const char *estimated[8]; /* names of fields of the JSON report */
     size_t n_estimated;
     struct model_totals totals;
     struct verdict verdict;
-    int depth;                /* in the tree of processes; parents come before their children */
-    bool minor;               /* next to nothing happened in it, or too many have more to tell */
+    int depth;  /* in the tree of processes; parents come before their children */
+    bool minor; /* next to nothing happened in it, or too many have more to tell */
     /* for the tree */
     uint64_t proc_start_jiffies;
     int64_t start_realtime_ns;

@@ -12,13 +12,13 @@
 #include <unistd.h>
 
 /* A writer needs well below a microsecond, but it may be preempted in between. */
-#define TRIES       400
+#define TRIES 400
 #define QUICK_TRIES 50
-#define PAUSE_NS    50000
+#define PAUSE_NS 50000
 
 static void pause_between_tries(int try)
 {
-    struct timespec pause = { 0, PAUSE_NS };
+    struct timespec pause = {0, PAUSE_NS};
 
     if (try >= QUICK_TRIES)
         nanosleep(&pause, NULL);
@@ -44,7 +44,7 @@ ssize_t reader_copy_bytes(int fd, void *to, size_t size, size_t offset)
 bool reader_copy_header(int fd, struct rec_header *header, size_t size)
 {
     for (int try = 0; try < TRIES; try++) {
-        struct rec_header again = { .pid = 0 };
+        struct rec_header again = {.pid = 0};
         if (reader_copy_bytes(fd, header, size, 0) < 0 || reader_copy_bytes(fd, &again, size, 0) < 0)
             return false;
         if (!(header->beat_seq & 1) && header->beat_seq == again.beat_seq && header->n_toggles == again.n_toggles)
@@ -93,7 +93,7 @@ struct target {
     size_t offset; /* in the file */
     void *to;
     size_t size;
-    const uint32_t *seq;   /* in to: its sequence counter */
+    const uint32_t *seq;             /* in to: its sequence counter */
     const struct rec_thread *thread; /* to, if it is one: its state changes without the counter */
 };
 
@@ -139,17 +139,17 @@ static void settle(int fd, struct reader_file *file, const struct target *target
 
 void reader_copy_settle(int fd, struct reader_file *file)
 {
-    struct reader_record record = { .offset = 0 };
+    struct reader_record record = {.offset = 0};
     size_t i_gil = 0, i_thread = 0;
 
     while (reader_next(file, &record)) {
         if (record.type == REC_GIL && i_gil < file->n_gils) {
             struct rec_gil *gil = &file->gils[i_gil++];
-            struct target target = { record.offset, gil, sizeof *gil, &gil->seq, NULL };
+            struct target target = {record.offset, gil, sizeof *gil, &gil->seq, NULL};
             settle(fd, file, &target);
         } else if (record.type == REC_THREAD && i_thread < file->n_threads) {
             struct rec_thread *thread = &file->threads[i_thread++];
-            struct target target = { record.offset, thread, sizeof *thread, &thread->seq, thread };
+            struct target target = {record.offset, thread, sizeof *thread, &thread->seq, thread};
             settle(fd, file, &target);
         }
     }

@@ -71,7 +71,7 @@ bool reader_next(const struct reader_file *file, struct reader_record *record)
             continue;
         if (head->size < REC_CELL_BYTES || head->size % REC_CELL_BYTES || head->size > file->n_bytes - offset)
             continue;
-        *record = (struct reader_record){ offset, head->size, head->type };
+        *record = (struct reader_record){offset, head->size, head->type};
         return true;
     }
     return false;
@@ -80,7 +80,7 @@ bool reader_next(const struct reader_file *file, struct reader_record *record)
 /* Bytes of what began like a record, by its mark, and is none. */
 static uint64_t count_damaged(const struct reader_file *file)
 {
-    struct reader_record record = { .offset = 0 };
+    struct reader_record record = {.offset = 0};
     size_t expected = file->header.header_bytes;
     uint64_t damaged = 0;
     bool more;
@@ -112,7 +112,7 @@ static void add_text(struct reader_file *file, const struct reader_record *recor
     length = text->length < room ? text->length : room;
     bytes = mem_zeroed(length + 1, 1);
     memcpy(bytes, text->bytes, length);
-    file->texts[file->n_texts++] = (struct reader_text){ text->kind, (uint32_t)length, bytes };
+    file->texts[file->n_texts++] = (struct reader_text){text->kind, (uint32_t)length, bytes};
 }
 
 /* Copies a record into an object of this version's size, whose missing end stays 0. */
@@ -123,7 +123,7 @@ static void normalize(const struct reader_file *file, const struct reader_record
 
 static void find_records(struct reader_file *file)
 {
-    struct reader_record record = { .offset = 0 };
+    struct reader_record record = {.offset = 0};
     size_t n_gils = 0, n_threads = 0, n_texts = 0;
 
     while (reader_next(file, &record)) {
@@ -135,7 +135,7 @@ static void find_records(struct reader_file *file)
     file->threads = mem_zeroed(n_threads, sizeof *file->threads);
     file->texts = mem_zeroed(n_texts, sizeof *file->texts);
 
-    record = (struct reader_record){ .offset = 0 };
+    record = (struct reader_record){.offset = 0};
     while (reader_next(file, &record)) {
         if (record.type == REC_GIL)
             normalize(file, &record, &file->gils[file->n_gils++], sizeof *file->gils);

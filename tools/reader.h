@@ -14,7 +14,7 @@
 #include "record.h"
 
 #define READER_ERROR_BYTES 512
-#define READER_FILE_MAX    (1ull << 30) /* what lies beyond is not read: no recording is that large */
+#define READER_FILE_MAX (1ull << 30) /* what lies beyond is not read: no recording is that large */
 
 struct reader_text {
     uint32_t kind;     /* enum rec_text_kind, or one that this version does not know */
@@ -35,7 +35,7 @@ struct reader_file {
     size_t n_threads;
     struct reader_text *texts;
     size_t n_texts;
-    unsigned char *bytes;   /* the file as it was read, from its first byte on */
+    unsigned char *bytes; /* the file as it was read, from its first byte on */
     size_t n_bytes;
 };
 

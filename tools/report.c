@@ -20,10 +20,10 @@
 #include "view.h"
 
 #define COLUMNS_DEFAULT 120 /* where there is no terminal that says so */
-#define COLUMNS_MIN     40
-#define COLUMNS_MAX     1000
+#define COLUMNS_MIN 40
+#define COLUMNS_MAX 1000
 
-static const struct view *const views[] = { &view_text, &view_json };
+static const struct view *const views[] = {&view_text, &view_json};
 #define N_VIEWS (sizeof views / sizeof views[0])
 
 static const struct view *find_view(const char *name)
@@ -128,7 +128,7 @@ static char *shell_words(char *const *words, size_t n)
 
 static void render(const struct view *view, const struct model *model, char *const *recordings, size_t n, FILE *stream)
 {
-    struct view_options options = { .columns = 0 };
+    struct view_options options = {.columns = 0};
     char *words = shell_words(recordings, n);
 
     if (view->needs & VIEW_NEEDS_TERMINAL) {

@@ -13,16 +13,16 @@
 #include "mem.h"
 #include "utf8.h"
 
-#define GAP         2 /* columns between those of a table */
-#define FIRST_MIN   8 /* of a table's first column, which gives way if there is little room */
-#define WRAP_MAX    110 /* longer lines are hard to read */
+#define GAP 2        /* columns between those of a table */
+#define FIRST_MIN 8  /* of a table's first column, which gives way if there is little room */
+#define WRAP_MAX 110 /* longer lines are hard to read */
 #define INDENT_BYTES 32
 
 /* Signs that the reports use, and their spelling in ASCII; the longest has 3 bytes. */
 static const struct {
     const char *utf8, *ascii;
 } spellings[] = {
-    { "µ", "u" }, { "·", "-" }, { "×", "x" }, { "–", "-" }, { "…", "..." }, { "→", "->" }, { "└", "`" }, { "─", "-" },
+    {"µ", "u"}, {"·", "-"}, {"×", "x"}, {"–", "-"}, {"…", "..."}, {"→", "->"}, {"└", "`"}, {"─", "-"},
 };
 
 static const char *spelling(const char *sequence, size_t length)
@@ -75,7 +75,7 @@ char *text_clean(const struct text *text, const char *string)
 /* Bytes and columns of the character at c, a cleaned string. */
 static size_t character(const struct text *text, const char *c, int *width)
 {
-    mbstate_t state = { 0 };
+    mbstate_t state = {0};
     wchar_t wide;
     size_t n;
 
@@ -123,7 +123,7 @@ void text_cut(const struct text *text, char *string, int width)
 static const char *style_code(const struct text *text, enum text_style style)
 {
     static const char *const codes[] = {
-        [TEXT_PLAIN] = "",        [TEXT_BOLD] = "\x1b[1m",      [TEXT_DIM] = "\x1b[2m",
+        [TEXT_PLAIN] = "",         [TEXT_BOLD] = "\x1b[1m",      [TEXT_DIM] = "\x1b[2m",
         [TEXT_RED] = "\x1b[1;31m", [TEXT_YELLOW] = "\x1b[1;33m", [TEXT_GREEN] = "\x1b[1;32m",
     };
     return text->color ? codes[style] : "";
@@ -155,7 +155,7 @@ void text_print(const struct text *text, enum text_style style, const char *form
 /* A number and its unit stay on one line. */
 static bool is_unit(const char *word)
 {
-    static const char *const units[] = { "%", "ns", "µs", "us", "ms", "s", "min", "h" };
+    static const char *const units[] = {"%", "ns", "µs", "us", "ms", "s", "min", "h"};
     size_t length = strcspn(word, " ,.;:)");
 
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
@@ -279,5 +279,5 @@ void text_table_free(struct text_table *table)
     for (size_t i = 0; i < table->n_cells; i++)
         free(table->cells[i]);
     free(table->cells);
-    *table = (struct text_table){ .n_cells = 0 };
+    *table = (struct text_table){.n_cells = 0};
 }

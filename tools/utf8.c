@@ -13,7 +13,7 @@
 
 size_t utf8_sequence(const char *text, size_t size)
 {
-    static const uint32_t lowest[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000};
     const unsigned char *bytes = (const unsigned char *)text;
     size_t length;
     uint32_t code;

@@ -7,8 +7,8 @@
 
 #include <stddef.h>
 
-/* A copy of a text, up to its first 0 byte and at most size bytes, in which what is not UTF-8 is replaced by U+FFFD (one
- * for each byte); to be freed with free(). */
+/* A copy of a text, up to its first 0 byte and at most size bytes, in which what is not UTF-8 is replaced by U+FFFD
+ * (one for each byte); to be freed with free(). */
 char *utf8_clean(const char *text, size_t size);
 
 /* The number of bytes of the valid UTF-8 sequence that begins at text, of which size bytes may be read; 0 if there is

@@ -42,8 +42,8 @@ double verdict_thread_lock_wait(const struct model_process *process, const struc
     return (double)(thread->lock_wait_ns - thread->notify_wait_ns);
 }
 
-/* A thread that waits for the GIL wakes up once in an interval to ask for it; if it has no processor for that, nothing is
- * lost.  What counts is the time that it would have used. */
+/* A thread that waits for the GIL wakes up once in an interval to ask for it; if it has no processor for that, nothing
+ * is lost.  What counts is the time that it would have used. */
 static double missing_processor(const struct model_thread *thread)
 {
     const struct model_states *states = &thread->states;
@@ -60,7 +60,6 @@ static void gather_thread(const struct model_process *process, const struct mode
 
     facts->lock_wait += lock_wait;
     facts->run_delay += missing_processor(thread);
-    facts->await_work += (double)thread->lock_wait_ns - lock_wait;
     if (!facts->top || work > thread_work(facts->top))
         facts->top = thread;
     if (ratio((double)thread->long_released.count, (double)thread->wall_ns / 1e9) >= verdict_limits.io_rate_per_s) {
@@ -146,8 +145,8 @@ static void find_keeper(struct verdict_facts *facts, double interval)
 
     if (!thread || facts->gil_waiting < verdict_limits.gil_waiting / 3)
         return;
-    /* A holder that is asked for the GIL gives it up within an interval; with several waiters each waits for the others'
-     * turns, too.  Holds that nobody asked to end are no fault, however long. */
+    /* A holder that is asked for the GIL gives it up within an interval; with several waiters each waits for the
+     * others' turns, too.  Holds that nobody asked to end are no fault, however long. */
     expected_wait = interval * (1 + facts->gil_waiting);
     if ((double)thread->hold.p90_ns > verdict_limits.long_hold_intervals * interval &&
         ratio((double)process->totals.wait_ns, (double)process->totals.contended) > 1.5 * expected_wait)

@@ -11,24 +11,24 @@
 
 /* The thresholds.  gilscope-report(1) has the same table, under VERDICT. */
 struct verdict_limits {
-    double startup_ns;          /* of the main thread's CPU time: imports are not what the program does */
-    double gil_wait_share;      /* gil-bound: of the time in which threads wanted to run, that they waited for the GIL */
-    double gil_waiting;         /* gil-bound: threads waiting for the GIL, on average */
-    double lock_wait_share;     /* lock-bound: the same for locks, of wanting to run or to have the lock */
-    double lock_waiting;        /* lock-bound: threads waiting for a lock that another one has, on average */
-    double run_delay_share;     /* cpu-starved: of the time in which threads could have run, without a processor */
-    double run_delay_threads;   /* cpu-starved: threads without a processor, on average */
-    double runner_up;           /* mixed: the second cause of waiting is this large a part of the first */
-    double idle_cpus;           /* idle, io-bound: processors in use, at most */
-    double idle_rate_per_s;     /* idle: times a second that a thread leaves the GIL for 0.1 ms or longer, at most */
-    double io_cpus;             /* io-bound: processors in use, at most, where threads wait in between */
-    double io_share;            /* io-bound: of the working threads' time, asleep, but not for a lock that another has */
-    double io_rate_per_s;       /* io-bound: as idle_rate_per_s, at least */
-    double parallel_cpus;       /* gil-releasing: processors in use, at least */
-    double released_share;      /* gil-releasing: of the CPU time, without the GIL */
-    double one_thread_share;    /* single-threaded: of the CPU time, that of one thread */
-    double lost_per_contended;  /* starvation: wake-ups lost for each wait */
-    double starved_intervals;   /* starvation: the longest wait, in switch intervals */
+    double startup_ns;         /* of the main thread's CPU time: imports are not what the program does */
+    double gil_wait_share;     /* gil-bound: of the time in which threads wanted to run, that they waited for the GIL */
+    double gil_waiting;        /* gil-bound: threads waiting for the GIL, on average */
+    double lock_wait_share;    /* lock-bound: the same for locks, of wanting to run or to have the lock */
+    double lock_waiting;       /* lock-bound: threads waiting for a lock that another one has, on average */
+    double run_delay_share;    /* cpu-starved: of the time in which threads could have run, without a processor */
+    double run_delay_threads;  /* cpu-starved: threads without a processor, on average */
+    double runner_up;          /* mixed: the second cause of waiting is this large a part of the first */
+    double idle_cpus;          /* idle, io-bound: processors in use, at most */
+    double idle_rate_per_s;    /* idle: times a second that a thread leaves the GIL for 0.1 ms or longer, at most */
+    double io_cpus;            /* io-bound: processors in use, at most, where threads wait in between */
+    double io_share;           /* io-bound: of the working threads' time, asleep, but not for a lock that another has */
+    double io_rate_per_s;      /* io-bound: as idle_rate_per_s, at least */
+    double parallel_cpus;      /* gil-releasing: processors in use, at least */
+    double released_share;     /* gil-releasing: of the CPU time, without the GIL */
+    double one_thread_share;   /* single-threaded: of the CPU time, that of one thread */
+    double lost_per_contended; /* starvation: wake-ups lost for each wait */
+    double starved_intervals;  /* starvation: the longest wait, in switch intervals */
     double long_hold_intervals; /* the GIL is kept although others ask for it: usual hold, in switch intervals */
     double sleeps_share;        /* the GIL is kept while asleep: of the time held, off CPU without waiting for one */
     double forced_share;        /* forced switches cost: of the time in which threads wanted to run */
@@ -39,24 +39,23 @@ extern const struct verdict_limits verdict_limits; /* verdict.c */
 struct verdict_facts {
     const struct model_process *process;
     /* ns, summed over threads */
-    double wall;       /* the process's, not summed */
-    double demand;     /* wanting to run, start-up left out */
-    double work;       /* on CPU, start-up left out */
-    double gil_wait;   /* for the GIL, without what a want of processors adds to it */
-    double lock_wait;  /* for locks that others had; joins and notifications are left out */
-    double run_delay;  /* runnable without processor, when it would have been of use */
-    double await_work; /* joins and notifications: waiting for others to have done something */
+    double wall;            /* the process's, not summed */
+    double demand;          /* wanting to run, start-up left out */
+    double work;            /* on CPU, start-up left out */
+    double gil_wait;        /* for the GIL, without what a want of processors adds to it */
+    double lock_wait;       /* for locks that others had; joins and notifications are left out */
+    double run_delay;       /* runnable without processor, when it would have been of use */
     double released_work;   /* on CPU without the GIL */
     double io_wait;         /* of threads that work: asleep, for other reasons than a lock that another one has */
     double io_threads_wall; /* the wall time of these threads */
     /* derived */
     double gil_wait_share, lock_wait_share, run_delay_share, io_share;
     double gil_waiting, lock_waiting, delayed, cpus_used; /* on average */
-    double released_share;   /* of work */
-    double top_share;        /* of work: the busiest thread's */
-    double rate_per_s;       /* long intervals without the GIL */
-    unsigned n_workers;      /* threads with a tenth of the busiest one's work */
-    const struct model_thread *top; /* the busiest, NULL without threads */
+    double released_share;                                /* of work */
+    double top_share;                                     /* of work: the busiest thread's */
+    double rate_per_s;                                    /* long intervals without the GIL */
+    unsigned n_workers;                                   /* threads with a tenth of the busiest one's work */
+    const struct model_thread *top;                       /* the busiest, NULL without threads */
     /* patterns */
     const struct model_thread *starved;   /* waits long though the GIL is given up often, or NULL */
     const struct model_thread *keeper;    /* keeps the GIL far beyond the switch interval, or NULL */

@@ -23,7 +23,8 @@ static double least(double a, double b)
     return a < b ? a : b;
 }
 
-/* The time that the threads' own parts need: what they waited for the GIL, and for each other's results, is left out. */
+/* The time that the threads' own parts need: what they waited for the GIL, and for each other's results, is left out.
+ */
 static double longest_own_time(const struct model_process *process)
 {
     double longest = 0;

@@ -22,7 +22,7 @@ static void add(char **lines, size_t *n, char *line)
 }
 
 #define EVIDENCE(verdict, ...) add((verdict)->evidence, &(verdict)->n_evidence, mem_print(__VA_ARGS__))
-#define ADVICE(verdict, ...)   add((verdict)->advice, &(verdict)->n_advice, mem_print(__VA_ARGS__))
+#define ADVICE(verdict, ...) add((verdict)->advice, &(verdict)->n_advice, mem_print(__VA_ARGS__))
 
 static double percent(double part, double whole)
 {
@@ -53,9 +53,10 @@ static char *summary(const struct verdict_facts *facts, enum verdict_class class
                          "for it at any moment.",
                          100 * process->totals.wait_share, threads_were(were, process->totals.waiting));
     case VERDICT_GIL_RELEASING:
-        return mem_print("The work runs in parallel without the GIL: %.1f of %u processors were in use, %.0f %% of that "
-                         "in code that had released it.",
-                         process->totals.oncpu_cpus, process->cpus, 100 * facts->released_share);
+        return mem_print(
+            "The work runs in parallel without the GIL: %.1f of %u processors were in use, %.0f %% of that "
+            "in code that had released it.",
+            process->totals.oncpu_cpus, process->cpus, 100 * facts->released_share);
     case VERDICT_IO_BOUND:
         return mem_print("Threads mostly waited for something outside of the program, %.0f times a second: %.2f "
                          "processors were in use, and next to nobody waited for the GIL.",
@@ -65,9 +66,10 @@ static char *summary(const struct verdict_facts *facts, enum verdict_class class
                          "the GIL.",
                          threads_were(were, facts->lock_waiting), process->totals.waiting);
     case VERDICT_CPU_STARVED:
-        return mem_print("Threads waited for a processor for %.0f %% of the time in which they could have run: %s without "
-                         "one at any moment.",
-                         100 * facts->run_delay_share, threads_were(were, facts->delayed));
+        return mem_print(
+            "Threads waited for a processor for %.0f %% of the time in which they could have run: %s without "
+            "one at any moment.",
+            100 * facts->run_delay_share, threads_were(were, facts->delayed));
     case VERDICT_SINGLE_THREADED:
         return mem_print("One thread at a time does the work (%.0f %% of it is %s's), and next to nobody waits for the "
                          "GIL.",
@@ -78,9 +80,10 @@ static char *summary(const struct verdict_facts *facts, enum verdict_class class
     case VERDICT_MIXED:
         break;
     }
-    return mem_print("No single cause dominates: at any moment %.1f threads were waiting for the GIL, %.1f for locks and "
-                     "%.1f for a processor, and %.1f processors were in use.",
-                     process->totals.waiting, facts->lock_waiting, facts->delayed, process->totals.oncpu_cpus);
+    return mem_print(
+        "No single cause dominates: at any moment %.1f threads were waiting for the GIL, %.1f for locks and "
+        "%.1f for a processor, and %.1f processors were in use.",
+        process->totals.waiting, facts->lock_waiting, facts->delayed, process->totals.oncpu_cpus);
 }
 
 /* --- evidence --------------------------------------------------------------------------------------------------- */
@@ -91,9 +94,11 @@ static void evidence_demand(const struct verdict_facts *facts, struct verdict *v
 
     EVIDENCE(verdict, "Threads wanted the GIL for %s and had it for %s.", format_time(wanted, totals->wanted_ns),
              format_time(had, totals->held_ns));
-    if (verdict->class == VERDICT_GIL_BOUND && percent((double)totals->states.wait_wakeup_ns, (double)totals->wait_ns) >= 25)
-        EVIDENCE(verdict, "%.0f %% of the waiting (%s) was for a GIL that was free already: waking a thread up takes longer "
-                          "than the GIL is held.",
+    if (verdict->class == VERDICT_GIL_BOUND &&
+        percent((double)totals->states.wait_wakeup_ns, (double)totals->wait_ns) >= 25)
+        EVIDENCE(verdict,
+                 "%.0f %% of the waiting (%s) was for a GIL that was free already: waking a thread up takes longer "
+                 "than the GIL is held.",
                  percent((double)totals->states.wait_wakeup_ns, (double)totals->wait_ns),
                  format_time(wakeup, totals->states.wait_wakeup_ns));
 }
@@ -120,8 +125,9 @@ static void evidence_patterns(const struct verdict_facts *facts, struct verdict 
     char a[FORMAT_BYTES], b[FORMAT_BYTES], c[FORMAT_BYTES];
 
     if (facts->sleeper)
-        EVIDENCE(verdict, "%s kept the GIL for %s while it was off the processor (%.0f %% of the time that it had it), and "
-                          "not for want of one.",
+        EVIDENCE(verdict,
+                 "%s kept the GIL for %s while it was off the processor (%.0f %% of the time that it had it), and "
+                 "not for want of one.",
                  facts->sleeper->name, format_time(a, facts->sleeper->states.held_offcpu_ns),
                  percent((double)facts->sleeper->states.held_offcpu_ns, (double)facts->sleeper->held_ns));
     else if (facts->keeper)
@@ -129,18 +135,21 @@ static void evidence_patterns(const struct verdict_facts *facts, struct verdict 
                  facts->keeper->name, format_time(a, facts->keeper->hold.p90_ns),
                  format_time(b, process->switch_interval_ns));
     if (facts->convoy)
-        EVIDENCE(verdict, "Convoy: %s needs the GIL for %s at a time and waited %s for it each time (%" PRIu64
-                          " times), behind %s.",
+        EVIDENCE(verdict,
+                 "Convoy: %s needs the GIL for %s at a time and waited %s for it each time (%" PRIu64
+                 " times), behind %s.",
                  facts->convoy->name, format_time(a, facts->convoy->hold.p50_ns),
                  format_time(b, facts->convoy->wait.p50_ns), facts->convoy->wait.count, facts->convoy_by->name);
     if (facts->starved)
-        EVIDENCE(verdict, "Starvation: %s was woken for a free GIL %s times and found it taken again (lost wake-ups); its "
-                          "longest wait was %s.",
+        EVIDENCE(verdict,
+                 "Starvation: %s was woken for a free GIL %s times and found it taken again (lost wake-ups); its "
+                 "longest wait was %s.",
                  facts->starved->name, format_count(a, facts->starved->lost_wakeups),
                  format_time(b, facts->starved->wait.max_ns));
     if ((double)process->totals.states.wait_forced_ns > verdict_limits.forced_share * facts->demand)
         EVIDENCE(verdict, "Forced switches delayed their holders by another %s (%s of them).",
-                 format_time(a, process->totals.states.wait_forced_ns), format_count(b, process->totals.forced_switches));
+                 format_time(a, process->totals.states.wait_forced_ns),
+                 format_count(b, process->totals.forced_switches));
     if ((double)process->totals.gil_lock_wait_ns > verdict_limits.gil_lock_share * facts->wall)
         EVIDENCE(verdict, "Threads waited %s for other locks while they kept the GIL.",
                  format_time(c, process->totals.gil_lock_wait_ns));
@@ -204,25 +213,29 @@ static void evidence_waiting(const struct verdict_facts *facts, struct verdict *
 static void advise_gil(const struct verdict_facts *facts, struct verdict *verdict)
 {
     if (facts->sleeper) {
-        ADVICE(verdict, "Find what %s calls while it sleeps: an extension that waits must release the GIL "
-                        "(Py_BEGIN_ALLOW_THREADS); until it does, put that work into a process of its own.",
+        ADVICE(verdict,
+               "Find what %s calls while it sleeps: an extension that waits must release the GIL "
+               "(Py_BEGIN_ALLOW_THREADS); until it does, put that work into a process of its own.",
                facts->sleeper->name);
     } else if (facts->keeper) {
-        ADVICE(verdict, "%s runs native code that keeps the GIL: have it released around long computations "
-                        "(Py_BEGIN_ALLOW_THREADS, `nogil` in Cython), call it on less data at a time, or move it to "
-                        "another process.",
+        ADVICE(verdict,
+               "%s runs native code that keeps the GIL: have it released around long computations "
+               "(Py_BEGIN_ALLOW_THREADS, `nogil` in Cython), call it on less data at a time, or move it to "
+               "another process.",
                facts->keeper->name);
     }
     if (facts->convoy)
-        ADVICE(verdict, "Move what %s computes to another process, or lower the switch interval "
-                        "(sys.setswitchinterval(0.0005)): the other threads get the GIL that much earlier.",
+        ADVICE(verdict,
+               "Move what %s computes to another process, or lower the switch interval "
+               "(sys.setswitchinterval(0.0005)): the other threads get the GIL that much earlier.",
                facts->convoy_by->name);
     if (facts->starved)
         ADVICE(verdict, "Let the busy threads release the GIL less often, or for longer: a release of an instant wakes "
                         "another thread up, but not in time.");
     if (verdict->speedup_high >= 1.1)
-        ADVICE(verdict, "Run the work in processes (multiprocessing, ProcessPoolExecutor), in code that releases the GIL, or "
-                        "on a free-threaded Python: %.1f to %.1f times as fast at best on %u processors.",
+        ADVICE(verdict,
+               "Run the work in processes (multiprocessing, ProcessPoolExecutor), in code that releases the GIL, or "
+               "on a free-threaded Python: %.1f to %.1f times as fast at best on %u processors.",
                verdict->speedup_low, verdict->speedup_high, facts->process->cpus);
     else if (facts->process->cpus == 1)
         ADVICE(verdict, "There is one processor only: without the GIL it would not be faster, but threads would wait "
@@ -256,22 +269,26 @@ static void advise(const struct verdict_facts *facts, struct verdict *verdict)
         break;
     case VERDICT_CPU_STARVED:
         if (process->totals.oncpu_cpus > 0.8 * process->cpus)
-            ADVICE(verdict, "There are more threads that compute than processors (%u): use fewer threads, or more "
-                            "processors.",
+            ADVICE(verdict,
+                   "There are more threads that compute than processors (%u): use fewer threads, or more "
+                   "processors.",
                    process->cpus);
         else
-            ADVICE(verdict, "Other processes, or a CPU limit (cgroup quota, affinity), take the processors: give this one "
-                            "more, or move the others.");
+            ADVICE(verdict,
+                   "Other processes, or a CPU limit (cgroup quota, affinity), take the processors: give this one "
+                   "more, or move the others.");
         break;
     case VERDICT_SINGLE_THREADED:
-        ADVICE(verdict, "Removing the GIL would gain nothing by itself: make the work of this thread faster, or divide it "
-                        "(among processes, or threads that release the GIL).");
+        ADVICE(verdict,
+               "Removing the GIL would gain nothing by itself: make the work of this thread faster, or divide it "
+               "(among processes, or threads that release the GIL).");
         break;
     case VERDICT_IDLE:
         ADVICE(verdict, "There is nothing to gain here: measure again under load.");
         break;
     case VERDICT_MIXED:
-        ADVICE(verdict, "Measure the program's phases one by one: `gilscope pause` and `gilscope resume` delimit them.");
+        ADVICE(verdict,
+               "Measure the program's phases one by one: `gilscope pause` and `gilscope resume` delimit them.");
         break;
     }
     if (facts->convoy || facts->starved || facts->sleeper)

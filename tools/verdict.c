@@ -96,16 +96,19 @@ static void weigh_causes(const struct verdict_facts *facts, struct cause causes[
     const struct verdict_limits *limits = &verdict_limits;
 
     causes[0] = (struct cause){
-        VERDICT_GIL_BOUND, facts->gil_wait,
+        VERDICT_GIL_BOUND,
+        facts->gil_wait,
         least(beyond(facts->gil_wait_share, limits->gil_wait_share), beyond(facts->gil_waiting, limits->gil_waiting)),
     };
     causes[1] = (struct cause){
-        VERDICT_LOCK_BOUND, facts->lock_wait,
+        VERDICT_LOCK_BOUND,
+        facts->lock_wait,
         least(beyond(facts->lock_wait_share, limits->lock_wait_share),
               beyond(facts->lock_waiting, limits->lock_waiting)),
     };
     causes[2] = (struct cause){
-        VERDICT_CPU_STARVED, facts->run_delay,
+        VERDICT_CPU_STARVED,
+        facts->run_delay,
         least(beyond(facts->run_delay_share, limits->run_delay_share),
               beyond(facts->delayed, limits->run_delay_threads)),
     };
@@ -198,8 +201,9 @@ void verdict_judge(struct model_process *process)
     verdict->speedup_low = verdict->speedup_high = 1;
     if (!process->n_gils || !process->n_threads) {
         verdict->class = VERDICT_IDLE;
-        verdict->summary = mem_print("Nothing was measured: %s",
-                                     process->inert ? process->inert : "the interpreter had not got as far as its GIL.");
+        verdict->summary =
+            mem_print("Nothing was measured: %s",
+                      process->inert ? process->inert : "the interpreter had not got as far as its GIL.");
         return;
     }
     verdict_gather(process, &facts);

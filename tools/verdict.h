@@ -28,7 +28,7 @@ struct verdict {
     char *summary;                 /* one sentence */
     char *evidence[VERDICT_LINES]; /* sentences with numbers */
     size_t n_evidence;
-    char *advice[VERDICT_LINES];   /* sentences */
+    char *advice[VERDICT_LINES]; /* sentences */
     size_t n_advice;
     double speedup_low, speedup_high; /* without the GIL, times as fast; 1 = nothing to gain */
 };

@@ -194,4 +194,4 @@ static void render(const struct model *model, const struct view_options *options
     json_decref(document);
 }
 
-const struct view view_json = { "json", 0, render };
+const struct view view_json = {"json", 0, render};

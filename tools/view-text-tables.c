@@ -8,12 +8,29 @@
 #include "format.h"
 #include "view-text.h"
 
-#define PAIRS_MAX        6
-#define PAIRS_SHARE_MIN  0.01
+#define PAIRS_MAX 6
+#define PAIRS_SHARE_MIN 0.01
 
 /* --- threads ----------------------------------------------------------------------------------------------------- */
-enum column { NAME, TID, TIME, HELD, HELD_ON, HELD_OFF, WAIT, BLOCKED, WAKEUP, FORCED, RELEASED, REL_OFF, LOCKS, WAITS, P99,
-              CHARGED, N_KINDS };
+enum column {
+    NAME,
+    TID,
+    TIME,
+    HELD,
+    HELD_ON,
+    HELD_OFF,
+    WAIT,
+    BLOCKED,
+    WAKEUP,
+    FORCED,
+    RELEASED,
+    REL_OFF,
+    LOCKS,
+    WAITS,
+    P99,
+    CHARGED,
+    N_KINDS
+};
 
 /* The wider layouts tell the states apart; the others have their sums, so that each row still adds up. */
 static const struct layout {
@@ -21,24 +38,22 @@ static const struct layout {
     enum column columns[N_KINDS];
     const char *titles[N_KINDS];
 } layouts[] = {
-    { 13,
-      { NAME, TID, TIME, HELD_ON, HELD_OFF, BLOCKED, WAKEUP, FORCED, RELEASED, REL_OFF, LOCKS, WAITS, CHARGED },
-      { "<THREAD", "tid", "time", "held", "held-off", "wait", "wake-up", "forced", "released", "rel-off", "(locks)",
-        "wait p50 / p99 / max", "made others wait" } },
-    { 12,
-      { NAME, TID, TIME, HELD_ON, HELD_OFF, BLOCKED, WAKEUP, FORCED, RELEASED, REL_OFF, WAITS, CHARGED },
-      { "<THREAD", "tid", "time", "held", "held-off", "wait", "wake-up", "forced", "released", "rel-off",
-        "wait p50 / p99 / max", "made wait" } },
-    { 9,
-      { NAME, TID, TIME, HELD, WAIT, RELEASED, REL_OFF, WAITS, CHARGED },
-      { "<THREAD", "tid", "time", "held", "wait", "released", "rel-off", "wait p50 / p99 / max", "made wait" } },
-    { 8,
-      { NAME, TID, TIME, HELD, WAIT, RELEASED, REL_OFF, P99 },
-      { "<THREAD", "tid", "time", "held", "wait", "released", "rel-off", "wait p99" } },
-    { 6,
-      { NAME, TIME, HELD, WAIT, RELEASED, REL_OFF },
-      { "<THREAD", "time", "held", "wait", "released", "rel-off" } },
-    { 3, { NAME, HELD, WAIT }, { "<THREAD", "held", "wait" } },
+    {13,
+     {NAME, TID, TIME, HELD_ON, HELD_OFF, BLOCKED, WAKEUP, FORCED, RELEASED, REL_OFF, LOCKS, WAITS, CHARGED},
+     {"<THREAD", "tid", "time", "held", "held-off", "wait", "wake-up", "forced", "released", "rel-off", "(locks)",
+      "wait p50 / p99 / max", "made others wait"}},
+    {12,
+     {NAME, TID, TIME, HELD_ON, HELD_OFF, BLOCKED, WAKEUP, FORCED, RELEASED, REL_OFF, WAITS, CHARGED},
+     {"<THREAD", "tid", "time", "held", "held-off", "wait", "wake-up", "forced", "released", "rel-off",
+      "wait p50 / p99 / max", "made wait"}},
+    {9,
+     {NAME, TID, TIME, HELD, WAIT, RELEASED, REL_OFF, WAITS, CHARGED},
+     {"<THREAD", "tid", "time", "held", "wait", "released", "rel-off", "wait p50 / p99 / max", "made wait"}},
+    {8,
+     {NAME, TID, TIME, HELD, WAIT, RELEASED, REL_OFF, P99},
+     {"<THREAD", "tid", "time", "held", "wait", "released", "rel-off", "wait p99"}},
+    {6, {NAME, TIME, HELD, WAIT, RELEASED, REL_OFF}, {"<THREAD", "time", "held", "wait", "released", "rel-off"}},
+    {3, {NAME, HELD, WAIT}, {"<THREAD", "held", "wait"}},
 };
 #define N_LAYOUTS (sizeof layouts / sizeof layouts[0])
 
@@ -148,7 +163,7 @@ static void add_cell(const struct text *text, struct text_table *table, enum col
 static void fill(const struct text *text, const struct model_process *process, const struct layout *layout,
                  struct text_table *table)
 {
-    *table = (struct text_table){ .titles = layout->titles, .n_columns = layout->n };
+    *table = (struct text_table){.titles = layout->titles, .n_columns = layout->n};
     for (size_t i = 0; i < process->n_threads; i++)
         for (size_t j = 0; j < layout->n && !process->threads[i].minor; j++)
             add_cell(text, table, layout->columns[j], process, &process->threads[i]);
@@ -183,7 +198,8 @@ void view_text_threads(const struct text *text, const struct model_process *proc
     }
 }
 
-/* --- pairs --------------------------------------------------------------------------------------------------------- */
+/* --- pairs ---------------------------------------------------------------------------------------------------------
+ */
 static void thread_cell(const struct text *text, struct text_table *table, const struct model_process *process,
                         uint32_t index)
 {
@@ -197,8 +213,8 @@ static void thread_cell(const struct text *text, struct text_table *table, const
 
 void view_text_pairs(const struct text *text, const struct model_process *process)
 {
-    static const char *const titles[] = { "<WHO WAITS FOR WHOM", "<holder", "time", "share" };
-    struct text_table table = { .titles = titles, .n_columns = 4 };
+    static const char *const titles[] = {"<WHO WAITS FOR WHOM", "<holder", "time", "share"};
+    struct text_table table = {.titles = titles, .n_columns = 4};
 
     for (size_t i = 0; i < process->n_pairs && i < PAIRS_MAX; i++) {
         const struct model_pair *pair = &process->pairs[i];
@@ -216,11 +232,12 @@ void view_text_pairs(const struct text *text, const struct model_process *proces
     text_table_free(&table);
 }
 
-/* --- processes ------------------------------------------------------------------------------------------------------- */
+/* --- processes -------------------------------------------------------------------------------------------------------
+ */
 void view_text_tree(const struct text *text, const struct model *model)
 {
-    static const char *const titles[] = { "<PROCESS", "pid", "<verdict", "time", "CPUs", "GIL held", "waiting" };
-    struct text_table table = { .titles = titles, .n_columns = sizeof titles / sizeof titles[0] };
+    static const char *const titles[] = {"<PROCESS", "pid", "<verdict", "time", "CPUs", "GIL held", "waiting"};
+    struct text_table table = {.titles = titles, .n_columns = sizeof titles / sizeof titles[0]};
 
     for (size_t i = 0; i < model->n_processes; i++) {
         const struct model_process *process = &model->processes[i];

@@ -91,8 +91,9 @@ static void print_gil(const struct text *text, const struct model_process *proce
     if (process->n_gils > 1)
         snprintf(title, sizeof title, "GIL %u   ", gil->index);
     line = mem_print("held %s, free %s · %s switch%s, %s forced · hold p50 %s, p99 %s, max %s",
-                     format_share(held, gil->held_share), format_share(unused, gil->free_share), format_count(switches, gil->switches),
-                     gil->switches == 1 ? "" : "es", format_count(forced, gil->forced_switches), format_time(p50, gil->hold.p50_ns),
+                     format_share(held, gil->held_share), format_share(unused, gil->free_share),
+                     format_count(switches, gil->switches), gil->switches == 1 ? "" : "es",
+                     format_count(forced, gil->forced_switches), format_time(p50, gil->hold.p50_ns),
                      format_time(p99, gil->hold.p99_ns), format_time(max, gil->hold.max_ns));
     text_wrap(text, title, line);
     free(line);
@@ -155,7 +156,7 @@ static void print_rule(const struct text *text)
 
 static void render(const struct model *model, const struct view_options *options, FILE *out)
 {
-    struct text text = { .out = out, .columns = options->columns, .color = options->color, .utf8 = options->utf8 };
+    struct text text = {.out = out, .columns = options->columns, .color = options->color, .utf8 = options->utf8};
     char count[FORMAT_BYTES];
     bool first = true;
 
@@ -177,4 +178,4 @@ static void render(const struct model *model, const struct view_options *options
         text_print(&text, TEXT_DIM, "Next: gilscope report -f json %s\n", options->recording);
 }
 
-const struct view view_text = { "text", VIEW_NEEDS_TERMINAL, render };
+const struct view view_text = {"text", VIEW_NEEDS_TERMINAL, render};

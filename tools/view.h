@@ -13,17 +13,17 @@
 #include "model.h"
 
 struct view_options {
-    int columns; /* width to keep to */
-    bool color;  /* the output is a terminal that shows colours */
-    bool utf8;   /* otherwise plain ASCII */
+    int columns;           /* width to keep to */
+    bool color;            /* the output is a terminal that shows colours */
+    bool utf8;             /* otherwise plain ASCII */
     const char *recording; /* what was reported on, for the commands that the report suggests; NULL: leave them out */
 };
 
 enum { VIEW_NEEDS_TERMINAL = 1 }; /* the output's properties; a view without gets zeroed options */
 
 struct view {
-    const char *name;  /* of --format */
-    unsigned needs;    /* VIEW_NEEDS_... */
+    const char *name; /* of --format */
+    unsigned needs;   /* VIEW_NEEDS_... */
     void (*render)(const struct model *model, const struct view_options *options, FILE *out);
 };
 
