@@ -225,8 +225,8 @@ def test_options_that_are_wrong(one_python, where):
     """A GILSCOPE variable that cannot be understood: one line, the program runs on."""
     script = where / "hello.py"
     script.write_text(HELLO)
-    for options in ("output=", "nonsense", f"output={where}/r.gilscope,colour=blue"):
-        done = preloaded([one_python.path, str(script)], where, options=options)
+    for options in ("nonsense", "pasued", f"output={where}/r.gilscope,colour=blue"):
+        done = preloaded([one_python.path, str(script)], where, options=options, cwd=where)
         assert (done.returncode, done.stdout) == (9, "hello\n")
         assert len(own_lines(done.stderr)) == 1, (options, done.stderr)
 
