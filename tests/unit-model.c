@@ -315,6 +315,7 @@ static void test_lock_waits(void)
     thread->state = REC_STATE_RELEASED;
     thread->lock_wait_ticks = 100 * MS;
     thread->notify_wait_ticks = 30 * MS;
+    maker_hist(&maker, thread, REC_HIST_LOCK, 50 * MS, 2);
     thread->lock_open_ticks = AT(800);
     thread->lock_open_notify = 1;
     const struct model_thread *t = &load()->threads[0];
@@ -322,6 +323,8 @@ static void test_lock_waits(void)
     CHECK_NUMBER(t->notify_wait_ns, 230 * MS);
     CHECK(t->open_lock);
     CHECK_NUMBER(t->lock_wait.max_ns, 200 * MS);
+    CHECK_NUMBER(t->lock_wait.sum_ns, 300 * MS);
+    CHECK_NUMBER(t->lock_wait.count, 2);
     done();
 }
 

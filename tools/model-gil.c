@@ -4,6 +4,8 @@
  */
 #include "model-build.h"
 
+#include <stdlib.h>
+
 #include "mem.h"
 
 const struct rec_gil *build_gil(const struct build *build, uint32_t index)
@@ -66,11 +68,10 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* What the threads of a GIL have to add: takes, waits that are still open, and their holds' share off CPU. */
+/* What the threads of a GIL have to add: takes, and waits that are still open. */
 static void add_threads(const struct build *build, const struct rec_gil *rec, struct model_gil *gil)
 {
-    uint64_t held_ns = 0, held_offcpu_ns = 0, blocked = rec->wait_blocked_ticks, wakeup = rec->wait_wakeup_ticks,
-             forced = rec->wait_forced_ticks;
+    uint64_t blocked = rec->wait_blocked_ticks, wakeup = rec->wait_wakeup_ticks, forced = rec->wait_forced_ticks;
 
     for (size_t i = 0; i < build->file->n_threads; i++) {
         const struct rec_thread *thread = &build->file->threads[i];
@@ -85,16 +86,11 @@ static void add_threads(const struct build *build, const struct rec_gil *rec, st
         forced += closed.forced - thread->wait_forced_ticks;
         gil->acquisitions += build->process->threads[i].acquisitions -
                              least(thread->gil_counted, build->process->threads[i].acquisitions);
-        held_ns += build->process->threads[i].held_ns;
-        held_offcpu_ns += build->process->threads[i].states.held_offcpu_ns;
     }
     gil->wait_blocked_ns = build_ns(build, blocked);
     gil->wait_ns = build_ns(build, blocked + wakeup);
     gil->wait_wakeup_ns = gil->wait_ns - gil->wait_blocked_ns;
     gil->wait_forced_ns = build_ns(build, forced);
-    /* A thread may have used several GILs, but its time off CPU is only known as a whole. */
-    if (held_ns)
-        gil->held_offcpu_ns = (uint64_t)((double)gil->held_ns * ((double)held_offcpu_ns / (double)held_ns));
 }
 
 static void build_one(const struct build *build, const struct rec_gil *rec, struct model_gil *gil)
@@ -119,6 +115,36 @@ static void build_one(const struct build *build, const struct rec_gil *rec, stru
     build_gil_dist(build, rec->index, REC_HIST_HOLD, &gil->hold);
 }
 
+/* A thread's held time off CPU goes to the GIL that it used last, as far as that was held for so long at all.  What
+ * is left is that of threads which have used several; it goes to the GILs that were held for longer than the threads
+ * that used them last say. */
+static void share_offcpu(const struct model_process *process)
+{
+    double left = 0, all_excess = 0, *excess = mem_zeroed(process->n_gils, sizeof *excess);
+
+    for (size_t i = 0; i < process->n_gils; i++) {
+        struct model_gil *gil = &process->gils[i];
+        double held = 0, offcpu = 0, part;
+        for (size_t j = 0; j < process->n_threads; j++) {
+            if (process->threads[j].gil != gil->index)
+                continue;
+            held += (double)process->threads[j].held_ns;
+            offcpu += (double)process->threads[j].states.held_offcpu_ns;
+        }
+        part = held > (double)gil->held_ns ? offcpu * ((double)gil->held_ns / held) : offcpu;
+        excess[i] = (double)gil->held_ns > held ? (double)gil->held_ns - held : 0;
+        gil->held_offcpu_ns = (uint64_t)(part + 0.5);
+        all_excess += excess[i];
+        left += offcpu - part;
+    }
+    for (size_t i = 0; i < process->n_gils && all_excess > 0; i++) {
+        struct model_gil *gil = &process->gils[i];
+        gil->held_offcpu_ns += (uint64_t)(left * (excess[i] / all_excess) + 0.5);
+        gil->held_offcpu_ns = least(gil->held_offcpu_ns, gil->held_ns);
+    }
+    free(excess);
+}
+
 void build_gils(struct build *build)
 {
     struct model_process *process = build->process;
@@ -127,6 +153,7 @@ void build_gils(struct build *build)
     process->n_gils = build->file->n_gils;
     for (size_t i = 0; i < process->n_gils; i++)
         build_one(build, &build->file->gils[i], &process->gils[i]);
+    share_offcpu(process);
     if (process->n_gils)
         process->switch_interval_ns = build->file->gils[0].interval_us * 1000;
 }

@@ -14,6 +14,25 @@ struct sums {
     uint64_t in_buckets; /* may differ from count in the file of a process that was killed in between */
 };
 
+/* A wait is entered when the GIL, for which it was, is given up: the last one may be missing yet. */
+static void add_last_wait(const struct rec_thread *thread, struct sums *sums)
+{
+    uint64_t ticks = thread->wait_blocked_ticks + thread->wait_wakeup_ticks;
+    const struct rec_hist *hist = &thread->hist[REC_HIST_WAIT];
+    struct hist_place place;
+
+    if ((thread->flags & REC_THREAD_FOLDED) || thread->contended != hist->count + 1 || ticks <= hist->sum_ticks)
+        return;
+    ticks -= hist->sum_ticks;
+    place = hist_place(ticks);
+    sums->buckets[place.octave][place.sub]++;
+    sums->in_buckets++;
+    sums->count++;
+    sums->sum_ticks += ticks;
+    if (ticks > sums->max_ticks)
+        sums->max_ticks = ticks;
+}
+
 static void add(const struct build *build, const struct rec_thread *thread, enum rec_hist_kind kind, struct sums *sums)
 {
     const struct rec_hist *hist = &thread->hist[kind];
@@ -33,6 +52,8 @@ static void add(const struct build *build, const struct rec_thread *thread, enum
     sums->in_buckets += in_buckets;
     if (kind == REC_HIST_HOLD)
         sums->count += in_buckets;
+    if (kind == REC_HIST_WAIT)
+        add_last_wait(thread, sums);
 }
 
 /* The value below or at which a part of all values is, in ticks: the middle of its bucket, but not above the largest

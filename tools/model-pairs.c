@@ -32,20 +32,11 @@ static void add(struct row *row, uint32_t holder, uint64_t ticks)
     row->entries[row->n++].ticks = ticks;
 }
 
-/* A wait that was open at the end: H from its begin to then, divided among the holders in the GIL's ring. */
-static void add_open(const struct build *build, const struct rec_thread *thread, struct row *row)
+/* Divides what H grew by, from low to high, among the holders in the GIL's ring. */
+static void add_range(const struct rec_gil *gil, uint64_t low, uint64_t high, struct row *row)
 {
-    const struct rec_gil *gil = build_gil(build, thread->gil);
-    struct build_closed closed;
-    uint64_t low, high, i, oldest;
+    uint64_t i = gil->n_changes, oldest = i > REC_RING ? i - REC_RING : 0;
 
-    if (thread->state != REC_STATE_WAITING || (thread->flags & REC_THREAD_FOLDED) || !gil)
-        return;
-    build_close(build, thread, &closed);
-    high = build_gil_held(build, gil);
-    low = high - (closed.blocked - thread->wait_blocked_ticks);
-    i = gil->n_changes;
-    oldest = i > REC_RING ? i - REC_RING : 0;
     while (high > low && i > oldest) {
         const struct rec_change *change = &gil->ring[--i % REC_RING];
         uint64_t from = change->held_base_ticks > low ? change->held_base_ticks : low;
@@ -57,6 +48,40 @@ static void add_open(const struct build *build, const struct rec_thread *thread,
     add(row, 0, high - low);
 }
 
+/* The wait that is open at the end. */
+static void add_open(const struct build *build, const struct rec_thread *thread, struct row *row)
+{
+    const struct rec_gil *gil = build_gil(build, thread->gil);
+    struct build_closed closed;
+    uint64_t high;
+
+    if (thread->state != REC_STATE_WAITING || (thread->flags & REC_THREAD_FOLDED) || !gil)
+        return;
+    build_close(build, thread, &closed);
+    high = build_gil_held(build, gil);
+    add_range(gil, high - (closed.blocked - thread->wait_blocked_ticks), high, row);
+}
+
+/* A wait is entered into its row when the GIL, for which it was, is given up.  If the thread holds it still, the wait
+ * ended where the hold began. */
+static void add_last(const struct build *build, const struct rec_thread *thread, struct row *row)
+{
+    const struct rec_gil *gil = build_gil(build, thread->gil);
+    uint64_t entered = 0, missing, high;
+
+    for (size_t i = 0; i < row->n; i++)
+        entered += row->entries[i].ticks;
+    if ((thread->flags & REC_THREAD_FOLDED) || entered >= thread->wait_blocked_ticks)
+        return;
+    missing = thread->wait_blocked_ticks - entered;
+    if (!gil || thread->state != REC_STATE_HELD || gil->holder != thread->index) {
+        add(row, 0, missing);
+        return;
+    }
+    high = gil->held_base_ticks + thread->held_ticks;
+    add_range(gil, high > missing ? high - missing : 0, high, row);
+}
+
 static void collect(const struct build *build, const struct rec_thread *thread, struct row *row)
 {
     const struct rec_row *part = NULL;
@@ -66,6 +91,7 @@ static void collect(const struct build *build, const struct rec_thread *thread, 
         for (int i = 0; i < REC_ROW_ENTRIES; i++)
             add(row, part->holder[i], part->blocked_ticks[i]);
     add(row, 0, thread->row_other_ticks);
+    add_last(build, thread, row);
     add_open(build, thread, row);
 }
 

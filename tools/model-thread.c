@@ -115,10 +115,8 @@ static void set_locks(const struct build *build, const struct rec_thread *rec, c
 }
 
 /* The longest and the sum know of an interval that was open at the end; the count and the percentiles do not. */
-static void add_open(const struct build *build, uint64_t ticks, struct model_dist *dist)
+static void add_open(uint64_t ns, struct model_dist *dist)
 {
-    uint64_t ns = build_ns(build, ticks);
-
     dist->sum_ns += ns;
     if (ns > dist->max_ns)
         dist->max_ns = ns;
@@ -131,10 +129,10 @@ static void set_dists(const struct build *build, const struct rec_thread *rec, c
     build_dist(build, rec, REC_HIST_HOLD, &thread->hold);
     build_dist(build, rec, REC_HIST_LOCK, &thread->lock_wait);
     build_dist(build, rec, REC_HIST_RELEASED, &thread->long_released);
-    add_open(build, closed->open_wait, &thread->wait);
-    add_open(build, closed->open_held, &thread->hold);
-    if (thread->open_lock)
-        add_open(build, build_measured(build, rec->lock_open_ticks, closed->end_ticks), &thread->lock_wait);
+    add_open(build_ns(build, closed->open_wait), &thread->wait);
+    add_open(build_ns(build, closed->open_held), &thread->hold);
+    if (thread->open_lock && thread->lock_wait_ns > thread->lock_wait.sum_ns)
+        add_open(thread->lock_wait_ns - thread->lock_wait.sum_ns, &thread->lock_wait);
 }
 
 static uint64_t charged_ticks(const struct build *build, const struct rec_thread *rec)
