@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: MIT
+"""A pool of eight threads has had its jobs; the main thread waits too."""
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from common import DURATION_S
+
+with ThreadPoolExecutor(8) as pool:
+    barrier = threading.Barrier(8)
+    list(pool.map(lambda _: barrier.wait(), range(8)))
+    threading.Event().wait(DURATION_S)
