@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "model.h"
 #include "reader.h"
 
 #define PATIENCE_MS 10000
@@ -147,25 +148,36 @@ static bool ask(const char *path, const char *shim, const char *dir, struct answ
     return pid > 0;
 }
 
-/* What the recording in DIR holds; 0 acquisitions where there is none that can be read. */
-static uint64_t read_back(const char *dir, uint32_t *clock)
+/* Which clock the recordings in DIR use. */
+static uint32_t clock_of(const char *dir)
 {
     struct reader_paths paths = { 0 };
     char error[READER_ERROR_BYTES];
-    uint64_t acquisitions = 0;
+    uint32_t clock = 0;
 
-    if (reader_find(dir, &paths, error)) {
-        for (size_t i = 0; i < paths.n; i++) {
-            struct reader_file *file = reader_open(paths.path[i], error);
-            if (!file)
-                continue;
-            for (size_t gil = 0; gil < file->n_gils; gil++)
-                acquisitions += file->gils[gil].acquisitions;
-            *clock = file->header.clock;
+    if (reader_find(dir, &paths, error) && paths.n) {
+        struct reader_file *file = reader_open(paths.path[0], error);
+        if (file) {
+            clock = file->header.clock;
             reader_close(file);
         }
     }
     reader_paths_free(&paths);
+    return clock;
+}
+
+/* How often the GIL was taken, by the report on DIR; 0 where there is no recording that can be read. */
+static uint64_t read_back(char *dir)
+{
+    struct model model;
+    uint64_t acquisitions = 0;
+
+    model_load(&model, &dir, 1);
+    for (size_t i = 0; i < model.n_processes; i++) {
+        for (size_t gil = 0; gil < model.processes[i].n_gils; gil++)
+            acquisitions += model.processes[i].gils[gil].acquisitions;
+    }
+    model_free(&model);
     return acquisitions;
 }
 
@@ -225,7 +237,8 @@ enum doctor_word doctor_try_python(const char *path, const char *shim, struct do
     }
     enum doctor_word word = DOCTOR_MISSING;
     if (ask(path, shim, dir, &answer)) {
-        word = judge(&answer, read_back(dir, &trial->clock), details, size);
+        trial->clock = clock_of(dir);
+        word = judge(&answer, read_back(dir), details, size);
         trial->ran = answer.executable != NULL;
         if (trial->ran)
             snprintf(trial->real_path, sizeof trial->real_path, "%s", answer.executable);
