@@ -200,10 +200,10 @@ def test_limits(python, limit, where):
     script.write_text(HELLO)
     value = 3 if limit == "RLIMIT_NOFILE" else 1024
     inner = f"""
-import os, resource, sys, threading
-# Loads what libc needs to end a thread, while there are descriptors.
+import os, resource, sys, threading, time
+# Loads what libc needs to end a thread, while there are descriptors; it may end a little after the join.
 first = threading.Thread(target=len, args=((),))
-first.start(); first.join()
+first.start(); first.join(); time.sleep(0.1)
 resource.setrlimit(resource.{limit}, ({value}, {value}))
 """
     # The limit binds a forked child, which opens its own recording.
