@@ -10,7 +10,7 @@
 #include "live.h"
 
 /* Two points that lie closer than this do not give the rate well enough if there are better ones. */
-#define GOOD_SPAN_NS 1000000000
+#define GOOD_SPAN_NS 90000000
 
 static bool rate_between(const struct rec_header *header, uint64_t ticks, int64_t mono_ns, double *ns_per_tick)
 {
@@ -36,8 +36,9 @@ static void set_rate(struct build *build, const struct live_now *now)
     if (header->clock == REC_CLOCK_MONOTONIC)
         return;
     by_beat = rate_between(header, header->beat_ticks, header->beat_mono_ns, &build->ns_per_tick);
-    /* Now is a point as good as any, and farther away, as long as the counter has not been reset. */
-    if (now && (build->running || !by_beat || span_ns < GOOD_SPAN_NS))
+    /* Now is a point as good as any, and farther away, as long as the counter has not been reset.  But each report on
+     * the same recording would then have slightly other figures. */
+    if (now && (!by_beat || span_ns < GOOD_SPAN_NS))
         by_beat |= rate_between(header, now->ticks, now->mono_ns, &build->ns_per_tick);
     build->calibrated = by_beat;
 }
