@@ -32,6 +32,12 @@ static inline uint64_t hist_low(uint32_t octave, uint32_t sub)
     return octave == 0 ? sub : (uint64_t)(REC_HIST_SUBS + sub) << (octave - 1);
 }
 
+/* How far a value of this octave is to be shifted right to have its bucket in the last four bits. */
+static inline uint32_t hist_shift(uint32_t octave)
+{
+    return octave <= 1 ? 0 : octave - 1;
+}
+
 /* The number of values, in ticks, of a bucket. */
 static inline uint64_t hist_width(uint32_t octave)
 {

@@ -14,6 +14,9 @@
  *    nanoseconds.  Exceptions carry their unit in their name (_ns, _us).
  *  - A record that changes together is under a sequence counter: odd while being written.  A reader of a live file
  *    retries; a file whose writer was killed in the middle keeps an odd counter and is read as it is.
+ *  - Takes and releases, millions a second, do not touch the counter: they store the new state with its ticks first
+ *    and add to the sums then.  A thread's state_ticks differ after each, so that a reader that finds them unchanged
+ *    around its copy, and again a microsecond later, has copied no half of one.
  *
  * "Writer" below is one of
  *    owner    the thread that the record describes, and nobody else
@@ -131,7 +134,8 @@ struct rec_hist {
 };
 enum rec_hist_kind {
     REC_HIST_WAIT,     /* waits of contended acquisitions */
-    REC_HIST_HOLD,     /* holds */
+    REC_HIST_HOLD,     /* closed holds: all acquisitions but the open one.  count has only those that are in no
+                          bucket (there was no space for one), and sum_ticks is not kept: it is held_ticks */
     REC_HIST_LOCK,     /* waits for threading locks */
     REC_HIST_RELEASED, /* released intervals of at least REC_LONG_RELEASED_TICKS only */
     REC_HIST_KINDS
@@ -152,6 +156,8 @@ enum rec_name_source { REC_NAME_NONE, REC_NAME_OS, REC_NAME_PYTHON, REC_NAME_FUN
 
 #define REC_THREAD_MAIN   1u /* the thread that created the main interpreter's GIL */
 #define REC_THREAD_FOLDED 2u /* stands for many ended threads; its times are sums over them */
+#define REC_THREAD_REMAINDER 4u /* released_ticks is not kept: it is what remains of the time from start_ticks to
+                                   state_ticks after unmeasured_ticks and the closed intervals of all other states */
 
 #define REC_ROW_ENTRIES 14
 struct rec_row { /* a part of one waiter's row of the waiter x holder matrix */
@@ -178,10 +184,10 @@ struct rec_thread {
     uint32_t state;       /* enum rec_state */
     uint32_t n_toggles;   /* header.n_toggles when the state was last known to be right */
     uint64_t state_ticks;
-    uint64_t wait_held_base_ticks; /* while waiting: rec_gil.held_ticks at its begin, so that held time since = blocked */
+    uint64_t wait_held_base_ticks; /* H of the GIL when the present or last wait began: held time since = blocked */
     /* Sums over closed intervals.  Their total is the thread's measured time. owner */
     uint64_t held_ticks;
-    uint64_t released_ticks;
+    uint64_t released_ticks;    /* see REC_THREAD_REMAINDER */
     uint64_t wait_blocked_ticks;
     uint64_t wait_wakeup_ticks;
     uint64_t wait_forced_ticks;
@@ -194,15 +200,15 @@ struct rec_thread {
      * only (held or released; waiting costs next to none) is exact, the others are mixed and apportioned by the
      * reader.  owner */
     uint64_t cpu_last_ns;                /* the thread's CPU clock at the last reading */
-    uint64_t cpu_pending_held_ticks;     /* held since that reading, closed intervals only */
-    uint64_t cpu_pending_released_ticks;
+    uint64_t cpu_base_held_ticks;        /* held_ticks and released_ticks at that reading, with what was open then: */
+    uint64_t cpu_base_released_ticks;    /* what has come since is not in the sums below yet */
     uint64_t cpu_exact_held_ns, cpu_exact_held_ticks;
     uint64_t cpu_exact_released_ns, cpu_exact_released_ticks;
     uint64_t cpu_mixed_ns, cpu_mixed_held_ticks, cpu_mixed_released_ticks;
     uint64_t cpu_end_ns;      /* CPU clock at the thread's or process's end, 0 = not known.  owner or closer */
     uint64_t run_delay_ns;    /* runnable, but no processor: /proc/PID/task/TID/schedstat.  owner or closer */
-    uint64_t acquisitions;    /* owner */
-    uint64_t contended;       /* acquisitions that had to wait */
+    uint64_t gil_counted;     /* closed holds that are in their GIL's acquisitions already.  owner */
+    uint64_t contended;       /* acquisitions that had to wait.  owner, as are the next */
     uint64_t lost_wakeups;    /* woken for a free GIL, found it taken again */
     uint64_t drop_requests;   /* made by this thread */
     uint64_t forced_switches; /* released because another thread asked for it and waited in drop_gil */
@@ -215,16 +221,20 @@ struct rec_thread {
     uint64_t row_other_ticks; /* blocked, but the row has no entry left for the holder.  owner */
     uint64_t lock_open_ticks; /* in a lock wait since then, 0 = no: not yet in the sums.  owner */
     uint32_t lock_open_notify; /* 1: that wait is for a notification.  owner */
-    uint32_t pad2;
+    uint32_t late; /* 1: the last wait, which is in the sums above, has yet to be entered into the histogram and the row:
+                      late_wait_ticks long, blocked while H went from wait_held_base_ticks to late_held_ticks, at which
+                      time there had been late_changes changes of holder.  owner */
+    uint64_t late_wait_ticks, late_held_ticks, late_changes;
+    uint64_t unmeasured_ticks; /* since start_ticks: pauses.  owner */
 };
 
 /* --- GILs ---------------------------------------------------------------------------------------------------- */
-#define REC_RING 512 /* the last changes of holder, for charging waits to the holds that they overlap */
+#define REC_RING 2048 /* the last changes of holder, for charging waits to the holds that they overlap */
 
 struct rec_change {
     uint32_t holder;           /* thread index */
     uint32_t pad;
-    uint64_t held_base_ticks;  /* rec_gil.held_ticks when it took the GIL from another holder */
+    uint64_t held_base_ticks;  /* H when it took the GIL from another holder */
 };
 
 struct rec_gil {
@@ -235,10 +245,11 @@ struct rec_gil {
     uint64_t start_ticks;   /* once */
     uint64_t end_ticks;     /* not 0: its memory was reused, the interpreter is gone.  mutex */
     uint64_t interval_us;   /* switch interval, as seen last.  mutex */
-    uint32_t locked;        /* 1 = held.  mutex */
-    uint32_t holder;        /* thread index of the holder, or of the last one.  mutex */
-    uint64_t change_ticks;  /* when it was last taken or given up.  mutex */
-    uint64_t held_ticks;    /* H: closed holds.  H(t) = held_ticks + (locked ? t - change_ticks : 0).  mutex */
+    uint32_t holder;        /* index of the thread that took it last, 0 = not known.  It is held now if that thread's
+                               state is REC_STATE_HELD.  mutex */
+    uint32_t pad0;
+    uint64_t held_base_ticks; /* H, the time that it was held: this (modulo 2^64) plus the holder's held_ticks plus its
+                                 open hold, if any; without a known holder, this.  mutex */
     uint32_t n_waiters;     /* now.  mutex */
     uint32_t n_toggles;     /* as in rec_thread.  mutex */
     uint64_t waiters_ticks; /* W: integral of n_waiters up to waiters_at_ticks.  mutex */
@@ -247,8 +258,9 @@ struct rec_gil {
     uint64_t wait_blocked_ticks; /* closed waits.  mutex */
     uint64_t wait_wakeup_ticks;  /* mutex */
     uint64_t wait_forced_ticks;  /* atomic */
-    uint64_t acquisitions;       /* mutex */
-    uint64_t contended;          /* mutex */
+    uint64_t acquisitions; /* of threads that have moved to another GIL or ended; for those that use this one now,
+                              hold count less gil_counted, and the open hold, are to be added.  atomic */
+    uint64_t contended;    /* mutex */
     uint64_t drop_requests;      /* mutex */
     uint64_t forced_switches;    /* atomic */
     uint64_t lost_wakeups;       /* mutex */

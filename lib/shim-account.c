@@ -9,17 +9,31 @@
 
 #include "shim-file.h"
 
-/* H at b, which lies at most a contended lock of gil->mutex in the past: the present hold and the last closed one are
- * all that it can reach. */
-static uint64_t held_at(const struct shim_gil *g, uint64_t b)
+static bool locked(const struct shim_gil *g)
 {
-    const struct rec_gil *gr = g->rec;
-    if (gr->locked && b >= gr->change_ticks)
-        return gr->held_ticks + (b - gr->change_ticks);
-    if (b >= g->last_release_ticks)
-        return gr->held_ticks;
-    uint64_t from = b > g->last_take_ticks ? b : g->last_take_ticks;
-    return gr->held_ticks - shim_elapsed(from, g->last_release_ticks);
+    return g->holder && SHIM_STATE(g->holder) == REC_STATE_HELD;
+}
+
+static uint64_t held(const struct shim_gil *g, uint64_t t)
+{
+    uint64_t sum = g->rec->held_base_ticks;
+    if (g->holder)
+        sum += g->holder->held_ticks;
+    if (locked(g))
+        sum += shim_elapsed(g->holder->state_ticks, t);
+    return sum;
+}
+
+/* H at b, of which we learn at t.  Between them lies at most a contended lock of gil->mutex: the present hold and the
+ * last closed one are all that it can reach. */
+static uint64_t held_at(const struct shim_gil *g, uint64_t b, uint64_t t)
+{
+    uint64_t sum = held(g, t), cut = 0;
+    if (locked(g))
+        cut = shim_elapsed(b > g->holder->state_ticks ? b : g->holder->state_ticks, t);
+    if (b < g->last_release_ticks)
+        cut += shim_elapsed(b > g->last_take_ticks ? b : g->last_take_ticks, g->last_release_ticks);
+    return sum - cut;
 }
 
 /* Charges the time from b to t, which passed before the thread could be counted among the waiters, to the last closed
@@ -27,21 +41,28 @@ static uint64_t held_at(const struct shim_gil *g, uint64_t b)
  * just giving the GIL up. */
 static void charge_late(struct shim_gil *g, uint64_t b, uint64_t t)
 {
-    struct rec_gil *gr = g->rec;
     if (b < g->last_release_ticks && g->last_rec) {
         uint64_t from = b > g->last_take_ticks ? b : g->last_take_ticks;
         __atomic_fetch_add(&g->last_rec->charged_ticks, shim_elapsed(from, g->last_release_ticks), __ATOMIC_RELAXED);
     }
-    if (gr->locked)
-        gr->waiters_ticks += shim_elapsed(b > gr->change_ticks ? b : gr->change_ticks, t);
+    if (locked(g)) {
+        uint64_t since = g->holder->state_ticks;
+        g->rec->waiters_ticks += shim_elapsed(b > since ? b : since, t);
+    }
 }
 
-static void close_released(struct rec_thread *tr, uint64_t t)
+/* Released time is not summed up but left over (REC_THREAD_REMAINDER). */
+static void close_released(const struct rec_thread *tr, uint64_t t)
 {
-    uint64_t d = shim_elapsed(T.since, t);
-    tr->released_ticks += d;
-    tr->cpu_pending_released_ticks += d;
-    T.released_ticks = d;
+    shim_note_released(shim_elapsed(tr->state_ticks, t));
+}
+
+uint64_t shim_account_released(const struct rec_thread *tr, uint64_t t)
+{
+    uint64_t all = shim_elapsed(tr->start_ticks, t);
+    uint64_t rest = tr->unmeasured_ticks + tr->held_ticks + tr->wait_blocked_ticks + tr->wait_wakeup_ticks +
+                    tr->wait_forced_ticks;
+    return all > rest ? all - rest : 0;
 }
 
 void shim_account_arrive(struct shim_gil *g, uint64_t t)
@@ -50,24 +71,20 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
     struct rec_thread *tr = T.rec;
     uint64_t b = T.want ? T.want : t;
     T.want = 0;
-    T.post &= (uint8_t)~SHIM_POST_WANT;
-    if (T.state == REC_STATE_NONE)
-        T.since = b; /* its first event since measuring was resumed: nothing is known of the time before */
-    if (b < T.since)
-        b = T.since;
+    T.post = SHIM_POST_WAITING;
+    if (b < tr->state_ticks)
+        b = tr->state_ticks;
 
     shim_write_begin(&tr->seq);
     shim_write_begin(&gr->seq);
     close_released(tr, b);
     shim_waiters_advance(gr, t);
-    T.held_base = held_at(g, b);
+    shim_account_leave_express(g);
+    tr->wait_held_base_ticks = held_at(g, b, t);
     charge_late(g, b, t);
     gr->n_waiters++;
-    tr->wait_held_base_ticks = T.held_base;
-    tr->gil = gr->index;
-    T.gil = g;
-    tr->state = T.state = REC_STATE_WAITING;
-    tr->state_ticks = T.since = b;
+    tr->state = REC_STATE_WAITING;
+    tr->state_ticks = b;
     shim_write_end(&gr->seq);
     shim_write_end(&tr->seq);
 }
@@ -76,30 +93,98 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
     struct rec_thread *tr = T.rec;
-    uint64_t b = T.since;
+    uint64_t b = tr->state_ticks;
     shim_waiters_advance(gr, t);
-    if (T.state == REC_STATE_WAITING) {
+    if (SHIM_STATE(tr) == REC_STATE_WAITING) {
         if (gr->n_waiters)
             gr->n_waiters--;
     } else { /* only gil->mutex was in its way */
-        b = T.want > T.since ? T.want : T.since;
+        b = T.want > b ? T.want : b;
         close_released(tr, b);
-        T.held_base = held_at(g, b);
+        tr->wait_held_base_ticks = held_at(g, b, t);
         charge_late(g, b, t);
     }
     T.want = 0;
-    uint64_t held = gr->held_ticks + (gr->locked ? shim_elapsed(gr->change_ticks, t) : 0);
+    uint64_t now_held = held(g, t);
     uint64_t total = shim_elapsed(b, t);
-    uint64_t blocked = shim_elapsed(T.held_base, held);
+    uint64_t blocked = shim_elapsed(tr->wait_held_base_ticks, now_held);
     if (blocked > total)
         blocked = total;
-    T.held_base = held - blocked;
-    T.held_end = held;
-    T.wait_ticks = total;
+    tr->wait_held_base_ticks = now_held - blocked;
+    tr->late_held_ticks = now_held;
+    tr->late_changes = gr->n_changes;
+    tr->late_wait_ticks = total;
+    tr->late = 1;
+    T.later |= SHIM_LATER_WAIT;
     tr->wait_blocked_ticks += blocked;
     tr->wait_wakeup_ticks += total - blocked;
     gr->wait_blocked_ticks += blocked;
     gr->wait_wakeup_ticks += total - blocked;
+}
+
+void shim_account_take_after_wait(struct shim_gil *g, uint64_t t)
+{
+    struct rec_gil *gr = g->rec;
+    struct rec_thread *tr = T.rec;
+    shim_write_begin(&tr->seq);
+    shim_write_begin(&gr->seq);
+    shim_account_wait_end(g, t);
+    tr->contended++;
+    gr->contended++;
+    tr->state = REC_STATE_HELD;
+    tr->state_ticks = t;
+    T.post = 0;
+    gr->hold_waiters_ticks = gr->waiters_ticks;
+    shim_write_end(&gr->seq);
+    shim_write_end(&tr->seq);
+}
+
+/* tr's state is HELD, since now; the old holder's is not. */
+void shim_account_holder(struct shim_gil *g, struct rec_thread *tr)
+{
+    struct rec_gil *gr = g->rec;
+    uint64_t sum = gr->held_base_ticks + (g->holder ? g->holder->held_ticks : 0);
+    shim_write_begin(&gr->seq);
+    gr->held_base_ticks = sum - tr->held_ticks;
+    gr->holder = tr->index;
+    g->holder = tr;
+    gr->ring[gr->n_changes % REC_RING] = (struct rec_change){ tr->index, 0, sum };
+    __atomic_store_n(&gr->n_changes, gr->n_changes + 1, __ATOMIC_RELEASE);
+    shim_write_end(&gr->seq);
+}
+
+void shim_account_hold_begins(struct shim_gil *g, uint64_t t)
+{
+    shim_waiters_advance(g->rec, t);
+    g->rec->hold_waiters_ticks = g->rec->waiters_ticks;
+}
+
+void shim_account_hold_ends(struct shim_gil *g, uint64_t from, uint64_t t)
+{
+    struct rec_gil *gr = g->rec;
+    shim_waiters_advance(gr, t);
+    if (gr->waiters_ticks != gr->hold_waiters_ticks) {
+        __atomic_fetch_add(&T.rec->charged_ticks, gr->waiters_ticks - gr->hold_waiters_ticks, __ATOMIC_RELAXED);
+        gr->hold_waiters_ticks = gr->waiters_ticks;
+    }
+    g->last_take_ticks = from;
+    g->last_release_ticks = t;
+    g->last_rec = T.rec;
+    if (g->holder != T.rec) /* it held the GIL already when measuring was resumed */
+        gr->held_base_ticks += shim_elapsed(from, t);
+    else if (SHIM.filter) /* several GILs: what this thread holds from now on may be another one */
+        shim_account_settle(g, t);
+}
+
+void shim_account_settle(struct shim_gil *g, uint64_t t)
+{
+    struct rec_gil *gr = g->rec;
+    shim_account_leave_express(g);
+    shim_write_begin(&gr->seq);
+    gr->held_base_ticks = held(g, t);
+    gr->holder = 0;
+    g->holder = NULL;
+    shim_write_end(&gr->seq);
 }
 
 /* --- the matrix ------------------------------------------------------------------------------------------------ */
@@ -132,22 +217,28 @@ bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks
     return false;
 }
 
+/* The ring goes on being written meanwhile.  What is read has been overwritten only if the number of changes has run
+ * ahead by the ring's size, which is looked at after each reading. */
 void shim_account_row(struct shim_gil *g)
 {
-    const struct rec_gil *gr = g->rec;
+    struct rec_gil *gr = g->rec;
     struct rec_thread *tr = T.rec;
-    uint64_t low = T.held_base, high = T.held_end;
-    uint64_t i = gr->n_changes, oldest = i > REC_RING ? i - REC_RING : 0;
+    uint64_t low = tr->wait_held_base_ticks, high = tr->late_held_ticks;
+    tr->late = 0;
     if (!tr->index) /* the sink has no row */
         return;
-    while (high > low && i > oldest) {
-        const struct rec_change *c = &gr->ring[--i % REC_RING];
-        if (c->held_base_ticks >= high)
+    for (uint64_t i = tr->late_changes; high > low && i > 0;) {
+        struct rec_change c = gr->ring[--i % REC_RING];
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        /* The entry of change n is written before n_changes says so: one more may be on its way. */
+        if (__atomic_load_n(&gr->n_changes, __ATOMIC_RELAXED) + 1 > i + REC_RING)
+            break;
+        if (c.held_base_ticks >= high)
             continue;
-        uint64_t from = c->held_base_ticks > low ? c->held_base_ticks : low;
-        if (!c->holder)
+        uint64_t from = c.held_base_ticks > low ? c.held_base_ticks : low;
+        if (!c.holder)
             tr->row_other_ticks += high - from; /* a thread without a record */
-        else if (!shim_account_row_add(tr, c->holder, high - from))
+        else if (!shim_account_row_add(tr, c.holder, high - from))
             shim_file_loss(REC_LOSS_PAIRS);
         high = from;
     }
@@ -161,18 +252,17 @@ void shim_account_row(struct shim_gil *g)
 void shim_account_close(uint64_t t)
 {
     struct rec_thread *tr = T.rec;
-    uint64_t d = shim_elapsed(T.since, t);
-    switch (T.state) {
+    uint64_t d = shim_elapsed(tr->state_ticks, t);
+    switch (SHIM_STATE(tr)) {
     case REC_STATE_HELD:
         tr->held_ticks += d;
-        tr->cpu_pending_held_ticks += d;
         break;
     case REC_STATE_RELEASED:
         close_released(tr, t);
         break;
     case REC_STATE_WAITING: {
         uint64_t held = T.gil && T.gil->rec ? T.gil->paused_held_ticks : 0;
-        uint64_t blocked = shim_elapsed(T.held_base, held);
+        uint64_t blocked = shim_elapsed(tr->wait_held_base_ticks, held);
         if (blocked > d)
             blocked = d;
         tr->wait_blocked_ticks += blocked;
@@ -183,37 +273,29 @@ void shim_account_close(uint64_t t)
     case REC_STATE_FORCED:
         tr->wait_forced_ticks += d;
         break;
+    case REC_STATE_NONE:
+    case REC_STATE_ENDED:
+        break;
     }
 }
 
-/* The GIL's own accounts stop at the pause p and start again at the resume r, held or not as the event implies. */
-static void sync_gil(struct shim_gil *g, uint32_t n_toggles, uint64_t p, uint64_t r, enum shim_event event)
+/* The GIL's own accounts stop at the pause p (0: there was nothing before it) and start again at the resume r.  Who holds
+ * it then is known if it is the calling thread; another holder makes itself known when it lets go. */
+static void sync_gil(struct shim_gil *g, uint32_t n_toggles, uint64_t p, uint64_t r)
 {
     struct rec_gil *gr = g->rec;
-    shim_write_begin(&gr->seq);
     if (p) {
-        uint64_t held = 0;
-        if (gr->locked) {
-            held = shim_elapsed(gr->change_ticks, p);
-            gr->held_ticks += held;
-        }
         shim_waiters_advance(gr, p);
-        if (gr->locked && g->last_rec && gr->waiters_ticks > gr->hold_waiters_ticks)
-            __atomic_fetch_add(&g->last_rec->charged_ticks, gr->waiters_ticks - gr->hold_waiters_ticks,
-                               __ATOMIC_RELAXED);
-        gr->paused_ticks += shim_elapsed(p, r);
-    } else {
-        gr->paused_ticks += shim_elapsed(gr->start_ticks, r);
+        if (locked(g) && gr->waiters_ticks > gr->hold_waiters_ticks)
+            __atomic_fetch_add(&g->holder->charged_ticks, gr->waiters_ticks - gr->hold_waiters_ticks, __ATOMIC_RELAXED);
+        shim_account_settle(g, p);
     }
-    g->paused_held_ticks = gr->held_ticks;
+    shim_write_begin(&gr->seq);
+    gr->paused_ticks += shim_elapsed(p ? p : gr->start_ticks, r);
+    g->paused_held_ticks = gr->held_base_ticks;
     gr->n_waiters = 0;
     gr->waiters_at_ticks = r;
     gr->hold_waiters_ticks = gr->waiters_ticks;
-    gr->locked = event != SHIM_EVENT_TAKE;
-    gr->change_ticks = r;
-    gr->holder = event == SHIM_EVENT_RELEASE ? T.rec->index : 0;
-    gr->ring[gr->n_changes % REC_RING] = (struct rec_change){ gr->holder, 0, gr->held_ticks };
-    gr->n_changes++;
     gr->n_toggles = n_toggles;
     g->last_take_ticks = g->last_release_ticks = r;
     g->last_rec = NULL;
@@ -234,53 +316,85 @@ void shim_account_sync(struct shim_gil *g, uint32_t n_toggles, enum shim_event e
 
     if (gr->n_toggles != n_toggles) {
         uint64_t paused = gr->n_toggles & 1 ? 0 : toggle_ticks(gr->n_toggles, n_toggles);
-        sync_gil(g, n_toggles, paused, resumed, event);
+        sync_gil(g, n_toggles, paused, resumed);
     }
     if (T.n_toggles == n_toggles)
         return;
     shim_write_begin(&tr->seq);
+    uint64_t closed = tr->state_ticks;
     if (!(T.n_toggles & 1)) {
         uint64_t paused = toggle_ticks(T.n_toggles, n_toggles);
-        if (paused)
+        if (paused > closed) {
             shim_account_close(paused);
-        else
+            closed = paused;
+        } else if (!paused) {
             shim_file_loss(REC_LOSS_CONTROL);
+        }
     }
     T.n_toggles = tr->n_toggles = n_toggles;
     T.want = T.want > resumed ? T.want : 0;
-    T.state = event == SHIM_EVENT_RELEASE ? REC_STATE_HELD : REC_STATE_RELEASED;
+    tr->state = event == SHIM_EVENT_RELEASE ? REC_STATE_HELD : REC_STATE_RELEASED;
+    T.post = T.want ? SHIM_POST_WANT : 0;
+    T.later = 0;
     /* A thread that had no record before the resume may be younger than it: what came before its first event is
      * not claimed, unless it must have held the GIL all the time. */
-    if (event == SHIM_EVENT_RELEASE || T.since < resumed)
-        T.since = resumed;
-    if (tr->start_ticks > T.since)
-        tr->start_ticks = T.since;
-    T.gil = g;
-    tr->gil = gr->index;
-    tr->state = T.state;
-    tr->state_ticks = T.since;
+    if (event == SHIM_EVENT_RELEASE || tr->state_ticks < resumed)
+        tr->state_ticks = resumed;
+    if (tr->start_ticks > tr->state_ticks)
+        tr->start_ticks = tr->state_ticks;
+    tr->unmeasured_ticks += shim_elapsed(closed, tr->state_ticks);
     tr->cpu_last_ns = 0; /* what it used while paused is nobody's: the next reading starts afresh */
     T.check_ticks = 0;
+    T.cpu_burst = 0;
     shim_write_end(&tr->seq);
 }
 
 /* --- histograms -------------------------------------------------------------------------------------------------- */
+static struct rec_hist_block *octave_block(struct rec_thread *tr, struct rec_hist *h, uint32_t octave)
+{
+    if (h->block[octave])
+        return shim_file_at(h->block[octave]);
+    struct rec_hist_block *block = tr->index ? shim_file_record(sizeof *block) : NULL;
+    if (!block)
+        return NULL;
+    block->owner = tr->index;
+    shim_file_publish(block, REC_HIST);
+    h->block[octave] = shim_file_cell(block);
+    return block;
+}
+
 void shim_account_hist(struct rec_thread *tr, enum rec_hist_kind kind, uint64_t ticks)
 {
     struct rec_hist *h = &tr->hist[kind];
     struct hist_place place = hist_place(ticks);
-    if (UNLIKELY(h->block[place.octave] == 0)) {
-        struct rec_hist_block *block = tr->index ? shim_file_record(sizeof *block) : NULL;
-        if (!block)
-            return;
-        block->owner = tr->index;
-        shim_file_publish(block, REC_HIST);
-        h->block[place.octave] = shim_file_cell(block);
-    }
-    struct rec_hist_block *block = shim_file_at(h->block[place.octave]);
-    block->count[place.sub]++;
+    struct rec_hist_block *block = octave_block(tr, h, place.octave);
+    if (block)
+        block->count[place.sub]++;
     h->count++;
     h->sum_ticks += ticks;
     if (ticks > h->max_ticks)
         h->max_ticks = ticks;
+}
+
+void shim_account_hold(uint64_t ticks)
+{
+    struct rec_hist *h = &T.rec->hist[REC_HIST_HOLD];
+    struct hist_place place = hist_place(ticks);
+    struct rec_hist_block *block = octave_block(T.rec, h, place.octave);
+    if (ticks > h->max_ticks)
+        h->max_ticks = ticks;
+    if (!block) {
+        h->count++;
+        return;
+    }
+    block->count[place.sub]++;
+    T.holds.count = block->count;
+    T.holds.low = hist_low(place.octave, 0);
+    T.holds.shift = hist_shift(place.octave);
+    /* Values beyond the maximum so far, and the last octave, which has no upper end, are not for the cache. */
+    T.holds.width = hist_width(place.octave) * REC_HIST_SUBS;
+    if (place.octave == REC_HIST_OCTAVES - 1)
+        T.holds.width = 0;
+    else if (h->max_ticks - T.holds.low < T.holds.width)
+        T.holds.width = h->max_ticks - T.holds.low + 1;
 }

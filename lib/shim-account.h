@@ -5,6 +5,7 @@
 
 #include "hist.h"
 #include "shim-clock.h"
+#include "shim-file.h"
 #include "shim.h"
 
 /* Time between two readings, in ticks; 0 where the counters of two processors disagree by a hair. */
@@ -21,15 +22,37 @@ static inline void shim_waiters_advance(struct rec_gil *gr, uint64_t t)
     gr->waiters_at_ticks = t;
 }
 
+/* Whatever comes next on this GIL goes the long way.  Holding gil->mutex. */
+static inline void shim_account_leave_express(const struct shim_gil *g)
+{
+    if (g == &SHIM.gils[0])
+        __atomic_store_n(&SHIM.express.self, 0, __ATOMIC_RELAXED);
+}
+
 /* The calling thread starts to wait in pthread_cond_timedwait, at t.  Holding gil->mutex. */
 void shim_account_arrive(struct shim_gil *g, uint64_t t);
 
-/* The calling thread's wait ends at t: with the GIL taken, or abandoned.  Sets T.wait_ticks, T.held_base and
- * T.held_end for shim_account_row.  Holding gil->mutex. */
+/* The calling thread's wait ends at t: with the GIL taken, or abandoned.  Leaves in T what shim_account_row and the
+ * histogram need.  Holding gil->mutex. */
 void shim_account_wait_end(struct shim_gil *g, uint64_t t);
 
-/* Enters the wait that has just ended into the thread's row of the matrix.  By the holder of the GIL after it has
- * released gil->mutex, or holding gil->mutex. */
+/* The calling thread has taken the GIL at t, after a wait.  Holding gil->mutex. */
+void shim_account_take_after_wait(struct shim_gil *g, uint64_t t);
+
+/* The GIL has another holder now, tr.  Holding gil->mutex. */
+void shim_account_holder(struct shim_gil *g, struct rec_thread *tr);
+
+/* A hold begins at t for which others wait already.  Holding gil->mutex. */
+void shim_account_hold_begins(struct shim_gil *g, uint64_t t);
+
+/* The calling thread has just given up a hold, from `from` to t, for which others waited, or may have: charges it.
+ * Holding gil->mutex. */
+void shim_account_hold_ends(struct shim_gil *g, uint64_t from, uint64_t t);
+
+/* Makes H independent of the holder's record, at t.  Holding gil->mutex. */
+void shim_account_settle(struct shim_gil *g, uint64_t t);
+
+/* Enters the thread's last wait into its row of the matrix.  By the thread itself, at any time after it. */
 void shim_account_row(struct shim_gil *g);
 
 /* Adds to a row's entry for a holder (thread index), or to its "other" and returns false where the row is full.  Owner
@@ -43,8 +66,24 @@ enum shim_event { SHIM_EVENT_TAKE, SHIM_EVENT_WAIT, SHIM_EVENT_RELEASE };
  * for the calling thread and for the GIL.  n_toggles is even.  Holding gil->mutex. */
 void shim_account_sync(struct shim_gil *g, uint32_t n_toggles, enum shim_event event);
 
-/* Adds a value in ticks.  Owner of the record, not holding gil->mutex (the first value of an octave allots). */
+/* Counts a hold, in ticks, of the calling thread, and makes its octave the cached one, T.holds.  Not holding gil->mutex
+ * (the first value of an octave allots), as is the next. */
+void shim_account_hold(uint64_t ticks);
+
+/* Adds a value in ticks.  Owner of the record. */
 void shim_account_hist(struct rec_thread *tr, enum rec_hist_kind kind, uint64_t ticks);
+
+/* A released interval has ended; long ones go into a histogram after the next release. */
+static inline void shim_note_released(uint64_t ticks)
+{
+    if (UNLIKELY(ticks >= REC_LONG_RELEASED_TICKS)) {
+        T.released_ticks = ticks;
+        T.later |= SHIM_LATER_RELEASED;
+    }
+}
+
+/* Released time up to t, of a thread that is in this state or has just left it, ticks.  Owner of the record. */
+uint64_t shim_account_released(const struct rec_thread *tr, uint64_t t);
 
 /* Closes the calling thread's open interval at t without an event of the GIL (its end, a pause). */
 void shim_account_close(uint64_t t);

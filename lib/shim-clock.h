@@ -11,6 +11,7 @@
 
 #include "record.h"
 
+#pragma GCC visibility push(hidden)
 extern uint32_t shim_clock_kind; /* enum rec_clock; set by shim_clock_choose, before that MONOTONIC */
 
 /* Decides which counter can be trusted here.  Once, from the constructor or before the first recording. */
@@ -28,20 +29,33 @@ uint64_t shim_clock_ticks_per_us(void);
 /* Both clocks at the same instant.  Any thread, async-signal-safe. */
 void shim_clock_both(uint64_t *ticks, int64_t *mono_ns);
 
+#pragma GCC visibility pop
+
+/* Is the clock a counter that is read with one instruction?  Then shim_ticks_fast reads it. */
+static inline int shim_ticks_are_fast(void)
+{
+    return shim_clock_kind != REC_CLOCK_MONOTONIC;
+}
+
+static inline uint64_t shim_ticks_fast(void)
+{
+#if defined(__x86_64__)
+    return __rdtsc();
+#elif defined(__aarch64__)
+    uint64_t v;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(v));
+    return v;
+#else
+    return 0;
+#endif
+}
+
 /* Now, in ticks.  Any thread, async-signal-safe, also while gil->mutex is held.  Not serialising: it may be read a few
  * ns early, which costs less than fencing each transition would. */
 static inline uint64_t shim_ticks(void)
 {
-#if defined(__x86_64__)
-    if (__builtin_expect(shim_clock_kind == REC_CLOCK_TSC, 1))
-        return __rdtsc();
-#elif defined(__aarch64__)
-    if (__builtin_expect(shim_clock_kind == REC_CLOCK_CNTVCT, 1)) {
-        uint64_t v;
-        __asm__ volatile("mrs %0, cntvct_el0" : "=r"(v));
-        return v;
-    }
-#endif
+    if (__builtin_expect(shim_ticks_are_fast(), 1))
+        return shim_ticks_fast();
     return (uint64_t)shim_clock_monotonic_ns();
 }
 

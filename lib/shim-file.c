@@ -206,16 +206,6 @@ void shim_file_publish(void *record, enum rec_type type)
     __atomic_store_n(&((struct rec_head *)record)->type, (uint16_t)type, __ATOMIC_RELEASE);
 }
 
-uint32_t shim_file_cell(const void *record)
-{
-    return (uint32_t)(((const char *)record - (const char *)SHIM.header) / REC_CELL_BYTES);
-}
-
-void *shim_file_at(uint32_t cell)
-{
-    return (char *)SHIM.header + (uint64_t)cell * REC_CELL_BYTES;
-}
-
 void shim_file_loss(enum rec_loss cause)
 {
     if (SHIM.header)

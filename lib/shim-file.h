@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "record.h"
+#include "shim.h"
 
 /* Creates the file of this process and maps it.  On success SHIM.header is set (SHIM.generation is not) and true is
  * returned; otherwise false, *why says what failed in a few words, *error is an errno or 0.
@@ -20,8 +20,14 @@ void *shim_file_record(uint32_t bytes);
 void shim_file_publish(void *record, enum rec_type type);
 
 /* A record's cell, and back.  Any thread. */
-uint32_t shim_file_cell(const void *record);
-void *shim_file_at(uint32_t cell);
+static inline uint32_t shim_file_cell(const void *record)
+{
+    return (uint32_t)(((const char *)record - (const char *)SHIM.header) / REC_CELL_BYTES);
+}
+static inline void *shim_file_at(uint32_t cell)
+{
+    return (char *)SHIM.header + (uint64_t)cell * REC_CELL_BYTES;
+}
 
 /* Adds to header.losses.  Any thread, async-signal-safe. */
 void shim_file_loss(enum rec_loss cause);

@@ -15,6 +15,7 @@
 
 #define KEEP    1024
 #define SPARES  256
+#define ASIDE   16
 
 static struct rec_thread *folded;
 static struct rec_thread *spares[SPARES];
@@ -103,38 +104,72 @@ static void add_run(struct rec_thread *to, const struct rec_thread *from, size_t
         *(uint64_t *)((char *)to + at) += *(const uint64_t *)((const char *)from + at);
 }
 
+/* H of a GIL counts on the record of its last holder. */
+static bool is_holder(const struct rec_thread *tr)
+{
+    for (uint32_t i = 0; i < SHIM.n_gils; i++)
+        if (__atomic_load_n(&SHIM.gils[i].holder, __ATOMIC_RELAXED) == tr)
+            return true;
+    return false;
+}
+
+static void fold(struct rec_thread *tr)
+{
+    shim_write_begin(&folded->seq);
+    add_run(folded, tr, offsetof(struct rec_thread, held_ticks), offsetof(struct rec_thread, gil_lock_wait_ticks));
+    folded->released_ticks += shim_account_released(tr, tr->end_ticks);
+    folded->charged_ticks += __atomic_exchange_n(&tr->charged_ticks, 0, __ATOMIC_RELAXED);
+    add_run(folded, tr, offsetof(struct rec_thread, cpu_exact_held_ns),
+            offsetof(struct rec_thread, cpu_mixed_released_ticks));
+    folded->run_delay_ns += tr->run_delay_ns;
+    add_run(folded, tr, offsetof(struct rec_thread, gil_counted), offsetof(struct rec_thread, forced_switches));
+    if (tr->forced_max_ticks > folded->forced_max_ticks)
+        folded->forced_max_ticks = tr->forced_max_ticks;
+    folded->folded++;
+    folded->folded_wall_ticks += shim_elapsed(tr->start_ticks, tr->end_ticks);
+    for (int kind = 0; kind < REC_HIST_KINDS; kind++)
+        move_hist(&folded->hist[kind], &tr->hist[kind]);
+    move_row(folded, tr);
+    folded->end_ticks = tr->end_ticks;
+    shim_write_end(&folded->seq);
+    shim_file_loss(REC_LOSS_THREADS_FOLDED);
+
+    /* What is left is an empty record that keeps its histograms' blocks and its row. */
+    shim_file_publish(tr, 0);
+    struct rec_thread empty = { .head = tr->head, .seq = 0, .row = tr->row };
+    memcpy(empty.hist, tr->hist, sizeof empty.hist);
+    *tr = empty;
+    spares[n_spares++] = tr;
+}
+
+/* A dead thread cannot become a holder again: one that is it still is put aside and tried anew at the next end. */
+static struct rec_thread *aside[ASIDE];
+
 void shim_fold_ended(struct rec_thread *tr)
 {
-    if (tr == &shim_sink || SHIM.header->n_threads <= KEEP || !enter())
+    if (!tr->index || SHIM.header->n_threads <= KEEP || !enter())
         return;
-    if (n_spares < SPARES && (folded || make_folded())) {
-        shim_write_begin(&folded->seq);
-        add_run(folded, tr, offsetof(struct rec_thread, held_ticks), offsetof(struct rec_thread, gil_lock_wait_ticks));
-        folded->charged_ticks += __atomic_exchange_n(&tr->charged_ticks, 0, __ATOMIC_RELAXED);
-        add_run(folded, tr, offsetof(struct rec_thread, cpu_exact_held_ns),
-                offsetof(struct rec_thread, cpu_mixed_released_ticks));
-        folded->run_delay_ns += tr->run_delay_ns;
-        add_run(folded, tr, offsetof(struct rec_thread, acquisitions), offsetof(struct rec_thread, forced_switches));
-        if (tr->forced_max_ticks > folded->forced_max_ticks)
-            folded->forced_max_ticks = tr->forced_max_ticks;
-        folded->folded++;
-        folded->folded_wall_ticks += shim_elapsed(tr->start_ticks, tr->end_ticks);
-        for (int kind = 0; kind < REC_HIST_KINDS; kind++)
-            move_hist(&folded->hist[kind], &tr->hist[kind]);
-        move_row(folded, tr);
-        folded->end_ticks = tr->end_ticks;
-        shim_write_end(&folded->seq);
-        shim_file_loss(REC_LOSS_THREADS_FOLDED);
-
-        /* What is left is an empty record that keeps its histograms' blocks and its row. */
-        shim_file_publish(tr, 0);
-        struct rec_thread empty = { .head = tr->head, .seq = 0, .row = tr->row };
-        memcpy(empty.hist, tr->hist, sizeof empty.hist);
-        *tr = empty;
-        spares[n_spares++] = tr;
-        T.rec = NULL;
-        T.ended_generation = 0;
+    struct rec_thread *candidate = tr;
+    for (int i = -1; i < ASIDE; i++) {
+        if (i >= 0)
+            candidate = aside[i];
+        if (!candidate || n_spares == SPARES || (!folded && !make_folded()))
+            continue;
+        if (!is_holder(candidate)) {
+            fold(candidate);
+            if (i >= 0)
+                aside[i] = NULL;
+        } else if (i < 0) {
+            for (int j = 0; j < ASIDE; j++)
+                if (!aside[j]) {
+                    aside[j] = tr;
+                    break;
+                }
+        }
     }
+    /* Whatever became of it, the calling thread is through with this record. */
+    T.rec = NULL;
+    T.ended_generation = 0;
     leave();
 }
 
@@ -142,5 +177,6 @@ void shim_fold_forget(void)
 {
     folded = NULL;
     n_spares = 0;
+    memset(aside, 0, sizeof aside);
     busy = 0;
 }

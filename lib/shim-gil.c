@@ -40,42 +40,81 @@ struct shim_gil *shim_gil_find(const void *address, int which)
     return NULL;
 }
 
+/* --- pauses ------------------------------------------------------------------------------------------------------ */
+void shim_gil_sleep(void)
+{
+    if (__atomic_exchange_n(&SHIM.dormant, 1, __ATOMIC_RELAXED))
+        return;
+    SHIM.express.self = 0;
+    SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
+    SHIM.filter = 0;
+}
+
+bool shim_gil_wake(void)
+{
+    if (!SHIM.header || (__atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE) & 1) || SHIM.ended)
+        return false;
+    for (uint32_t i = 1; i < SHIM.n_gils; i++) {
+        const struct shim_gil *g = &SHIM.gils[i];
+        if (g->cond)
+            SHIM.filter |= shim_gil_bit(g->mutex) | shim_gil_bit(g->cond) | shim_gil_bit(g->switch_cond);
+    }
+    SHIM.mutex = SHIM.gils[0].mutex;
+    SHIM.cond = SHIM.gils[0].cond;
+    SHIM.switch_cond = SHIM.gils[0].switch_cond;
+    SHIM.dormant = 0;
+    return true;
+}
+
+/* --- steps ------------------------------------------------------------------------------------------------------- */
+bool shim_gil_step(struct shim_gil *g, enum shim_event event)
+{
+    uint32_t n_toggles = __atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE);
+    if (n_toggles & 1)
+        shim_gil_sleep();
+    if ((n_toggles & 1) || T.busy)
+        return false;
+    if (T.generation != SHIM.generation)
+        shim_thread_attach(shim_ticks(), false);
+    T.busy = 1;
+    T.step = 0;
+    if (T.gil != g) {
+        if (T.gil && T.gil->rec)
+            shim_thread_count_holds(T.gil->rec);
+        T.gil = g;
+        T.rec->gil = g->rec->index;
+    }
+    if (T.n_toggles != n_toggles || g->rec->n_toggles != n_toggles)
+        shim_account_sync(g, n_toggles, event);
+    T.step = n_toggles + 1;
+    T.busy = 0;
+    return true;
+}
+
 /* --- waits ----------------------------------------------------------------------------------------------------- */
 unsigned long shim_gil_wait_begin(struct shim_gil *g)
 {
-    uint32_t n = *SHIM.n_toggles;
-    if (!(n & 1) && !T.busy) {
-        if (UNLIKELY(T.generation != SHIM.generation))
-            shim_thread_attach(shim_ticks(), false);
-        T.busy = 1;
-        if (UNLIKELY(T.n_toggles != n || g->rec->n_toggles != n))
-            shim_account_sync(g, n, SHIM_EVENT_WAIT);
-        if (T.state == REC_STATE_RELEASED)
+    if (shim_gil_in_step(g) || shim_gil_step(g, SHIM_EVENT_WAIT)) {
+        if (SHIM_STATE(T.rec) == REC_STATE_RELEASED)
             shim_account_arrive(g, shim_ticks());
-        T.busy = 0;
     }
     return *(const unsigned long *)((const char *)g->cond - SWITCH_NUMBER);
 }
 
 void shim_gil_wait_woken(struct shim_gil *g, int result, unsigned long switches_before)
 {
-    uint32_t n = *SHIM.n_toggles;
     struct rec_gil *gr = g->rec;
-    if ((n & 1) || T.busy || T.generation != SHIM.generation)
-        return;
-    struct rec_thread *tr = T.rec;
-    if (UNLIKELY(T.n_toggles != n || gr->n_toggles != n)) { /* resumed while it waited: it waits since then */
-        T.busy = 1;
-        shim_account_sync(g, n, SHIM_EVENT_WAIT);
-        if (T.state == REC_STATE_RELEASED) {
-            T.want = T.since;
+    if (UNLIKELY(!shim_gil_in_step(g))) {
+        if (!shim_gil_step(g, SHIM_EVENT_WAIT))
+            return;
+        if (SHIM_STATE(T.rec) == REC_STATE_RELEASED) { /* resumed while it waited: it waits since then */
+            T.want = T.rec->state_ticks;
             shim_account_arrive(g, shim_ticks());
         }
-        T.busy = 0;
     }
-    bool locked = *(const int *)((const char *)g->cond - LOCKED) != 0;
-    if (!locked)
+    if (*(const int *)((const char *)g->cond - LOCKED) == 0)
         return;
+    struct rec_thread *tr = T.rec;
     if (result == ETIMEDOUT) {
         /* take_gil asks the holder to drop the GIL if nobody has taken it since the wait began. */
         if (*(const unsigned long *)((const char *)g->cond - SWITCH_NUMBER) == switches_before) {
@@ -92,23 +131,22 @@ void shim_gil_wait_woken(struct shim_gil *g, int result, unsigned long switches_
 void shim_gil_abandoned(struct shim_gil *g)
 {
     struct rec_thread *tr = T.rec;
-    T.busy = 1;
     uint64_t t = shim_ticks();
     shim_write_begin(&tr->seq);
     shim_write_begin(&g->rec->seq);
     shim_account_wait_end(g, t);
-    tr->state = T.state = REC_STATE_RELEASED;
-    tr->state_ticks = T.since = t;
+    tr->state = REC_STATE_RELEASED;
+    tr->state_ticks = t;
     shim_account_row(g);
+    T.later &= (uint8_t)~SHIM_LATER_WAIT;
     shim_write_end(&g->rec->seq);
     shim_write_end(&tr->seq);
-    T.busy = 0;
 }
 
 void shim_gil_unexplained(struct shim_gil *g)
 {
     T.post = 0;
-    if (T.state == REC_STATE_WAITING && T.gil == g)
+    if (SHIM_STATE(T.rec) == REC_STATE_WAITING)
         shim_gil_abandoned(g);
     else
         shim_file_loss(REC_LOSS_UNEXPLAINED);
@@ -117,33 +155,29 @@ void shim_gil_unexplained(struct shim_gil *g)
 /* --- forced switches --------------------------------------------------------------------------------------------- */
 void shim_gil_forced_begin(struct shim_gil *g)
 {
-    uint32_t n = *SHIM.n_toggles;
-    if ((n & 1) || T.busy || T.generation != SHIM.generation || T.n_toggles != n || T.state != REC_STATE_RELEASED ||
-        T.gil != g)
+    if (!shim_gil_in_step(g) || SHIM_STATE(T.rec) != REC_STATE_RELEASED)
         return;
     struct rec_thread *tr = T.rec;
-    uint64_t t = shim_ticks(), d = shim_elapsed(T.since, t);
+    uint64_t t = shim_ticks();
     shim_write_begin(&tr->seq);
-    tr->released_ticks += d;
-    tr->cpu_pending_released_ticks += d;
-    tr->state = T.state = REC_STATE_FORCED;
-    tr->state_ticks = T.since = t;
+    tr->state = REC_STATE_FORCED;
+    tr->state_ticks = t;
     shim_write_end(&tr->seq);
 }
 
 void shim_gil_forced_end(struct shim_gil *g)
 {
-    if (T.busy || T.generation != SHIM.generation || T.state != REC_STATE_FORCED || T.n_toggles != *SHIM.n_toggles)
+    if (!shim_gil_in_step(g) || SHIM_STATE(T.rec) != REC_STATE_FORCED)
         return;
     struct rec_thread *tr = T.rec;
-    uint64_t t = shim_ticks(), d = shim_elapsed(T.since, t);
+    uint64_t t = shim_ticks(), d = shim_elapsed(tr->state_ticks, t);
     shim_write_begin(&tr->seq);
     tr->wait_forced_ticks += d;
     tr->forced_switches++;
     if (d > tr->forced_max_ticks)
         tr->forced_max_ticks = d;
-    tr->state = T.state = REC_STATE_RELEASED;
-    tr->state_ticks = T.since = t;
+    tr->state = REC_STATE_RELEASED;
+    tr->state_ticks = t;
     shim_write_end(&tr->seq);
     __atomic_fetch_add(&g->rec->wait_forced_ticks, d, __ATOMIC_RELAXED);
     __atomic_fetch_add(&g->rec->forced_switches, 1, __ATOMIC_RELAXED);
@@ -167,19 +201,14 @@ static void reset(struct shim_gil *g)
 {
     struct rec_gil *gr = g->rec;
     uint64_t t = shim_ticks();
-    shim_write_begin(&gr->seq);
-    if (gr->locked)
-        gr->held_ticks += shim_elapsed(gr->change_ticks, t);
-    gr->locked = 0;
-    gr->change_ticks = t;
+    shim_account_settle(g, t);
     shim_waiters_advance(gr, t);
     gr->n_waiters = 0;
-    shim_write_end(&gr->seq);
-    if (T.generation == SHIM.generation && T.gil == g && T.state == REC_STATE_HELD && T.rec) {
+    if (T.generation == SHIM.generation && T.gil == g && SHIM_STATE(T.rec) == REC_STATE_HELD) {
         shim_write_begin(&T.rec->seq);
         shim_account_close(t);
-        T.rec->state = T.state = REC_STATE_RELEASED;
-        T.rec->state_ticks = T.since = t;
+        T.rec->state = REC_STATE_RELEASED;
+        T.rec->state_ticks = t;
         shim_write_end(&T.rec->seq);
     }
 }
@@ -198,7 +227,7 @@ static void add_gil(const char *c, const void *m, const void *sc)
     static uint32_t n_made;
     gr->index = SHIM.n_gils == 0 ? (n_made = 0) : ++n_made;
     gr->address = (uint64_t)(uintptr_t)c;
-    gr->start_ticks = gr->change_ticks = gr->waiters_at_ticks = shim_ticks();
+    gr->start_ticks = gr->waiters_at_ticks = shim_ticks();
     gr->interval_us = *(const unsigned long *)(c - INTERVAL);
     gr->n_toggles = *SHIM.n_toggles;
     shim_file_publish(gr, REC_GIL);
@@ -207,7 +236,9 @@ static void add_gil(const char *c, const void *m, const void *sc)
     g->mutex = m;
     g->switch_cond = sc;
     g->cond = c;
-    if (slot == 0) {
+    if (SHIM.dormant) {
+        /* shim_gil_wake will show it */
+    } else if (slot == 0) {
         SHIM.mutex = m;
         SHIM.cond = c;
         SHIM.switch_cond = sc;
@@ -281,14 +312,14 @@ static void note_init(const void *address, bool is_cond, const void *caller)
 
 SHIM_EXPORT int pthread_mutex_init(pthread_mutex_t *m, const pthread_mutexattr_t *attr)
 {
-    int result = SHIM_REAL(mutex_init)(m, attr);
+    int result = shim_real.mutex_init(m, attr);
     note_init(m, false, __builtin_return_address(0));
     return result;
 }
 
 SHIM_EXPORT int pthread_cond_init(pthread_cond_t *c, const pthread_condattr_t *attr)
 {
-    int result = SHIM_REAL(cond_init)(c, attr);
+    int result = shim_real.cond_init(c, attr);
     note_init(c, true, __builtin_return_address(0));
     return result;
 }
@@ -297,12 +328,12 @@ SHIM_EXPORT int pthread_mutex_destroy(pthread_mutex_t *m)
 {
     if (SHIM.n_gils)
         reused(m);
-    return SHIM_REAL(mutex_destroy)(m);
+    return shim_real.mutex_destroy(m);
 }
 
 SHIM_EXPORT int pthread_cond_destroy(pthread_cond_t *c)
 {
     if (SHIM.n_gils)
         reused(c);
-    return SHIM_REAL(cond_destroy)(c);
+    return shim_real.cond_destroy(c);
 }

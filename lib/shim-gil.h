@@ -3,6 +3,7 @@
 #ifndef GILSCOPE_SHIM_GIL_H
 #define GILSCOPE_SHIM_GIL_H
 
+#include "shim-account.h"
 #include "shim.h"
 
 /* Look-ups in the registry by address.  Any thread, async-signal-safe. */
@@ -14,9 +15,9 @@ static inline uint64_t shim_gil_bit(const void *address)
 }
 static inline struct shim_gil *shim_gil_by(const void *address, const void *first, int which)
 {
-    if (address == first)
+    if (LIKELY(address == first))
         return &SHIM.gils[0];
-    if (LIKELY(!(SHIM.filter & shim_gil_bit(address))))
+    if (LIKELY(!SHIM.filter) || !(SHIM.filter & shim_gil_bit(address)))
         return NULL;
     return shim_gil_find(address, which);
 }
@@ -32,6 +33,23 @@ static inline struct shim_gil *shim_gil_by_switch(const void *c)
 {
     return shim_gil_by(c, SHIM.switch_cond, 2);
 }
+
+/* Is the calling thread in step with this GIL and the recording, and measuring on?  Any thread. */
+static inline bool shim_gil_in_step(const struct shim_gil *g)
+{
+    uint32_t n_toggles = __atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED);
+    return LIKELY(T.step == n_toggles + 1 && T.gil == g && !(n_toggles & 1));
+}
+
+/* While measuring is paused no address matches, and the wrappers are hardly more than a jump.  Of those, only that of
+ * pthread_cond_signal looks whether measuring has been resumed, when shim_gil_wake is true.  Any thread. */
+void shim_gil_sleep(void);
+bool shim_gil_wake(void);
+
+/* It is not: attaches the thread, moves it to this GIL, and follows pauses and resumes, which `event` helps to
+ * interpret.  False: not to be measured now (paused, or a signal handler on top of our own code).  Holding
+ * gil->mutex. */
+bool shim_gil_step(struct shim_gil *g, enum shim_event event);
 
 /* Around the real pthread_cond_timedwait on gil->cond; the first returns gil->switch_number.  Holding gil->mutex. */
 unsigned long shim_gil_wait_begin(struct shim_gil *g);

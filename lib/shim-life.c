@@ -25,6 +25,7 @@ static char output[SHIM_PATH_BYTES]; /* absolute; empty = not given */
 static bool start_paused;
 static bool ready;                   /* the constructor has run */
 static bool said;                    /* this process has been told why it stays inert */
+static char strange_option[64];      /* in GILSCOPE */
 static uint64_t start_ticks, start_cpu_ns;
 static int64_t start_mono_ns;
 static struct shim_python python;
@@ -35,15 +36,15 @@ static const void *known_conds[SHIM_GILS];
 static uint32_t n_known_conds;
 
 /* --- inert ------------------------------------------------------------------------------------------------------- */
-static void stay_inert(const char *reason, const char *object, const char *detail)
+/* One line in one write; object, if any, in quotes. */
+static void say(const char *what, const char *reason, const char *object, const char *detail)
 {
     char line[1024];
     struct shim_text text;
-    if (said)
-        return;
-    said = true;
     shim_text_init(&text, line, sizeof line - 1);
-    shim_text_add(&text, "gilscope: not measuring process ");
+    shim_text_add(&text, "gilscope: ");
+    shim_text_add(&text, what);
+    shim_text_add(&text, " process ");
     shim_text_number(&text, (uint64_t)getpid());
     shim_text_add(&text, ": ");
     shim_text_add(&text, reason);
@@ -62,6 +63,13 @@ static void stay_inert(const char *reason, const char *object, const char *detai
     ssize_t ignored = write(STDERR_FILENO, line, text.used);
     (void)ignored;
     errno = saved_errno;
+}
+
+static void stay_inert(const char *reason, const char *object, const char *detail)
+{
+    if (!said)
+        say("not measuring", reason, object, detail);
+    said = true;
 }
 
 /* strerror may allocate and translate; these are the ones that opening a file ends in. */
@@ -126,7 +134,7 @@ static void read_options(const char *s)
         s += *s == ',';
         if (strcmp(word, "paused") == 0) {
             start_paused = true;
-        } else if (strncmp(word, "output=", 7) == 0 && !text.cut) {
+        } else if (strncmp(word, "output=", 7) == 0 && word[7] && !text.cut) {
             struct shim_text path;
             shim_text_init(&path, output, sizeof output);
             if (word[7] != '/' && getcwd(output, sizeof output)) {
@@ -134,6 +142,9 @@ static void read_options(const char *s)
                 shim_text_add(&path, "/");
             }
             shim_text_add(&path, word + 7);
+        } else if (word[0]) {
+            shim_text_init(&text, strange_option, sizeof strange_option);
+            shim_text_add(&text, word);
         }
     }
 }
@@ -219,6 +230,8 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
             return false;
         }
     }
+    if (strange_option[0])
+        say("measuring", "but GILSCOPE has an option without a meaning", strange_option, "see gilscope(1)");
     static bool output_is_default;
     if (!output[0] || output_is_default) {
         struct shim_text path;
@@ -281,6 +294,8 @@ __attribute__((destructor)) static void destructor(void)
     if (!SHIM.generation || T.busy)
         return;
     int saved_errno = errno;
+    SHIM.ended = 1;
+    SHIM.express.self = 0;
     SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
     SHIM.filter = 0;
     shim_thread_close_all();

@@ -15,9 +15,12 @@
 #include <errno.h>
 
 #include "shim-account.h"
+#include "shim-thread.h"
 #include "shim.h"
 
 /* sem_post may come from a signal handler (CPython's own does up to 3.12): only the thread's own state is touched. */
+
+#define NAME_TRIES_AT_LOCKS 4
 
 static bool python_thread(void)
 {
@@ -58,9 +61,9 @@ struct wait {
 static struct wait wait_begin(const void *sem)
 {
     struct wait w = { .tr = NULL };
-    if (!python_thread() || T.n_toggles != *SHIM.n_toggles || (T.n_toggles & 1) || !T.rec->index)
+    if (!python_thread() || T.step != *SHIM.n_toggles + 1 || !T.rec->index)
         return w;
-    w.held = T.state == REC_STATE_HELD;
+    w.held = SHIM_STATE(T.rec) == REC_STATE_HELD;
     if (!w.held && T.lock_failed != sem)
         return w;
     w.tr = T.rec;
@@ -81,7 +84,7 @@ static void wait_end(const struct wait *w)
     if (!tr || w->generation != SHIM.generation || w->generation != T.generation)
         return;
     uint64_t d = shim_elapsed(w->from, shim_ticks());
-    T.busy = 1;
+    shim_enter();
     shim_write_begin(&tr->seq);
     tr->lock_open_ticks = 0;
     if (w->n_toggles != *SHIM.n_toggles) {
@@ -95,34 +98,44 @@ static void wait_end(const struct wait *w)
         shim_account_hist(tr, REC_HIST_LOCK, d);
     }
     shim_write_end(&tr->seq);
-    T.busy = 0;
+    shim_leave();
 }
 
 SHIM_EXPORT int sem_init(sem_t *sem, int shared, unsigned value)
 {
     if (value == 0 && python_thread())
         T.lock_failed = sem;
-    return SHIM_REAL(sem_init)(sem, shared, value);
+    return shim_real.sem_init(sem, shared, value);
 }
 
 SHIM_EXPORT int sem_destroy(sem_t *sem)
 {
     if (python_thread())
         disown(sem);
-    return SHIM_REAL(sem_destroy)(sem);
+    return shim_real.sem_destroy(sem);
 }
 
 SHIM_EXPORT int sem_post(sem_t *sem)
 {
     if (python_thread())
         disown(sem);
-    return SHIM_REAL(sem_post)(sem);
+    return shim_real.sem_post(sem);
+}
+
+/* A thread that takes the GIL once and ends has no later take at which its name could be read; but a threading.Thread
+ * uses locks before it runs its target. */
+static void read_name(void)
+{
+    if (T.name_tries < NAME_TRIES_AT_LOCKS && SHIM_STATE(T.rec) == REC_STATE_HELD && T.step &&
+        T.rec->name_source < REC_NAME_PYTHON)
+        shim_thread_check_name();
 }
 
 SHIM_EXPORT int sem_trywait(sem_t *sem)
 {
-    int result = SHIM_REAL(sem_trywait)(sem);
+    int result = shim_real.sem_trywait(sem);
     if (python_thread()) {
+        read_name();
         if (result == 0)
             own(sem);
         else
@@ -144,7 +157,7 @@ static void waited(const struct wait *w, const void *sem, int result)
 SHIM_EXPORT int sem_wait(sem_t *sem)
 {
     struct wait w = wait_begin(sem);
-    int result = SHIM_REAL(sem_wait)(sem);
+    int result = shim_real.sem_wait(sem);
     waited(&w, sem, result);
     return result;
 }
@@ -152,7 +165,7 @@ SHIM_EXPORT int sem_wait(sem_t *sem)
 SHIM_EXPORT int sem_timedwait(sem_t *restrict sem, const struct timespec *restrict until)
 {
     struct wait w = wait_begin(sem);
-    int result = SHIM_REAL(sem_timedwait)(sem, until);
+    int result = shim_real.sem_timedwait(sem, until);
     waited(&w, sem, result);
     return result;
 }
@@ -160,7 +173,7 @@ SHIM_EXPORT int sem_timedwait(sem_t *restrict sem, const struct timespec *restri
 SHIM_EXPORT int sem_clockwait(sem_t *restrict sem, clockid_t clock, const struct timespec *restrict until)
 {
     struct wait w = wait_begin(sem);
-    int result = SHIM_REAL(sem_clockwait)(sem, clock, until);
+    int result = shim_real.sem_clockwait(sem, clock, until);
     waited(&w, sem, result);
     return result;
 }

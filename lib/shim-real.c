@@ -2,11 +2,45 @@
 /* shim-real.c - finds the functions that the shim stands in front of. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <stddef.h>
 
 #include "shim.h"
 
-struct shim_real shim_real;
+/* Calls that come before anything has been looked up.  resolving: the look-up itself came back here, through an
+ * allocator that takes a mutex; at that time there is one thread, and nothing to lock against. */
+static __thread int resolving __attribute__((tls_model("initial-exec")));
+
+#define FIRST(name, parameters, arguments, meanwhile)                                                                  \
+    static int first_##name parameters                                                                                 \
+    {                                                                                                                  \
+        if (resolving)                                                                                                 \
+            return meanwhile;                                                                                          \
+        shim_real_resolve();                                                                                           \
+        return shim_real.name == first_##name ? meanwhile : shim_real.name arguments;                                  \
+    }
+FIRST(mutex_lock, (pthread_mutex_t * m), (m), 0)
+FIRST(mutex_unlock, (pthread_mutex_t * m), (m), 0)
+FIRST(mutex_init, (pthread_mutex_t * m, const pthread_mutexattr_t *a), (m, a), ENOSYS)
+FIRST(mutex_destroy, (pthread_mutex_t * m), (m), ENOSYS)
+FIRST(cond_init, (pthread_cond_t * c, const pthread_condattr_t *a), (c, a), ENOSYS)
+FIRST(cond_destroy, (pthread_cond_t * c), (c), ENOSYS)
+FIRST(cond_signal, (pthread_cond_t * c), (c), 0)
+FIRST(cond_wait, (pthread_cond_t * c, pthread_mutex_t *m), (c, m), ENOSYS)
+FIRST(cond_timedwait, (pthread_cond_t * c, pthread_mutex_t *m, const struct timespec *t), (c, m, t), ENOSYS)
+FIRST(sem_init, (sem_t * s, int shared, unsigned v), (s, shared, v), (errno = ENOSYS, -1))
+FIRST(sem_destroy, (sem_t * s), (s), (errno = ENOSYS, -1))
+FIRST(sem_post, (sem_t * s), (s), (errno = ENOSYS, -1))
+FIRST(sem_trywait, (sem_t * s), (s), (errno = ENOSYS, -1))
+FIRST(sem_wait, (sem_t * s), (s), (errno = ENOSYS, -1))
+FIRST(sem_timedwait, (sem_t * s, const struct timespec *t), (s, t), (errno = ENOSYS, -1))
+FIRST(sem_clockwait, (sem_t * s, clockid_t clock, const struct timespec *t), (s, clock, t), (errno = ENOSYS, -1))
+
+struct shim_real shim_real = {
+    first_mutex_lock,   first_mutex_unlock, first_mutex_init,  first_mutex_destroy,  first_cond_init,   first_cond_destroy,
+    first_cond_signal,  first_cond_wait,    first_cond_timedwait, first_sem_init,    first_sem_destroy, first_sem_post,
+    first_sem_trywait,  first_sem_wait,     first_sem_timedwait,  first_sem_clockwait,
+};
 
 /* musl has no dlvsym; a weak reference keeps the shim loadable there. */
 extern void *dlvsym(void *restrict, const char *restrict, const char *restrict) __attribute__((weak));
@@ -55,9 +89,15 @@ void shim_real_resolve(void)
         REAL(sem_clockwait, "sem_clockwait", NULL), /* glibc 2.30; a failed lookup allocates, so it comes last */
 #undef REAL
     };
+    static int resolved;
+    if (__atomic_load_n(&resolved, __ATOMIC_ACQUIRE))
+        return;
+    resolving++;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        void **slot = (void **)((char *)&shim_real + wanted[i].offset);
-        if (!__atomic_load_n(slot, __ATOMIC_ACQUIRE))
-            __atomic_store_n(slot, find(wanted[i].name, wanted[i].version), __ATOMIC_RELEASE);
+        void *found = find(wanted[i].name, wanted[i].version);
+        if (found)
+            __atomic_store_n((void **)((char *)&shim_real + wanted[i].offset), found, __ATOMIC_RELEASE);
     }
+    resolving--;
+    __atomic_store_n(&resolved, 1, __ATOMIC_RELEASE);
 }

@@ -13,6 +13,7 @@
 #include "shim-clock.h"
 #include "shim-file.h"
 #include "shim-fold.h"
+#include "shim-gil.h"
 #include "shim-life.h"
 #include "shim-name.h"
 #include "shim-text.h"
@@ -25,12 +26,16 @@ static bool key_made;
 static uint32_t next_index;
 
 /* A burst of three readings encloses at least one whole hold and one whole released interval; at about 0.4 us each,
- * one burst in this time keeps them below 1 % of the thread's time (a reading costs up to 0.5 us in some guests). */
+ * one burst in this time keeps them below 1 % of the thread's time. */
 #define BURST_READINGS 3
-#define BURST_EVERY_US 150
+#define BURST_EVERY_US 400
+/* A reading cannot be taken at the very instant of a take: a period counts as one state if the other has less than
+ * one part in this many of it. */
+#define ALMOST_ALL     32
+#define SWITCHED_OUT_US 50
 #define BEAT_EVERY_US  100000
-#define NAME_AGAIN_US  1000000
-#define NAME_TRIES     8
+#define NAME_SOON_US   1000
+#define NAME_AGAIN_US  1000000 /* a program may rename its threads */
 #define LONG_ENOUGH_FOR_SCHEDSTAT_US 10000
 
 static void thread_end(void *unused);
@@ -81,12 +86,12 @@ void shim_thread_attach(uint64_t since, bool main_thread)
     int saved_errno = errno;
     struct rec_thread *tr = T.rec;
     uint32_t n_toggles = *SHIM.n_toggles;
-    if (tr && T.state == REC_STATE_ENDED && T.generation == 0 && T.ended_generation == SHIM.generation) {
+    if (tr && T.generation == 0 && T.ended_generation == SHIM.generation) {
         /* A destructor of another key still uses Python: the record goes on where it ended. */
         T.generation = SHIM.generation;
         if (tr != &shim_sink) {
             tr->end_ticks = 0;
-            tr->state = T.state = REC_STATE_RELEASED;
+            tr->state = REC_STATE_RELEASED;
         }
         errno = saved_errno;
         return;
@@ -102,7 +107,7 @@ void shim_thread_attach(uint64_t since, bool main_thread)
         uint32_t index = __atomic_add_fetch(&next_index, 1, __ATOMIC_RELAXED);
         tr->index = index;
         tr->tid = (uint32_t)syscall(SYS_gettid);
-        tr->flags = main_thread ? REC_THREAD_MAIN : 0;
+        tr->flags = REC_THREAD_REMAINDER | (main_thread ? REC_THREAD_MAIN : 0);
         tr->pthread_id = (uint64_t)pthread_self();
         tr->start_ticks = since;
         tr->n_toggles = n_toggles;
@@ -115,16 +120,30 @@ void shim_thread_attach(uint64_t since, bool main_thread)
             pthread_setspecific(key, tr);
     } else {
         tr = &shim_sink;
+        tr->state = REC_STATE_RELEASED;
+        tr->state_ticks = since;
         shim_file_loss(REC_LOSS_THREADS);
     }
     T.rec = tr;
-    T.state = REC_STATE_RELEASED;
-    T.since = since;
     /* With a pause behind us, the first event has to say what the thread was doing (shim_account_sync). */
     T.n_toggles = n_toggles && !(n_toggles & 1) ? n_toggles - 1 : n_toggles;
     T.generation = SHIM.generation;
     T.busy = 0;
     errno = saved_errno;
+}
+
+bool shim_thread_present(void)
+{
+    uint32_t n_toggles = __atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED);
+    if (T.busy)
+        return false;
+    if (n_toggles & 1) {
+        shim_gil_sleep();
+        return false;
+    }
+    if (T.generation != SHIM.generation)
+        shim_thread_attach(shim_ticks(), false);
+    return true;
 }
 
 /* --- CPU time ---------------------------------------------------------------------------------------------------- */
@@ -139,17 +158,20 @@ static uint64_t cap_ns(uint64_t ns, uint64_t ticks)
     return least(ns, ticks * 1010 / shim_clock_ticks_per_us());
 }
 
-static void read_cpu(struct rec_thread *tr)
+/* t: now, at which the thread has released the GIL. */
+static void read_cpu(struct rec_thread *tr, uint64_t t)
 {
-    uint64_t now = shim_thread_cpu_ns(0);
-    uint64_t held = tr->cpu_pending_held_ticks, released = tr->cpu_pending_released_ticks;
+    uint64_t now = shim_thread_cpu_ns(0), held_sum = tr->held_ticks, released_sum = shim_account_released(tr, t);
+    uint64_t held = held_sum - tr->cpu_base_held_ticks,
+             released = shim_elapsed(tr->cpu_base_released_ticks, released_sum);
     uint64_t used = now > tr->cpu_last_ns ? now - tr->cpu_last_ns : 0;
+    shim_write_begin(&tr->seq);
     if (tr->cpu_last_ns == 0) {
         /* just resumed: nothing to compare with */
-    } else if (released == 0) {
+    } else if (released <= held / ALMOST_ALL) {
         tr->cpu_exact_held_ns += cap_ns(used, held);
         tr->cpu_exact_held_ticks += held;
-    } else if (held == 0) {
+    } else if (held <= released / ALMOST_ALL) {
         tr->cpu_exact_released_ns += cap_ns(used, released);
         tr->cpu_exact_released_ticks += released;
     } else {
@@ -157,8 +179,10 @@ static void read_cpu(struct rec_thread *tr)
         tr->cpu_mixed_held_ticks += held;
         tr->cpu_mixed_released_ticks += released;
     }
-    tr->cpu_pending_held_ticks = tr->cpu_pending_released_ticks = 0;
+    tr->cpu_base_held_ticks = held_sum;
+    tr->cpu_base_released_ticks = released_sum;
     tr->cpu_last_ns = now ? now : 1;
+    shim_write_end(&tr->seq);
 }
 
 void shim_thread_beat(void)
@@ -175,30 +199,77 @@ void shim_thread_beat(void)
     __atomic_store_n(&h->beat_seq, seq + 2, __ATOMIC_RELEASE);
 }
 
-void shim_thread_check(bool acquired)
+/* The CPU clock is read where the thread does not hold the GIL: at releases and in front of takes.  From the one to
+ * the other lies a released interval, and then, with a wait that costs next to nothing, a hold. */
+void shim_thread_check_release(void)
 {
     struct rec_thread *tr = T.rec;
-    uint64_t now = T.since, us = shim_clock_ticks_per_us();
+    uint64_t now = tr->state_ticks, us = shim_clock_ticks_per_us();
     int saved_errno = errno;
 
-    if (T.cpu_burst == 0 && now >= T.cpu_due_ticks) {
+    shim_enter();
+    if (T.cpu_burst == 0) {
         T.cpu_burst = BURST_READINGS;
         T.cpu_due_ticks = now + BURST_EVERY_US * us;
     }
-    if (T.cpu_burst) {
-        T.cpu_burst--;
-        if (tr->index)
-            read_cpu(tr);
-    }
-    if (acquired && now >= T.name_due_ticks && T.name_tries < NAME_TRIES && tr->index) {
-        T.name_tries++;
-        shim_name_read(T.tstate);
-        T.name_due_ticks = now + NAME_AGAIN_US * us / (T.name_tries < 4 ? 1000 : 1);
-    }
+    T.cpu_burst--;
+    if (tr->index)
+        read_cpu(tr, now);
     if (now > SHIM.header->beat_ticks + BEAT_EVERY_US * us)
         shim_thread_beat();
     T.check_ticks = T.cpu_burst ? 0 : T.cpu_due_ticks;
+    shim_leave();
     errno = saved_errno;
+}
+
+void shim_thread_check_take(void)
+{
+    struct rec_thread *tr = T.rec;
+    int saved_errno = errno;
+    shim_enter();
+    T.cpu_burst--;
+    if (tr->index) {
+        uint64_t t = shim_ticks();
+        read_cpu(tr, t);
+        /* The kernel brings its accounts up to date for this and may find the thread's time slice used up.  If it was
+         * switched out here, in front of its take, it has been waiting for a processor to take the GIL. */
+        if (shim_elapsed(t, shim_ticks()) > SWITCHED_OUT_US * shim_clock_ticks_per_us()) {
+            T.want = t;
+            T.post = SHIM_POST_WANT;
+        }
+    }
+    shim_leave();
+    errno = saved_errno;
+}
+
+void shim_thread_check_name(void)
+{
+    struct rec_thread *tr = T.rec;
+    int saved_errno = errno;
+    uint64_t us = shim_clock_ticks_per_us();
+    shim_enter();
+    if (tr->index) {
+        /* gil->last_holder is this thread's state while it holds the GIL: 24 below cond in 3.8 to 3.15. */
+        shim_name_read(*(const uintptr_t *)((const char *)T.gil->cond - 24));
+    }
+    T.name_tries++;
+    T.name_due_ticks = tr->state_ticks + (T.name_tries < 4 ? NAME_SOON_US : NAME_AGAIN_US) * us;
+    shim_leave();
+    errno = saved_errno;
+}
+
+void shim_thread_count_holds(struct rec_gil *gr)
+{
+    struct rec_thread *tr = T.rec;
+    const struct rec_hist *h = &tr->hist[REC_HIST_HOLD];
+    uint64_t n = h->count - tr->gil_counted;
+    for (int octave = 0; octave < REC_HIST_OCTAVES; octave++) {
+        const struct rec_hist_block *block = h->block[octave] ? shim_file_at(h->block[octave]) : NULL;
+        for (int i = 0; block && i < REC_HIST_SUBS; i++)
+            n += block->count[i];
+    }
+    tr->gil_counted += n;
+    __atomic_fetch_add(&gr->acquisitions, n, __ATOMIC_RELAXED);
 }
 
 /* --- ends ---------------------------------------------------------------------------------------------------------- */
@@ -215,24 +286,27 @@ static void thread_end(void *value)
     struct rec_thread *tr = T.rec;
     uint64_t now = shim_ticks();
     T.busy = 1;
-    shim_write_begin(&tr->seq);
     if (!(*SHIM.n_toggles & 1) && T.n_toggles == *SHIM.n_toggles) {
-        if (T.state == REC_STATE_WAITING && T.gil)
+        if (SHIM_STATE(tr) == REC_STATE_WAITING)
             shim_file_loss(REC_LOSS_UNEXPLAINED); /* cancelled in its wait: it leaves gil->mutex locked, too */
-        T.gil = NULL;
+        bool released = SHIM_STATE(tr) == REC_STATE_RELEASED;
         shim_account_close(now);
-        if (tr->cpu_last_ns)
-            read_cpu(tr);
+        if (tr->cpu_last_ns && released)
+            read_cpu(tr, now);
+    } else {
+        tr->unmeasured_ticks += shim_elapsed(tr->state_ticks, now);
     }
+    if (T.gil && T.gil->rec)
+        shim_thread_count_holds(T.gil->rec);
     tr->cpu_end_ns = tr->cpu_last_ns;
     if (shim_elapsed(tr->start_ticks, now) > LONG_ENOUGH_FOR_SCHEDSTAT_US * shim_clock_ticks_per_us())
         tr->run_delay_ns = run_delay_ns(tr->tid);
-    tr->state = T.state = REC_STATE_ENDED;
-    tr->state_ticks = T.since = now;
+    tr->state = REC_STATE_ENDED;
+    tr->state_ticks = now;
     tr->end_ticks = now;
-    shim_write_end(&tr->seq);
     T.ended_generation = T.generation;
     T.generation = 0;
+    T.step = 0;
     T.ending = 0;
     T.post = 0;
     shim_fold_ended(tr);

@@ -18,9 +18,22 @@ void shim_thread_init(void);
  * T.generation.  since: when its first state, released, began (ticks).  Not holding gil->mutex. */
 void shim_thread_attach(uint64_t since, bool main_thread);
 
-/* Readings that are due: CPU clock, name, heartbeat.  Called when T.since has reached T.check_ticks, after the real
- * unlock of gil->mutex; acquired: the thread now holds the GIL.  Preserves errno. */
-void shim_thread_check(bool acquired);
+/* The calling thread is about to take or drop a GIL but not in step with the recording: attaches it if it has no
+ * record yet, where that may be slow.  False: not to be measured now.  Not holding gil->mutex. */
+bool shim_thread_present(void);
+
+/* Readings that are due: CPU clock, heartbeat.  Called when the thread's state_ticks have reached T.check_ticks, after
+ * the real unlock of gil->mutex that follows a release.  Preserves errno, as do the next two. */
+void shim_thread_check_release(void);
+
+/* A burst of readings of the CPU clock is on, and a take is about to begin: encloses a released interval. */
+void shim_thread_check_take(void);
+
+/* The thread's name is due to be read; it holds the GIL, but not gil->mutex. */
+void shim_thread_check_name(void);
+
+/* Adds the thread's holds that have not been counted there so far to its GIL's acquisitions. */
+void shim_thread_count_holds(struct rec_gil *gr);
 
 /* CPU time of the calling process's thread tid, ns; 0 if it is gone.  Async-signal-safe. */
 uint64_t shim_thread_cpu_ns(uint32_t tid);

@@ -16,205 +16,243 @@
 #include "shim-thread.h"
 #include "shim.h"
 
-/* Is measuring on?  n: header.n_toggles.  A signal handler on top of our own code is not measured. */
-static inline bool measuring(uint32_t *n)
+/* The wrappers below are written for what the machine makes of them.  Between two locked instructions, of which a take
+ * and a release have six, nothing overlaps: what counts is the longest chain of loads and the number of branches.  So
+ * the common case (struct shim_express) is one straight line over memory at fixed addresses, ended by a tail call of the
+ * real function, and every other case is a tail call to a cold function that does it all in full. */
+#define COLD __attribute__((noinline, cold))
+
+static inline bool resumed_or_paused(const struct shim_express *e)
 {
-    *n = __atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED);
-    return !(*n & 1) && !T.busy;
+    return __atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED) != e->n_toggles;
 }
 
-static inline bool out_of_step(const struct shim_gil *g, uint32_t n)
+static inline bool express(void)
 {
-    return T.n_toggles != n || g->rec->n_toggles != n;
+    return shim_self() == __atomic_load_n(&SHIM.express.self, __ATOMIC_RELAXED);
+}
+
+/* --- takes begin ---------------------------------------------------------------------------------------------------- */
+/* The GIL itself says whether it is taken: gil->locked, 16 bytes before gil->cond, which ends where gil->mutex begins
+ * (shim-gil.c).  Only for a mutex that is being locked, and so is there.  glibc's lock word is the mutex's first int,
+ * 0 = free (nptl/lowlevellock.h); where it is something else, this costs a clock. */
+static inline bool in_the_way(const pthread_mutex_t *m)
+{
+    const int *locked = (const int *)((const char *)m - sizeof(pthread_cond_t) - 16);
+    return (__atomic_load_n(locked, __ATOMIC_RELAXED) | __atomic_load_n((const int *)m, __ATOMIC_RELAXED)) != 0;
 }
 
 /* A lock of gil->mutex by a thread that does not hold the GIL starts a take.  It is stamped only if something is in
- * its way at this instant: the uncontended take costs two loads and no clock. */
-static inline void want(struct shim_gil *g, const pthread_mutex_t *m)
+ * its way at this instant: the uncontended take costs a few loads and no clock. */
+static COLD int lock_slow(pthread_mutex_t *m)
 {
-    uint32_t n;
-    if (!measuring(&n))
-        return;
-    if (UNLIKELY(T.generation != SHIM.generation))
-        shim_thread_attach(shim_ticks(), false);
-    if (T.state == REC_STATE_HELD)
-        return;
-    /* glibc's lock word is the mutex's first int: 0 = free (nptl/lowlevellock.h); elsewhere this costs a clock. */
-    if (__atomic_load_n(&g->rec->locked, __ATOMIC_RELAXED) || __atomic_load_n((const int *)m, __ATOMIC_RELAXED)) {
-        T.want = shim_ticks();
-        T.post |= SHIM_POST_WANT;
+    struct shim_gil *g = shim_gil_by_mutex(m);
+    if (g && (shim_gil_in_step(g) || shim_thread_present()) && SHIM_STATE(T.rec) != REC_STATE_HELD) {
+        if (T.cpu_burst)
+            shim_thread_check_take();
+        if (in_the_way(m)) {
+            T.want = shim_ticks();
+            T.post = SHIM_POST_WANT;
+        }
     }
+    return shim_real.mutex_lock(m);
 }
 
-/* The GIL has been taken.  Holding gil->mutex and gil->switch_mutex. */
-static inline void acquired(struct shim_gil *g)
+SHIM_EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
 {
-    uint32_t n;
-    if (!measuring(&n))
+    if (LIKELY(m == SHIM.mutex)) {
+        /* Of a thread on the express, the GIL is free unless it holds it; only the mutex can be in its way. */
+        if (UNLIKELY(!express() || __atomic_load_n((const int *)m, __ATOMIC_RELAXED)))
+            return lock_slow(m);
+    } else if (UNLIKELY(SHIM.filter != 0)) {
+        return lock_slow(m);
+    }
+    return shim_real.mutex_lock(m);
+}
+
+/* --- takes and releases ------------------------------------------------------------------------------------------- */
+/* The next take or release of this thread can go the shortest way. */
+static void board_express(const struct shim_gil *g)
+{
+    struct shim_express *e = &SHIM.express;
+    uint32_t n_toggles = *SHIM.n_toggles;
+    if (!shim_ticks_are_fast() || n_toggles != T.n_toggles || g != &SHIM.gils[0] || SHIM.filter || T.post || T.later || T.cpu_burst || g->rec->n_waiters || !T.rec->index)
         return;
-    struct rec_gil *gr = g->rec;
-    if (UNLIKELY(T.generation != SHIM.generation))
-        shim_thread_attach(shim_ticks(), false);
-    T.busy = 1;
-    if (UNLIKELY(out_of_step(g, n)))
-        shim_account_sync(g, n, SHIM_EVENT_TAKE);
-    struct rec_thread *tr = T.rec;
+    e->rec = T.rec;
+    e->due_ticks = T.check_ticks < T.name_due_ticks ? T.check_ticks : T.name_due_ticks;
+    e->holds = T.holds;
+    e->n_toggles = n_toggles;
+    __atomic_store_n(&e->self, shim_self(), __ATOMIC_RELEASE);
+}
+
+/* The GIL has been taken.  Holding gil->mutex and gil->switch_mutex.
+ *
+ * Here and below, state and time are stored before the sums (record.h, "Rules"). */
+static void acquired(struct shim_gil *g)
+{
     uint64_t t = shim_ticks();
-    shim_write_begin(&tr->seq);
-    shim_write_begin(&gr->seq);
-    uint8_t post = SHIM_POST_ACQUIRED;
-    if (UNLIKELY(T.want != 0 || T.state == REC_STATE_WAITING)) {
-        shim_account_wait_end(g, t);
-        tr->contended++;
-        gr->contended++;
-        post |= SHIM_POST_WAITED;
+    shim_account_leave_express(g);
+    if (!shim_gil_in_step(g) && !shim_gil_step(g, SHIM_EVENT_TAKE))
+        return;
+    struct rec_thread *tr = T.rec;
+    if (T.post) {
+        shim_account_take_after_wait(g, t);
     } else {
-        uint64_t d = shim_elapsed(T.since, t);
-        tr->released_ticks += d;
-        tr->cpu_pending_released_ticks += d;
-        T.released_ticks = d;
-        if (gr->n_waiters)
-            shim_waiters_advance(gr, t);
+        shim_note_released(shim_elapsed(tr->state_ticks, t));
+        tr->state = REC_STATE_HELD;
+        __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
     }
-    tr->acquisitions++;
-    gr->acquisitions++;
-    gr->locked = 1;
-    gr->change_ticks = t;
-    gr->hold_waiters_ticks = gr->waiters_ticks;
-    if (gr->holder != tr->index || UNLIKELY(gr->n_changes == 0)) {
-        gr->holder = tr->index;
-        gr->ring[gr->n_changes % REC_RING] = (struct rec_change){ tr->index, 0, gr->held_ticks };
-        gr->n_changes++;
-    }
-    tr->state = T.state = REC_STATE_HELD;
-    tr->state_ticks = T.since = t;
-    T.gil = g;
-    T.post = post;
-    /* gil->last_holder is this thread's state now (facts: 16 below locked, 24 below cond; 3.8 to 3.15). */
-    T.tstate = *(const uintptr_t *)((const char *)g->cond - 24);
-    shim_write_end(&gr->seq);
-    shim_write_end(&tr->seq);
-    T.busy = 0;
+    if (g->holder != tr)
+        shim_account_holder(g, tr);
+    if (g->rec->n_waiters)
+        shim_account_hold_begins(g, t);
+    if (t >= T.name_due_ticks)
+        T.post = SHIM_POST_NAME;
+    board_express(g);
 }
 
 /* The GIL has been given up.  Holding gil->mutex. */
-static inline void released(struct shim_gil *g)
+static void released(struct shim_gil *g)
 {
-    uint32_t n;
-    if (!measuring(&n))
-        return;
-    struct rec_gil *gr = g->rec;
-    if (UNLIKELY(T.generation != SHIM.generation))
-        shim_thread_attach(shim_ticks(), false);
-    T.busy = 1;
-    if (UNLIKELY(out_of_step(g, n)))
-        shim_account_sync(g, n, SHIM_EVENT_RELEASE);
-    if (UNLIKELY(T.state != REC_STATE_HELD || T.gil != g)) {
-        shim_gil_unexplained(g);
-        T.busy = 0;
-        return;
-    }
-    struct rec_thread *tr = T.rec;
     uint64_t t = shim_ticks();
-    uint64_t d = shim_elapsed(T.since, t);
-    shim_write_begin(&tr->seq);
-    shim_write_begin(&gr->seq);
-    gr->held_ticks += d;
-    gr->locked = 0;
-    gr->change_ticks = t;
-    if (gr->n_waiters)
-        shim_waiters_advance(gr, t);
-    if (gr->waiters_ticks != gr->hold_waiters_ticks)
-        __atomic_fetch_add(&tr->charged_ticks, gr->waiters_ticks - gr->hold_waiters_ticks, __ATOMIC_RELAXED);
-    g->last_take_ticks = T.since;
-    g->last_release_ticks = t;
-    g->last_rec = tr;
-    tr->held_ticks += d;
-    tr->cpu_pending_held_ticks += d;
-    tr->state = T.state = REC_STATE_RELEASED;
-    tr->state_ticks = T.since = t;
-    T.hold_ticks = d;
-    T.want = 0;
-    T.post = SHIM_POST_RELEASED;
-    shim_write_end(&gr->seq);
-    shim_write_end(&tr->seq);
-    T.busy = 0;
-}
-
-/* After the real unlock: what would have delayed the others. */
-static inline void after(struct shim_gil *g, uint8_t post)
-{
+    shim_account_leave_express(g);
+    if (!shim_gil_in_step(g) && !shim_gil_step(g, SHIM_EVENT_RELEASE))
+        return;
     struct rec_thread *tr = T.rec;
-    T.busy = 1;
-    shim_write_begin(&tr->seq);
-    if (post & SHIM_POST_RELEASED)
-        shim_account_hist(tr, REC_HIST_HOLD, T.hold_ticks);
-    if (post & SHIM_POST_ACQUIRED) {
-        if (UNLIKELY(T.released_ticks >= REC_LONG_RELEASED_TICKS))
-            shim_account_hist(tr, REC_HIST_RELEASED, T.released_ticks);
-        if (post & SHIM_POST_WAITED) {
-            shim_account_hist(tr, REC_HIST_WAIT, T.wait_ticks);
-            shim_account_row(g);
-        }
+    if (SHIM_STATE(tr) != REC_STATE_HELD) {
+        shim_gil_unexplained(g);
+        return;
     }
-    if (UNLIKELY(T.since >= T.check_ticks))
-        shim_thread_check((post & SHIM_POST_ACQUIRED) != 0);
-    shim_write_end(&tr->seq);
-    T.busy = 0;
-}
-
-static int unlock_gil(struct shim_gil *g, pthread_mutex_t *m)
-{
-    uint8_t post = T.post;
-    if (T.busy || T.generation != SHIM.generation)
-        return SHIM_REAL(mutex_unlock)(m);
-    T.post = 0;
-    if (!(post & (SHIM_POST_ACQUIRED | SHIM_POST_RELEASED))) {
-        /* Neither taken nor released: signal_active_thread (3.13+), or a wait given up because of finalization. */
-        T.want = 0;
-        if (T.state == REC_STATE_WAITING && T.gil == g)
-            shim_gil_abandoned(g);
-        return SHIM_REAL(mutex_unlock)(m);
+    uint64_t from = tr->state_ticks, d = shim_elapsed(from, t);
+    tr->state = REC_STATE_RELEASED;
+    __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
+    tr->held_ticks += d;
+    if (d - T.holds.low < T.holds.width) {
+        ++T.holds.count[(d >> T.holds.shift) % REC_HIST_SUBS];
+    } else {
+        T.hold_ticks = d;
+        T.later |= SHIM_LATER_HOLD;
     }
-    int result = SHIM_REAL(mutex_unlock)(m);
-    after(g, post);
-    return result;
+    T.post = T.later != 0 || t >= T.check_ticks ? SHIM_POST_RELEASED : 0;
+    /* Somebody waits, perhaps only for gil->mutex so far (glibc: lock word above 1); or this holder may turn to
+     * another GIL next; or it held the GIL already when measuring was resumed. */
+    if (g->rec->n_waiters || __atomic_load_n((const int *)g->mutex, __ATOMIC_RELAXED) > 1 || SHIM.filter ||
+        g->holder != tr)
+        shim_account_hold_ends(g, from, t);
 }
 
-/* --- the wrappers ------------------------------------------------------------------------------------------------ */
-SHIM_EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
-{
-    struct shim_gil *g = shim_gil_by_mutex(m);
-    if (UNLIKELY(g != NULL))
-        want(g, m);
-    return SHIM_REAL(mutex_lock)(m);
-}
-
-SHIM_EXPORT int pthread_mutex_unlock(pthread_mutex_t *m)
-{
-    struct shim_gil *g = shim_gil_by_mutex(m);
-    if (LIKELY(g == NULL) || (T.post == 0 && T.state != REC_STATE_WAITING))
-        return SHIM_REAL(mutex_unlock)(m);
-    return unlock_gil(g, m);
-}
-
-SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
+static COLD int signal_slow(pthread_cond_t *c)
 {
     struct shim_gil *g = shim_gil_by_switch(c);
     if (g)
         acquired(g);
     else if ((g = shim_gil_by_cond(c)) != NULL)
         released(g);
-    return SHIM_REAL(cond_signal)(c);
+    return shim_real.cond_signal(c);
 }
 
+SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
+{
+    struct shim_express *e = &SHIM.express;
+    if (LIKELY(c == SHIM.switch_cond)) {
+        if (UNLIKELY(!express()))
+            return signal_slow(c);
+        struct rec_thread *tr = e->rec;
+        uint64_t t = shim_ticks_fast(), d = t - tr->state_ticks; /* a negative difference is a very long one */
+        if (UNLIKELY(d >= REC_LONG_RELEASED_TICKS || t >= e->due_ticks || resumed_or_paused(e)))
+            return signal_slow(c);
+        tr->state = REC_STATE_HELD;
+        __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
+        return shim_real.cond_signal(c);
+    }
+    if (LIKELY(c == SHIM.cond)) {
+        if (UNLIKELY(!express()))
+            return signal_slow(c);
+        struct rec_thread *tr = e->rec;
+        uint64_t t = shim_ticks_fast(), d = t - tr->state_ticks;
+        if (UNLIKELY(d - e->holds.low >= e->holds.width || t >= e->due_ticks || SHIM_STATE(tr) != REC_STATE_HELD ||
+                     resumed_or_paused(e) ||
+                     __atomic_load_n((const int *)((const char *)c + sizeof *c), __ATOMIC_RELAXED) > 1))
+            return signal_slow(c);
+        tr->state = REC_STATE_RELEASED;
+        __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
+        tr->held_ticks += d;
+        ++e->holds.count[(d >> e->holds.shift) % REC_HIST_SUBS];
+        return shim_real.cond_signal(c);
+    }
+    if (UNLIKELY(SHIM.filter != 0) || (SHIM.dormant && shim_gil_wake()))
+        return signal_slow(c);
+    return shim_real.cond_signal(c);
+}
+
+/* --- after it --------------------------------------------------------------------------------------------------------- */
+/* After the real unlock that follows a release: what would have delayed the others, all of it.  Not even after a take
+ * is anything done that can wait until here, because then the thread holds the GIL. */
+static void after_release(struct shim_gil *g)
+{
+    struct rec_thread *tr = T.rec;
+    if (T.later) {
+        shim_enter();
+        shim_write_begin(&tr->seq);
+        if (T.later & SHIM_LATER_HOLD)
+            shim_account_hold(T.hold_ticks);
+        if (T.later & SHIM_LATER_RELEASED)
+            shim_account_hist(tr, REC_HIST_RELEASED, T.released_ticks);
+        if (T.later & SHIM_LATER_WAIT) {
+            shim_account_hist(tr, REC_HIST_WAIT, tr->late_wait_ticks);
+            shim_account_row(g);
+        }
+        T.later = 0;
+        shim_write_end(&tr->seq);
+        shim_leave();
+    }
+    if (tr->state_ticks >= T.check_ticks)
+        shim_thread_check_release();
+}
+
+static COLD int unlock_slow(pthread_mutex_t *m)
+{
+    struct shim_gil *g = shim_gil_by_mutex(m);
+    uint8_t post = T.post;
+    if (!g || T.busy || T.generation != SHIM.generation)
+        return shim_real.mutex_unlock(m);
+    T.post = 0;
+    if (post == SHIM_POST_RELEASED) {
+        int result = shim_real.mutex_unlock(m);
+        after_release(g);
+        return result;
+    }
+    if (post == SHIM_POST_NAME) {
+        int result = shim_real.mutex_unlock(m);
+        shim_thread_check_name();
+        return result;
+    }
+    /* Neither taken nor released: signal_active_thread (3.13+), or a wait given up because of finalization. */
+    T.want = 0;
+    if (SHIM_STATE(T.rec) == REC_STATE_WAITING && T.gil == g)
+        shim_gil_abandoned(g);
+    return shim_real.mutex_unlock(m);
+}
+
+SHIM_EXPORT int pthread_mutex_unlock(pthread_mutex_t *m)
+{
+    if (LIKELY(m == SHIM.mutex)) {
+        if (UNLIKELY(!express()) && T.post)
+            return unlock_slow(m);
+    } else if (UNLIKELY(SHIM.filter != 0) && T.post) {
+        return unlock_slow(m);
+    }
+    return shim_real.mutex_unlock(m);
+}
+
+/* --- waits ------------------------------------------------------------------------------------------------------------ */
 SHIM_EXPORT int pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
 {
     struct shim_gil *g = shim_gil_by_cond(c);
     if (LIKELY(g == NULL) || g->mutex != m)
-        return SHIM_REAL(cond_timedwait)(c, m, until);
+        return shim_real.cond_timedwait(c, m, until);
     unsigned long switches = shim_gil_wait_begin(g);
-    int result = SHIM_REAL(cond_timedwait)(c, m, until);
+    int result = shim_real.cond_timedwait(c, m, until);
     shim_gil_wait_woken(g, result, switches);
     return result;
 }
@@ -223,9 +261,9 @@ SHIM_EXPORT int pthread_cond_wait(pthread_cond_t *c, pthread_mutex_t *m)
 {
     struct shim_gil *g = shim_gil_by_switch(c);
     if (LIKELY(g == NULL))
-        return SHIM_REAL(cond_wait)(c, m);
+        return shim_real.cond_wait(c, m);
     shim_gil_forced_begin(g);
-    int result = SHIM_REAL(cond_wait)(c, m);
+    int result = shim_real.cond_wait(c, m);
     shim_gil_forced_end(g);
     return result;
 }

@@ -19,6 +19,9 @@
 
 #include "record.h"
 
+/* Our own objects are reached directly, not through the GOT (-fvisibility=hidden leaves extern declarations alone). */
+#pragma GCC visibility push(hidden)
+
 #define SHIM_EXPORT   __attribute__((visibility("default")))
 #define LIKELY(x)     __builtin_expect(!!(x), 1)
 #define UNLIKELY(x)   __builtin_expect(!!(x), 0)
@@ -42,14 +45,12 @@ struct shim_real {
     int (*sem_timedwait)(sem_t *, const struct timespec *);
     int (*sem_clockwait)(sem_t *, clockid_t, const struct timespec *);
 };
-extern struct shim_real shim_real;
+extern struct shim_real shim_real __attribute__((aligned(64)));
 
-/* Looks all of them up.  Any thread, any time before or after the constructor; cheap once done.  A function that
- * this libc lacks stays NULL (its wrapper then cannot have been called by a program that links). */
+/* Looks all of them up.  Any thread, any time before or after the constructor; until it has been called, the pointers
+ * lead to functions that call it first.  One that this libc lacks keeps such a pointer (a program that links cannot
+ * have called its wrapper). */
 void shim_real_resolve(void);
-
-/* The real function, looked up if nothing has been so far. */
-#define SHIM_REAL(name) (LIKELY(shim_real.name != NULL) ? shim_real.name : (shim_real_resolve(), shim_real.name))
 
 /* --- the GILs of this process ---------------------------------------------------------------------------------- */
 #define SHIM_GILS 48
@@ -57,10 +58,29 @@ void shim_real_resolve(void);
 struct shim_gil {
     const void *mutex, *cond, *switch_cond; /* identity: addresses in the interpreter */
     struct rec_gil *rec;
-    /* The last hold, for waits that began before their thread could have been seen as waiting.  Under the mutex. */
+    struct rec_thread *holder; /* rec->holder's record; what it has held since it took the GIL is in rec's H */
+    /* The last hold that anybody waited for, for waits that began before their thread could have been seen as waiting.  Under the mutex. */
     uint64_t last_take_ticks, last_release_ticks;
     struct rec_thread *last_rec;
-    uint64_t paused_held_ticks; /* rec->held_ticks when measuring was paused last */
+    uint64_t paused_held_ticks; /* H when measuring was paused last */
+};
+
+/* The octave of a thread's hold histogram that was used last. */
+struct shim_octave {
+    uint64_t low, width; /* it takes values from low to low + width - 1; width 0 = none */
+    uint64_t *count;
+    uint32_t shift; /* bucket = (value >> shift) % REC_HIST_SUBS */
+};
+
+/* The shortest path: the thread that held the first GIL last takes it or gives it up again, while nobody waits and
+ * nothing is due.  All that it needs is here, at a fixed address, to be had without a chain of loads.  Written under
+ * gil->mutex; `self` is also read without it, by threads that only want to know whether it is theirs. */
+struct shim_express {
+    uintptr_t self;         /* of that thread (shim_self), 0 = none: take the long way */
+    struct rec_thread *rec; /* its record */
+    uint64_t due_ticks;     /* then something is due */
+    struct shim_octave holds;
+    uint32_t n_toggles;     /* header.n_toggles then */
 };
 
 /* Everything that says "measure" lives on pages of its own that the kernel wipes in a forked child
@@ -68,9 +88,12 @@ struct shim_gil {
  * own.  The atfork handler does the same on kernels that lack the advice. */
 struct shim_state {
     /* what the wrappers compare with, together */
-    const void *mutex, *cond, *switch_cond; /* of the first GIL; NULL = none */
-    const uint32_t *n_toggles;              /* in the header: odd = paused */
+    const void *mutex, *cond, *switch_cond; /* of the first GIL; NULL = none, or dormant */
     uint64_t filter;                        /* one bit for each mutex and condition of the further GILs */
+    const uint32_t *n_toggles;              /* in the header: odd = paused */
+    struct shim_express express;            /* with these, two cache lines are all that the common case reads */
+    uint32_t dormant;                       /* 1 = paused: the first four are put away (shim_gil_sleep) */
+    uint32_t ended;                         /* 1 = the destructor has run */
     uint32_t n_gils;
     uint32_t generation;                    /* 0 = not measuring; else counts the recordings of this process */
     struct rec_header *header;
@@ -87,37 +110,41 @@ extern union shim_pages shim_pages;
 #define SHIM (shim_pages.state)
 
 /* --- the thread -------------------------------------------------------------------------------------------------- */
-enum { /* shim_thread.post: what is to be done when gil->mutex is released */
-    SHIM_POST_ACQUIRED = 1,
-    SHIM_POST_RELEASED = 2,
-    SHIM_POST_WAITED = 4, /* with ACQUIRED: there was a wait */
-    SHIM_POST_WANT = 8,   /* a stamp was taken, nothing has come of it yet */
+enum { /* shim_thread.post: the next event of the GIL has more to do than the shortest path */
+    SHIM_POST_WANT = 1,     /* a take was stamped, nothing has come of it yet */
+    SHIM_POST_WAITING = 2,  /* the thread is counted among the waiters */
+    SHIM_POST_NAME = 4,     /* the GIL has been taken, and the thread's name is due to be read */
+    SHIM_POST_RELEASED = 8, /* the GIL has been given up, and there is something to enter or to read */
+};
+enum { /* shim_thread.later: what is to be entered after the next release */
+    SHIM_LATER_WAIT = 1, /* rec_thread.late */
+    SHIM_LATER_RELEASED = 2,
+    SHIM_LATER_HOLD = 4, /* into an octave that is not the cached one */
 };
 #define SHIM_OWN_LOCKS 8
 
 struct shim_thread {
+    uint32_t step;       /* header.n_toggles + 1 when all below is in step with the recording, or measuring is paused;
+                            0 = look closer (shim_gil_step) */
+    uint32_t n_toggles;  /* as in rec_thread */
     uint32_t generation; /* SHIM.generation of the recording that rec belongs to */
-    uint8_t state;       /* enum rec_state */
-    uint8_t post;
-    uint8_t busy;        /* inside the shim's own code: a signal handler that comes now is passed on unmeasured */
+    uint8_t post, later; /* SHIM_POST_..., SHIM_LATER_... */
+    uint8_t busy;        /* inside the shim's own slow code: what a signal handler does meanwhile is not measured */
+    uint32_t step_was;   /* step, while busy */
     uint8_t ending;      /* how often the key's destructor has run */
     uint32_t ended_generation; /* of the recording in which rec has been closed */
-    uint32_t n_toggles;  /* as in rec_thread */
-    struct shim_gil *gil;   /* held or waited for */
-    struct rec_thread *rec; /* never NULL if generation matches: shim_sink when no record could be had */
-    uint64_t since;         /* the state began, ticks */
-    uint64_t want;          /* the present take was stamped at, 0 = not: nothing was in its way */
-    uint64_t held_base;     /* H when the wait began */
-    uint64_t held_end;      /* H when it ended */
-    uint64_t wait_ticks;    /* the wait that has just ended */
-    uint64_t hold_ticks;    /* the hold that has just ended */
-    uint64_t released_ticks; /* the released interval that has just ended */
-    uint64_t check_ticks;   /* shim_thread_check is due then */
-    uint64_t cpu_due_ticks; /* the next burst of readings of the CPU clock */
-    uint64_t name_due_ticks;
     uint32_t cpu_burst;     /* readings left in this burst */
+    struct shim_gil *gil;   /* used last: held or waited for */
+    struct rec_thread *rec; /* never NULL if generation matches: shim_sink when no record could be had.  Its state and
+                               state_ticks are the thread's state */
+    uint64_t want;          /* the present take was stamped at, 0 = not: nothing was in its way */
+    uint64_t hold_ticks;    /* the hold that has just ended */
+    struct shim_octave holds;
+    uint64_t check_ticks;   /* shim_thread_check_release is due then */
+    uint64_t cpu_due_ticks; /* the next burst of readings of the CPU clock */
+    uint64_t released_ticks; /* the last released interval that was long */
+    uint64_t name_due_ticks;
     uint32_t name_tries;
-    uintptr_t tstate;       /* PyThreadState at the last acquire; identity, and to be read with care */
     /* threading locks */
     const void *lock_failed; /* the semaphore of the last sem_trywait that found it taken, or parking semaphore */
     const void *own_locks[SHIM_OWN_LOCKS]; /* semaphores that this thread took last and has not posted */
@@ -129,8 +156,21 @@ struct shim_thread {
         bool is_cond;
     } inits[4];
 };
+#define SHIM_STATE(tr) ((enum rec_state)(tr)->state)
 extern __thread struct shim_thread shim_thread __attribute__((tls_model("initial-exec")));
 #define T shim_thread
+
+/* The thread's identity: its control block, which both x86-64 and aarch64 have in a register. */
+static inline uintptr_t shim_self(void)
+{
+#if defined(__x86_64__)
+    uintptr_t self;
+    __asm__("mov %%fs:16, %0" : "=r"(self)); /* tcbhead_t.self, nptl/tls.h; musl has it there, too */
+    return self;
+#else
+    return (uintptr_t)__builtin_thread_pointer();
+#endif
+}
 
 /* --- sequence counters of records ------------------------------------------------------------------------------- */
 static inline void shim_write_begin(uint32_t *seq)
@@ -143,4 +183,20 @@ static inline void shim_write_end(uint32_t *seq)
     __atomic_store_n(seq, *seq + 1, __ATOMIC_RELEASE);
 }
 
+/* Around slow code, in which a signal handler may come. */
+static inline void shim_enter(void)
+{
+    T.busy = 1;
+    T.step_was = T.step;
+    T.step = 0;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+static inline void shim_leave(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    T.step = T.step_was;
+    T.busy = 0;
+}
+
+#pragma GCC visibility pop
 #endif

@@ -14,23 +14,19 @@ struct sums {
     uint64_t in_buckets; /* may differ from count in the file of a process that was killed in between */
 };
 
-/* A wait is entered when the GIL, for which it was, is given up: the last one may be missing yet. */
-static void add_last_wait(const struct rec_thread *thread, struct sums *sums)
+/* The last wait may not have been entered yet. */
+static void add_late_wait(const struct rec_thread *thread, struct sums *sums)
 {
-    uint64_t ticks = thread->wait_blocked_ticks + thread->wait_wakeup_ticks;
-    const struct rec_hist *hist = &thread->hist[REC_HIST_WAIT];
-    struct hist_place place;
+    struct hist_place place = hist_place(thread->late_wait_ticks);
 
-    if ((thread->flags & REC_THREAD_FOLDED) || thread->contended != hist->count + 1 || ticks <= hist->sum_ticks)
+    if (!thread->late)
         return;
-    ticks -= hist->sum_ticks;
-    place = hist_place(ticks);
     sums->buckets[place.octave][place.sub]++;
     sums->in_buckets++;
     sums->count++;
-    sums->sum_ticks += ticks;
-    if (ticks > sums->max_ticks)
-        sums->max_ticks = ticks;
+    sums->sum_ticks += thread->late_wait_ticks;
+    if (thread->late_wait_ticks > sums->max_ticks)
+        sums->max_ticks = thread->late_wait_ticks;
 }
 
 static void add(const struct build *build, const struct rec_thread *thread, enum rec_hist_kind kind, struct sums *sums)
@@ -53,7 +49,7 @@ static void add(const struct build *build, const struct rec_thread *thread, enum
     if (kind == REC_HIST_HOLD)
         sums->count += in_buckets;
     if (kind == REC_HIST_WAIT)
-        add_last_wait(thread, sums);
+        add_late_wait(thread, sums);
 }
 
 /* The value below or at which a part of all values is, in ticks: the middle of its bucket, but not above the largest

@@ -32,10 +32,10 @@ static void add(struct row *row, uint32_t holder, uint64_t ticks)
     row->entries[row->n++].ticks = ticks;
 }
 
-/* Divides what H grew by, from low to high, among the holders in the GIL's ring. */
-static void add_range(const struct rec_gil *gil, uint64_t low, uint64_t high, struct row *row)
+/* Divides what H grew by, from low to high, among the holders in the GIL's ring up to change n. */
+static void add_range(const struct rec_gil *gil, uint64_t n, uint64_t low, uint64_t high, struct row *row)
 {
-    uint64_t i = gil->n_changes, oldest = i > REC_RING ? i - REC_RING : 0;
+    uint64_t i = n < gil->n_changes ? n : gil->n_changes, oldest = gil->n_changes > REC_RING ? gil->n_changes - REC_RING : 0;
 
     while (high > low && i > oldest) {
         const struct rec_change *change = &gil->ring[--i % REC_RING];
@@ -59,27 +59,23 @@ static void add_open(const struct build *build, const struct rec_thread *thread,
         return;
     build_close(build, thread, &closed);
     high = build_gil_held(build, gil);
-    add_range(gil, high - (closed.blocked - thread->wait_blocked_ticks), high, row);
+    add_range(gil, gil->n_changes, high - (closed.blocked - thread->wait_blocked_ticks), high, row);
 }
 
-/* A wait is entered into its row when the GIL, for which it was, is given up.  If the thread holds it still, the wait
- * ended where the hold began. */
+/* The last wait may not have been entered yet; what else is missing can no longer be told apart. */
 static void add_last(const struct build *build, const struct rec_thread *thread, struct row *row)
 {
     const struct rec_gil *gil = build_gil(build, thread->gil);
-    uint64_t entered = 0, missing, high;
+    uint64_t entered = 0;
 
+    if (thread->flags & REC_THREAD_FOLDED)
+        return;
+    if (thread->late && gil && thread->late_held_ticks > thread->wait_held_base_ticks)
+        add_range(gil, thread->late_changes, thread->wait_held_base_ticks, thread->late_held_ticks, row);
     for (size_t i = 0; i < row->n; i++)
         entered += row->entries[i].ticks;
-    if ((thread->flags & REC_THREAD_FOLDED) || entered >= thread->wait_blocked_ticks)
-        return;
-    missing = thread->wait_blocked_ticks - entered;
-    if (!gil || thread->state != REC_STATE_HELD || gil->holder != thread->index) {
-        add(row, 0, missing);
-        return;
-    }
-    high = gil->held_base_ticks + thread->held_ticks;
-    add_range(gil, high > missing ? high - missing : 0, high, row);
+    if (entered < thread->wait_blocked_ticks)
+        add(row, 0, thread->wait_blocked_ticks - entered);
 }
 
 static void collect(const struct build *build, const struct rec_thread *thread, struct row *row)

@@ -165,6 +165,17 @@ static bool read_contents(struct reader_file *file, int fd, size_t file_bytes, c
     return true;
 }
 
+/* Released time that the collector leaves to be worked out (record.h, REC_THREAD_REMAINDER). */
+static void fill_in_released(struct rec_thread *thread)
+{
+    uint64_t all = thread->state_ticks - thread->start_ticks;
+    uint64_t rest = thread->unmeasured_ticks + thread->held_ticks + thread->wait_blocked_ticks +
+                    thread->wait_wakeup_ticks + thread->wait_forced_ticks;
+
+    if (thread->flags & REC_THREAD_REMAINDER)
+        thread->released_ticks = thread->state_ticks > thread->start_ticks && all > rest ? all - rest : 0;
+}
+
 static bool read_file(struct reader_file *file, int fd, char error[READER_ERROR_BYTES])
 {
     struct stat status;
@@ -186,6 +197,8 @@ static bool read_file(struct reader_file *file, int fd, char error[READER_ERROR_
     file->damaged_bytes = count_damaged(file);
     if (!file->header.end_ticks && (file->pid_here = live_pid(&file->header)))
         reader_copy_settle(fd, file);
+    for (size_t i = 0; i < file->n_threads; i++)
+        fill_in_released(&file->threads[i]);
     for (size_t i = 0; i < file->n_threads; i++)
         terminate(file->threads[i].name, sizeof file->threads[i].name);
     return true;
