@@ -117,6 +117,11 @@ static const struct field thread_fields[] = {
     FIELD(rec_thread, row_other_ticks),
     FIELD(rec_thread, lock_open_ticks),
     FIELD(rec_thread, lock_open_notify),
+    FIELD(rec_thread, late),
+    FIELD(rec_thread, late_wait_ticks),
+    FIELD(rec_thread, late_held_ticks),
+    FIELD(rec_thread, late_changes),
+    FIELD(rec_thread, unmeasured_ticks),
     END,
 };
 

@@ -12,6 +12,7 @@
 #include "verdict-facts.h"
 
 #define NAME_BYTES 80
+#define WORTH_NAMING_PERCENT 15 /* a holder that others waited less for is one of many */
 
 static void add(char **lines, size_t *n, char *line)
 {
@@ -113,7 +114,7 @@ static void evidence_holder(const struct verdict_facts *facts, struct verdict *v
     for (size_t i = 0; i < process->n_threads; i++)
         if (!most || process->threads[i].charged_ns > most->charged_ns)
             most = &process->threads[i];
-    if (most && most->charged_ns && blocked_ns)
+    if (most && percent((double)most->charged_ns, (double)blocked_ns) >= WORTH_NAMING_PERCENT)
         EVIDENCE(verdict, "%.0f %% of the waiting behind a holder was for %s (%s of %s).",
                  percent((double)most->charged_ns, (double)blocked_ns), most->name, format_time(part, most->charged_ns),
                  format_time(whole, blocked_ns));
