@@ -36,19 +36,32 @@ static uint64_t held_at(const struct shim_gil *g, uint64_t b, uint64_t t)
     return sum - cut;
 }
 
-/* Charges the time from b to t, which passed before the thread could be counted among the waiters, to the last closed
- * hold and to the present one.  Where a thread waits for gil->mutex itself, its holder is most often the one that is
- * just giving the GIL up. */
-static void charge_late(struct shim_gil *g, uint64_t b, uint64_t t)
+static void charge(struct rec_thread *holder, uint64_t ticks)
 {
-    if (b < g->last_release_ticks && g->last_rec) {
-        uint64_t from = b > g->last_take_ticks ? b : g->last_take_ticks;
-        __atomic_fetch_add(&g->last_rec->charged_ticks, shim_elapsed(from, g->last_release_ticks), __ATOMIC_RELAXED);
-    }
+    if (holder && ticks)
+        __atomic_fetch_add(&holder->charged_ticks, ticks, __ATOMIC_RELAXED);
+}
+
+/* Charges the blocked time from b, where H was base, to t, which passed before the thread could be counted among the
+ * waiters: to the present hold, and to those before it as the ring will have it.  Where a thread waits for gil->mutex
+ * itself, its holder is most often the one that is just giving the GIL up. */
+static void charge_late(struct shim_gil *g, uint64_t b, uint64_t base, uint64_t t)
+{
+    struct rec_gil *gr = g->rec;
+    uint64_t closed = held(g, t);
     if (locked(g)) {
-        uint64_t since = g->holder->state_ticks;
-        g->rec->waiters_ticks += shim_elapsed(b > since ? b : since, t);
+        uint64_t since = g->holder->state_ticks, present = shim_elapsed(b > since ? b : since, t);
+        gr->waiters_ticks += present;
+        closed -= present;
     }
+    if (closed == base || gr->n_changes == 0)
+        return;
+    uint64_t last_base = gr->ring[(gr->n_changes - 1) % REC_RING].held_base_ticks;
+    if (last_base > base) {
+        charge(g->before_last_change, (last_base < closed ? last_base : closed) - base);
+        base = last_base;
+    }
+    charge(g->last_change, shim_elapsed(base, closed));
 }
 
 /* Released time is not summed up but left over (REC_THREAD_REMAINDER). */
@@ -81,7 +94,7 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
     shim_waiters_advance(gr, t);
     shim_account_leave_express(g);
     tr->wait_held_base_ticks = held_at(g, b, t);
-    charge_late(g, b, t);
+    charge_late(g, b, tr->wait_held_base_ticks, t);
     gr->n_waiters++;
     tr->state = REC_STATE_WAITING;
     tr->state_ticks = b;
@@ -102,7 +115,7 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
         b = T.want > b ? T.want : b;
         close_released(tr, b);
         tr->wait_held_base_ticks = held_at(g, b, t);
-        charge_late(g, b, t);
+        charge_late(g, b, tr->wait_held_base_ticks, t);
     }
     T.want = 0;
     uint64_t now_held = held(g, t);
@@ -148,6 +161,8 @@ void shim_account_holder(struct shim_gil *g, struct rec_thread *tr)
     gr->held_base_ticks = sum - tr->held_ticks;
     gr->holder = tr->index;
     g->holder = tr;
+    g->before_last_change = g->last_change;
+    g->last_change = tr;
     gr->ring[gr->n_changes % REC_RING] = (struct rec_change){ tr->index, 0, sum };
     __atomic_store_n(&gr->n_changes, gr->n_changes + 1, __ATOMIC_RELEASE);
     shim_write_end(&gr->seq);
@@ -163,13 +178,10 @@ void shim_account_hold_ends(struct shim_gil *g, uint64_t from, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
     shim_waiters_advance(gr, t);
-    if (gr->waiters_ticks != gr->hold_waiters_ticks) {
-        __atomic_fetch_add(&T.rec->charged_ticks, gr->waiters_ticks - gr->hold_waiters_ticks, __ATOMIC_RELAXED);
-        gr->hold_waiters_ticks = gr->waiters_ticks;
-    }
+    charge(T.rec, gr->waiters_ticks - gr->hold_waiters_ticks);
+    gr->hold_waiters_ticks = gr->waiters_ticks;
     g->last_take_ticks = from;
     g->last_release_ticks = t;
-    g->last_rec = T.rec;
     if (g->holder != T.rec) /* it held the GIL already when measuring was resumed */
         gr->held_base_ticks += shim_elapsed(from, t);
     else if (SHIM.filter) /* several GILs: what this thread holds from now on may be another one */
@@ -286,8 +298,8 @@ static void sync_gil(struct shim_gil *g, uint32_t n_toggles, uint64_t p, uint64_
     struct rec_gil *gr = g->rec;
     if (p) {
         shim_waiters_advance(gr, p);
-        if (locked(g) && gr->waiters_ticks > gr->hold_waiters_ticks)
-            __atomic_fetch_add(&g->holder->charged_ticks, gr->waiters_ticks - gr->hold_waiters_ticks, __ATOMIC_RELAXED);
+        if (locked(g))
+            charge(g->holder, gr->waiters_ticks - gr->hold_waiters_ticks);
         shim_account_settle(g, p);
     }
     shim_write_begin(&gr->seq);
@@ -298,7 +310,6 @@ static void sync_gil(struct shim_gil *g, uint32_t n_toggles, uint64_t p, uint64_
     gr->hold_waiters_ticks = gr->waiters_ticks;
     gr->n_toggles = n_toggles;
     g->last_take_ticks = g->last_release_ticks = r;
-    g->last_rec = NULL;
     shim_write_end(&gr->seq);
 }
 
