@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+#define SLICE_NS 3e6            /* for which the kernel lets a thread run while others want to, roughly */
+#define INTERVAL_DEFAULT_NS 5e6 /* CPython's switch interval */
+
 static double least(double a, double b)
 {
     return a < b ? a : b;
@@ -19,6 +22,11 @@ static double most(double a, double b)
 static double ratio(double part, double whole)
 {
     return whole > 0 ? part / whole : 0;
+}
+
+static double switch_interval(const struct model_process *process)
+{
+    return process->switch_interval_ns ? (double)process->switch_interval_ns : INTERVAL_DEFAULT_NS;
 }
 
 static double thread_work(const struct model_thread *thread)
@@ -42,14 +50,17 @@ double verdict_thread_lock_wait(const struct model_process *process, const struc
     return (double)(thread->lock_wait_ns - thread->notify_wait_ns);
 }
 
-/* A thread that waits for the GIL wakes up once in an interval to ask for it; if it has no processor for that, nothing
- * is lost.  What counts is the time that it would have used. */
-static double missing_processor(const struct model_thread *thread)
+/* A thread that waits for the GIL wakes up once in a switch interval to ask for it; if it has no processor for that,
+ * nothing is lost.  What counts are the delays after waits, after releases, and when the processor was taken away; each
+ * kind is given its share by how often it can have happened. */
+static double missing_processor(const struct model_process *process, const struct model_thread *thread)
 {
     const struct model_states *states = &thread->states;
     uint64_t usable_ns = states->held_offcpu_ns + states->released_offcpu_ns + states->wait_wakeup_ns;
+    double n_useful = (double)(thread->contended + thread->long_released.count) + thread_work(thread) / SLICE_NS;
+    double n_idle = ratio((double)states->wait_blocked_ns, switch_interval(process));
 
-    return least((double)thread->run_delay_ns, (double)usable_ns);
+    return least((double)thread->run_delay_ns * ratio(n_useful, n_useful + n_idle), (double)usable_ns);
 }
 
 static void gather_thread(const struct model_process *process, const struct model_thread *thread,
@@ -59,7 +70,7 @@ static void gather_thread(const struct model_process *process, const struct mode
     double asleep = (double)thread->states.released_offcpu_ns - lock_wait;
 
     facts->lock_wait += lock_wait;
-    facts->run_delay += missing_processor(thread);
+    facts->run_delay += missing_processor(process, thread);
     if (!facts->top || work > thread_work(facts->top))
         facts->top = thread;
     if (ratio((double)thread->long_released.count, (double)thread->wall_ns / 1e9) >= verdict_limits.io_rate_per_s) {
@@ -192,7 +203,7 @@ static void find_convoy(struct verdict_facts *facts, double interval)
 
 void verdict_gather(const struct model_process *process, struct verdict_facts *facts)
 {
-    double interval = (double)(process->switch_interval_ns ? process->switch_interval_ns : 5000000);
+    double interval = switch_interval(process);
 
     memset(facts, 0, sizeof *facts);
     facts->process = process;
