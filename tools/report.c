@@ -112,13 +112,25 @@ static char *shell_word(const char *word)
     return quoted;
 }
 
+/* A path below the working directory without it. */
+static const char *shortened(const char *path)
+{
+    char *here = getcwd(NULL, 0);
+    size_t length = here ? strlen(here) : 0;
+
+    if (length > 1 && !strncmp(path, here, length) && path[length] == '/' && path[length + 1])
+        path += length + 1;
+    free(here);
+    return path;
+}
+
 /* What follows the format's name on the command line of another report on the same. */
 static char *shell_words(char *const *words, size_t n)
 {
     char *line = mem_print("%s", "");
 
     for (size_t i = 0; i < n; i++) {
-        char *word = shell_word(words[i]), *longer = mem_print("%s%s%s", line, i ? " " : "", word);
+        char *word = shell_word(shortened(words[i])), *longer = mem_print("%s%s%s", line, i ? " " : "", word);
         free(word);
         free(line);
         line = longer;

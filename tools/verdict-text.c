@@ -12,6 +12,7 @@
 #include "verdict-facts.h"
 
 #define NAME_BYTES 80
+#define BUSY_SHARE 0.8          /* of the processors: there is next to nothing left of them */
 #define WORTH_NAMING_PERCENT 15 /* a holder that others waited less for is one of many */
 
 static void add(char **lines, size_t *n, char *line)
@@ -187,8 +188,8 @@ static void evidence_processors(const struct verdict_facts *facts, struct verdic
              format_time(a, totals->oncpu_ns), time_of(b, facts->run_delay));
     EVIDENCE(verdict, "%.1f of the %u processors were in use by this process: %s.", totals->oncpu_cpus,
              facts->process->cpus,
-             totals->oncpu_cpus > 0.8 * facts->process->cpus ? "its own threads compete for them"
-                                                             : "others, or a limit, had the rest");
+             totals->oncpu_cpus > BUSY_SHARE * facts->process->cpus ? "its own threads compete for them"
+                                                                    : "others, or a limit, had the rest");
 }
 
 static void evidence_work(const struct verdict_facts *facts, struct verdict *verdict)
@@ -246,14 +247,56 @@ static void advise_gil(const struct verdict_facts *facts, struct verdict *verdic
                         "sooner: keep long computations out of the process that serves them.");
 }
 
+static void advise_locks(struct verdict *verdict)
+{
+    ADVICE(verdict, "Hold the lock for less: keep I/O, sleeps and long computations out of it, or divide what it "
+                    "protects. Without the GIL these threads would wait all the same.");
+}
+
+static void advise_processors(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    const struct model_process *process = facts->process;
+
+    if (process->totals.oncpu_cpus > BUSY_SHARE * process->cpus)
+        ADVICE(verdict,
+               "There are more threads that compute than processors (%u): use fewer threads, or more processors.",
+               process->cpus);
+    else
+        ADVICE(verdict, "Other processes, or a CPU limit (cgroup quota, affinity), take the processors: give this one "
+                        "more, or move the others.");
+}
+
+static bool gil_matters(const struct verdict_facts *facts)
+{
+    return facts->gil_waiting >= verdict_limits.gil_waiting && facts->gil_wait_share >= verdict_limits.gil_wait_share;
+}
+
+static bool locks_matter(const struct verdict_facts *facts)
+{
+    return facts->lock_waiting >= verdict_limits.lock_waiting;
+}
+
+static bool processors_matter(const struct verdict_facts *facts)
+{
+    return facts->delayed >= verdict_limits.run_delay_threads;
+}
+
+static void advise_mixed(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    ADVICE(verdict, "Measure the program's phases one by one: `gilscope pause` and `gilscope resume` delimit them.");
+    if (processors_matter(facts))
+        advise_processors(facts, verdict);
+    if (locks_matter(facts))
+        advise_locks(verdict);
+}
+
 static void advise(const struct verdict_facts *facts, struct verdict *verdict)
 {
     const struct model_process *process = facts->process;
 
     switch (verdict->class) {
     case VERDICT_GIL_BOUND:
-        advise_gil(facts, verdict);
-        return;
+        break;
     case VERDICT_GIL_RELEASING:
         ADVICE(verdict, "The GIL is no obstacle here; removing it would gain little.");
         if (process->totals.oncpu_cpus < 0.7 * process->cpus)
@@ -265,19 +308,10 @@ static void advise(const struct verdict_facts *facts, struct verdict *verdict)
                         "requests in flight (threads or asyncio).");
         break;
     case VERDICT_LOCK_BOUND:
-        ADVICE(verdict, "Hold the lock for less: keep I/O, sleeps and long computations out of it, or divide what it "
-                        "protects. Without the GIL these threads would wait all the same.");
+        advise_locks(verdict);
         break;
     case VERDICT_CPU_STARVED:
-        if (process->totals.oncpu_cpus > 0.8 * process->cpus)
-            ADVICE(verdict,
-                   "There are more threads that compute than processors (%u): use fewer threads, or more "
-                   "processors.",
-                   process->cpus);
-        else
-            ADVICE(verdict,
-                   "Other processes, or a CPU limit (cgroup quota, affinity), take the processors: give this one "
-                   "more, or move the others.");
+        advise_processors(facts, verdict);
         break;
     case VERDICT_SINGLE_THREADED:
         ADVICE(verdict,
@@ -288,11 +322,10 @@ static void advise(const struct verdict_facts *facts, struct verdict *verdict)
         ADVICE(verdict, "There is nothing to gain here: measure again under load.");
         break;
     case VERDICT_MIXED:
-        ADVICE(verdict,
-               "Measure the program's phases one by one: `gilscope pause` and `gilscope resume` delimit them.");
+        advise_mixed(facts, verdict);
         break;
     }
-    if (facts->convoy || facts->starved || facts->sleeper)
+    if (gil_matters(facts) || facts->convoy || facts->starved || facts->sleeper)
         advise_gil(facts, verdict);
 }
 
@@ -323,8 +356,10 @@ void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict
         break;
     case VERDICT_MIXED:
         evidence_demand(facts, verdict);
-        evidence_locks(facts, verdict);
-        evidence_processors(facts, verdict);
+        if (locks_matter(facts))
+            evidence_locks(facts, verdict);
+        if (processors_matter(facts))
+            evidence_processors(facts, verdict);
         break;
     }
     evidence_patterns(facts, verdict);
