@@ -12,6 +12,7 @@
 #include "verdict-facts.h"
 
 #define NAME_BYTES 80
+#define WORTH_GAINING 1.1       /* times as fast */
 #define BUSY_SHARE 0.8          /* of the processors: there is next to nothing left of them */
 #define WORTH_NAMING_PERCENT 15 /* a holder that others waited less for is one of many */
 
@@ -212,8 +213,22 @@ static void evidence_waiting(const struct verdict_facts *facts, struct verdict *
 }
 
 /* --- advice ----------------------------------------------------------------------------------------------------- */
+/* "1.4 to 2.0", or one number where both would read the same. */
+static const char *range(char buffer[FORMAT_BYTES], double low, double high)
+{
+    char high_text[FORMAT_BYTES];
+
+    snprintf(buffer, FORMAT_BYTES, "%.1f", low);
+    snprintf(high_text, sizeof high_text, "%.1f", high);
+    if (strcmp(buffer, high_text))
+        snprintf(buffer, FORMAT_BYTES, "%.1f to %.1f", low, high);
+    return buffer;
+}
+
 static void advise_gil(const struct verdict_facts *facts, struct verdict *verdict)
 {
+    char speedup[FORMAT_BYTES];
+
     if (facts->sleeper) {
         ADVICE(verdict,
                "Find what %s calls while it sleeps: an extension that waits must release the GIL "
@@ -234,11 +249,11 @@ static void advise_gil(const struct verdict_facts *facts, struct verdict *verdic
     if (facts->starved)
         ADVICE(verdict, "Let the busy threads release the GIL less often, or for longer: a release of an instant wakes "
                         "another thread up, but not in time.");
-    if (verdict->speedup_high >= 1.1)
+    if (verdict->speedup_high >= WORTH_GAINING)
         ADVICE(verdict,
                "Run the work in processes (multiprocessing, ProcessPoolExecutor), in code that releases the GIL, or "
-               "on a free-threaded Python: %.1f to %.1f times as fast at best on %u processors.",
-               verdict->speedup_low, verdict->speedup_high, facts->process->cpus);
+               "on a free-threaded Python: %s times as fast at best on %u processors.",
+               range(speedup, verdict->speedup_low, verdict->speedup_high), facts->process->cpus);
     else if (facts->process->cpus == 1)
         ADVICE(verdict, "There is one processor only: without the GIL it would not be faster, but threads would wait "
                         "less for each other with fewer of them.");
