@@ -42,7 +42,8 @@ def build(python, where):
 
 def write_spec(where, threads, seconds):
     path = where / "spec.json"
-    path.write_text(json.dumps({"threads": threads, "duration_ns": int(seconds * 1e9), "max_log": 0, "kind": "native"}))
+    path.write_text(json.dumps({"threads": threads, "duration_ns": int(seconds * 1e9), "max_log": 0, "pinned": False,
+                                "kind": "native"}))
     return path
 
 
@@ -79,13 +80,20 @@ def run_gil_load(args, where, threads):
 
 def error(value, true):
     """In per cent, where there is enough to compare with."""
-    return f"{100 * (value - true) / true:+8.2f} %" if true > MS else "        -"
+    return f"{100 * (value - true) / true:+9.2f} %" if true > MS else "          -"
+
+
+def per_cycle(value, true, cycles):
+    """In us."""
+    return f"{(value - true) / cycles / US:+8.2f}"
 
 
 def print_row(mix, r):
-    print(f"{mix:15} {r['tool']:9} {r['cycles']:8} "
-          f"{r['true_hold_ns'] / MS:9.2f} {r['hold_ns'] / MS:9.2f} {error(r['hold_ns'], r['true_hold_ns'])} "
-          f"{r['true_wait_ns'] / MS:9.2f} {r['wait_ns'] / MS:9.2f} {error(r['wait_ns'], r['true_wait_ns'])}", flush=True)
+    columns = [f"{mix:15} {r['tool']:9} {r['cycles']:8}"]
+    for what in ("hold", "wait"):
+        value, true = r[f"{what}_ns"], r[f"true_{what}_ns"]
+        columns.append(f"{true / MS:8.2f} {value / MS:8.2f} {error(value, true)} {per_cycle(value, true, r['cycles'])}")
+    print("  ".join(columns), flush=True)
 
 
 def parse():
@@ -104,7 +112,8 @@ def main():
     env = dict(common.environment(args.python, gilscope), seconds=args.seconds)
     if not args.json:
         common.print_environment(env)
-        print("ms              tool        cycles   held true  reported     error   wait true  reported     error")
+        print("ms              tool        cycles  held true  reported     error  us/cycle  waited true  reported    error"
+              "  us/cycle")
     results = {}
     with tempfile.TemporaryDirectory(prefix="gilscope-bench-") as ours, \
             tempfile.TemporaryDirectory(prefix="gilscope-bench-") as theirs:

@@ -18,7 +18,7 @@ import _giltruth  # noqa: E402  (gil_load wants to be first)
 def main(spec_path, out_path):
     with open(spec_path) as file:
         spec = json.load(file)
-    _giltruth.setup([tuple(t) for t in spec["threads"]], spec["duration_ns"], 0)
+    _giltruth.setup([tuple(t) for t in spec["threads"]], spec["duration_ns"], 0, spec["pinned"])
     threads = []
     for i in range(len(spec["threads"])):
         threads.append(threading.Thread(target=_giltruth.worker, args=(i,)))

@@ -38,11 +38,11 @@ def sizes(directory):
     return status.st_size, status.st_blocks * 512
 
 
-def weigh(args, preload, count, mode):
-    """One row: the memory of `count` threads, with and without the shim."""
+def weigh(args, preload, count, mode, seconds):
+    """One row: the memory of `count` threads after this many seconds, with and without the shim."""
     with tempfile.TemporaryDirectory(suffix=".gilscope", dir=args.output) as where:
-        bare = run(args.python, common.bare_env(), count, mode, args.seconds)[-1]
-        lines = run(args.python, common.measured_env(preload, where), count, mode, args.seconds)
+        bare = run(args.python, common.bare_env(), count, mode, seconds)[-1]
+        lines = run(args.python, common.measured_env(preload, where), count, mode, seconds)
         length, disk = sizes(where)
     last = lines[-1]
     shim = last["recording"]["Rss"] + last["library"]["Rss"]
@@ -72,7 +72,7 @@ def parse():
     parser.add_argument("--python", default="/usr/bin/python3", help="the interpreter [%(default)s]")
     parser.add_argument("--gilscope", help="the executable [the one built here]")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 100, 1000], help="[1 100 1000]")
-    parser.add_argument("--seconds", type=float, default=3, help="of each run [%(default)s]")
+    parser.add_argument("--seconds", type=float, default=30, help="of each lively run, which fills its histograms slowly [%(default)s]")
     parser.add_argument("--grow-seconds", type=float, default=12, help="of the runs over time [%(default)s]")
     parser.add_argument("--output", help="directory for the recordings [a temporary one]")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -84,7 +84,8 @@ def main():
     gilscope = common.gilscope_bin(args.gilscope)
     preload = common.preload_path(gilscope)
     env = common.environment(args.python, gilscope)
-    rows = [weigh(args, preload, count, mode) for mode in ("idle", "lively") for count in args.threads]
+    rows = [weigh(args, preload, count, "idle", 2) for count in args.threads]
+    rows += [weigh(args, preload, count, "lively", args.seconds) for count in args.threads]
     growth = [grow(args, preload, 4, "lively"), grow(args, preload, 20, "churn")]
     if args.json:
         json.dump({"environment": env, "memory": rows, "growth": growth}, sys.stdout, indent=2)
