@@ -53,6 +53,8 @@ static void charge_late(struct shim_gil *g, uint64_t b, uint64_t base, uint64_t 
         uint64_t since = g->holder->state_ticks, present = shim_elapsed(b > since ? b : since, t);
         gr->waiters_ticks += present;
         closed -= present;
+    } else if (!g->holder && shim_gil_taken(g)) {
+        gr->waiters_ticks += shim_elapsed(b, t); /* by a thread that will make itself known at its release */
     }
     if (closed == base || gr->n_changes == 0)
         return;
@@ -182,9 +184,10 @@ void shim_account_hold_ends(struct shim_gil *g, uint64_t from, uint64_t t)
     gr->hold_waiters_ticks = gr->waiters_ticks;
     g->last_take_ticks = from;
     g->last_release_ticks = t;
-    if (g->holder != T.rec) /* it held the GIL already when measuring was resumed */
+    if (g->holder != T.rec) { /* it held the GIL already when measuring was resumed */
+        shim_account_holder(g, T.rec);
         gr->held_base_ticks += shim_elapsed(from, t);
-    else if (SHIM.filter) /* several GILs: what this thread holds from now on may be another one */
+    } else if (SHIM.filter) /* several GILs: what this thread holds from now on may be another one */
         shim_account_settle(g, t);
 }
 
@@ -280,10 +283,16 @@ void shim_account_close(uint64_t t)
         tr->wait_blocked_ticks += blocked;
         tr->wait_wakeup_ticks += d - blocked;
         tr->row_other_ticks += blocked;
+        if (T.gil && T.gil->rec) {
+            T.gil->rec->wait_blocked_ticks += blocked;
+            T.gil->rec->wait_wakeup_ticks += d - blocked;
+        }
         break;
     }
     case REC_STATE_FORCED:
         tr->wait_forced_ticks += d;
+        if (T.gil && T.gil->rec)
+            __atomic_fetch_add(&T.gil->rec->wait_forced_ticks, d, __ATOMIC_RELAXED);
         break;
     case REC_STATE_NONE:
     case REC_STATE_ENDED:
@@ -343,10 +352,14 @@ void shim_account_sync(struct shim_gil *g, uint32_t n_toggles, enum shim_event e
         }
     }
     T.n_toggles = tr->n_toggles = n_toggles;
-    T.want = T.want > resumed ? T.want : 0;
+    if (T.dormant_cond == g->cond && T.want)
+        T.want = T.want > resumed ? T.want : resumed;
+    else
+        T.want = T.want > resumed ? T.want : 0;
+    T.dormant_cond = NULL;
     tr->state = event == SHIM_EVENT_RELEASE ? REC_STATE_HELD : REC_STATE_RELEASED;
     T.post = T.want ? SHIM_POST_WANT : 0;
-    T.later = 0;
+    shim_account_enter(g); /* the release that it should have been done after was not seen */
     /* A thread that had no record before the resume may be younger than it: what came before its first event is
      * not claimed, unless it must have held the GIL all the time. */
     if (event == SHIM_EVENT_RELEASE || tr->state_ticks < resumed)
@@ -408,4 +421,18 @@ void shim_account_hold(uint64_t ticks)
         T.holds.width = 0;
     else if (h->max_ticks - T.holds.low < T.holds.width)
         T.holds.width = h->max_ticks - T.holds.low + 1;
+}
+
+void shim_account_enter(struct shim_gil *g)
+{
+    struct rec_thread *tr = T.rec;
+    if (T.later & SHIM_LATER_HOLD)
+        shim_account_hold(T.hold_ticks);
+    if (T.later & SHIM_LATER_RELEASED)
+        shim_account_hist(tr, REC_HIST_RELEASED, T.released_ticks);
+    if (T.later & SHIM_LATER_WAIT) {
+        shim_account_hist(tr, REC_HIST_WAIT, tr->late_wait_ticks);
+        shim_account_row(g);
+    }
+    T.later = 0;
 }

@@ -73,6 +73,15 @@ void shim_account_hold(uint64_t ticks);
 /* Adds a value in ticks.  Owner of the record. */
 void shim_account_hist(struct rec_thread *tr, enum rec_hist_kind kind, uint64_t ticks);
 
+/* Enters what T.later says into histograms and row.  By the thread itself, within its record's sequence counter. */
+void shim_account_enter(struct shim_gil *g);
+
+/* gil->locked, 16 bytes before gil->cond (3.8 to 3.15).  Holding gil->mutex. */
+static inline bool shim_gil_taken(const struct shim_gil *g)
+{
+    return *(const int *)((const char *)g->cond - 16) != 0;
+}
+
 /* A released interval has ended; long ones go into a histogram after the next release. */
 static inline void shim_note_released(uint64_t ticks)
 {

@@ -32,13 +32,24 @@ static void leave(void)
     __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
 }
 
-struct rec_thread *shim_fold_reuse(void)
+struct rec_thread *shim_fold_reuse(uint32_t index)
 {
     struct rec_thread *tr = NULL;
     if (__atomic_load_n(&n_spares, __ATOMIC_RELAXED) && enter()) {
         if (n_spares)
             tr = spares[--n_spares];
         leave();
+    }
+    if (!tr)
+        return NULL;
+    for (int kind = 0; kind < REC_HIST_KINDS; kind++)
+        for (int octave = 0; octave < REC_HIST_OCTAVES; octave++)
+            if (tr->hist[kind].block[octave])
+                ((struct rec_hist_block *)shim_file_at(tr->hist[kind].block[octave]))->owner = index;
+    for (uint32_t cell = tr->row; cell;) {
+        struct rec_row *part = shim_file_at(cell);
+        part->owner = index;
+        cell = part->next;
     }
     return tr;
 }

@@ -5,8 +5,9 @@
 
 #include "record.h"
 
-/* The record of a thread that has ended and was folded, emptied, for a new thread; NULL if there is none. */
-struct rec_thread *shim_fold_reuse(void);
+/* The record of a thread that has ended and was folded, emptied, for a new thread with this index; NULL if there is
+ * none. */
+struct rec_thread *shim_fold_reuse(uint32_t index);
 
 /* The calling thread's record has been closed.  If there are very many, its figures move to the folded record and its
  * space becomes free. */

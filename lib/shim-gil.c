@@ -112,7 +112,7 @@ void shim_gil_wait_woken(struct shim_gil *g, int result, unsigned long switches_
             shim_account_arrive(g, shim_ticks());
         }
     }
-    if (*(const int *)((const char *)g->cond - LOCKED) == 0)
+    if (!shim_gil_taken(g))
         return;
     struct rec_thread *tr = T.rec;
     if (result == ETIMEDOUT) {

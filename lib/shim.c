@@ -50,7 +50,7 @@ static COLD int lock_slow(pthread_mutex_t *m)
     if (g && (shim_gil_in_step(g) || shim_thread_present()) && SHIM_STATE(T.rec) != REC_STATE_HELD) {
         if (T.cpu_burst)
             shim_thread_check_take();
-        if (in_the_way(m)) {
+        if (!T.want && in_the_way(m)) {
             T.want = shim_ticks();
             T.post = SHIM_POST_WANT;
         }
@@ -151,6 +151,15 @@ static COLD int signal_slow(pthread_cond_t *c)
     return shim_real.cond_signal(c);
 }
 
+/* Of another GIL than the first, or while measuring is, or was, paused. */
+static COLD int signal_unmatched(pthread_cond_t *c)
+{
+    if (!SHIM.dormant || shim_gil_wake())
+        return signal_slow(c);
+    T.dormant_cond = NULL;
+    return shim_real.cond_signal(c);
+}
+
 SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
 {
     struct shim_express *e = &SHIM.express;
@@ -180,8 +189,8 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
         ++e->holds.count[(d >> e->holds.shift) % REC_HIST_SUBS];
         return shim_real.cond_signal(c);
     }
-    if (UNLIKELY(SHIM.filter != 0) || (SHIM.dormant && shim_gil_wake()))
-        return signal_slow(c);
+    if (UNLIKELY(SHIM.filter != 0) || SHIM.dormant)
+        return signal_unmatched(c);
     return shim_real.cond_signal(c);
 }
 
@@ -194,15 +203,7 @@ static void after_release(struct shim_gil *g)
     if (T.later) {
         shim_enter();
         shim_write_begin(&tr->seq);
-        if (T.later & SHIM_LATER_HOLD)
-            shim_account_hold(T.hold_ticks);
-        if (T.later & SHIM_LATER_RELEASED)
-            shim_account_hist(tr, REC_HIST_RELEASED, T.released_ticks);
-        if (T.later & SHIM_LATER_WAIT) {
-            shim_account_hist(tr, REC_HIST_WAIT, tr->late_wait_ticks);
-            shim_account_row(g);
-        }
-        T.later = 0;
+        shim_account_enter(g);
         shim_write_end(&tr->seq);
         shim_leave();
     }
@@ -249,6 +250,14 @@ SHIM_EXPORT int pthread_mutex_unlock(pthread_mutex_t *m)
 SHIM_EXPORT int pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
 {
     struct shim_gil *g = shim_gil_by_cond(c);
+    if (SHIM.dormant && g == NULL) {
+        if (shim_gil_wake())
+            g = shim_gil_by_cond(c);
+        else if (T.dormant_cond != c) { /* if measuring is resumed in this wait, it is the thread's state since then */
+            T.dormant_cond = c;
+            T.want = shim_ticks();
+        }
+    }
     if (LIKELY(g == NULL) || g->mutex != m)
         return shim_real.cond_timedwait(c, m, until);
     unsigned long switches = shim_gil_wait_begin(g);

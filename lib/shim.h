@@ -133,11 +133,13 @@ struct shim_thread {
     uint32_t step_was;   /* step, while busy */
     uint8_t ending;      /* how often the key's destructor has run */
     uint32_t ended_generation; /* of the recording in which rec has been closed */
-    uint32_t cpu_burst;     /* readings left in this burst */
+    uint32_t cpu_burst;     /* readings of the CPU clock left in this burst */
+    uint32_t cpu_bursts;    /* bursts so far */
     struct shim_gil *gil;   /* used last: held or waited for */
     struct rec_thread *rec; /* never NULL if generation matches: shim_sink when no record could be had.  Its state and
                                state_ticks are the thread's state */
     uint64_t want;          /* the present take was stamped at, 0 = not: nothing was in its way */
+    const void *dormant_cond; /* the gil->cond that it waits for, seen while measuring is paused; want says since when */
     uint64_t hold_ticks;    /* the hold that has just ended */
     struct shim_octave holds;
     uint64_t check_ticks;   /* shim_thread_check_release is due then */

@@ -101,7 +101,9 @@ def test_resume_and_pause(looping):
         time.sleep(0.1)
         process = looping.report()
         now = counted(process)
-        assert all(now[key] > last[key] for key in now), (last, now)
+        # Whether a holder is kept in drop_gil depends on how soon the other one takes the GIL.
+        assert all(now[key] > last[key] for key in now if "forced" not in key), (last, now)
+        assert all(now[key] >= last[key] for key in now), (last, now)
         assert process["gils"][0]["held_ns"] <= measured_max * 1.005
         # Two busy loops: the GIL is never free for long.
         assert process["gils"][0]["held_ns"] >= measured_min * 0.8
