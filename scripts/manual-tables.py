@@ -5,8 +5,8 @@
     manual-tables.py           rewrites the tables
     manual-tables.py --check   says whether they are as they should be
 
-gilscope-recording(5) has the fields of lib/record.h with offset, size and comment, between ".\\" fields of struct NAME" and
-".\\" end of fields"; gilscope-report(1) has the thresholds of the verdict, between ".\\" thresholds" and
+gilscope-recording(5) has the fields of lib/record.h with offset, size and comment, between ".\\" fields of struct NAME"
+and ".\\" end of fields"; gilscope-report(1) has the thresholds of the verdict, between ".\\" thresholds" and
 ".\\" end of thresholds".
 """
 import re
@@ -73,8 +73,8 @@ def roff(text):
 
 def split_writer(comment):
     """A comment ends with who writes the field, after a full stop or a wide space."""
-    found = re.search(r"^(|.*?(?:\.|  ))\s*(once|owner of the row|owner or closer|owner|mutex|atomic|control|closer)\.?$",
-                      comment)
+    writers = "once|owner of the row|owner or closer|owner|mutex|atomic|control|closer"
+    found = re.search(rf"^(|.*?(?:\.|  ))\s*({writers})\.?$", comment)
     meaning, writer = found.groups() if found else (comment, "")
     return re.sub(r"(?<!\.)\.$", "", re.sub(r"\s+", " ", meaning).strip()), writer
 

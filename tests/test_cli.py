@@ -99,7 +99,8 @@ def test_options_after_the_command_are_its_own(where, one_python):
     """Options that follow the command are not taken for gilscope's."""
     code = "import sys; print(sys.argv[1:])"
     for separator in ([], ["--"]):
-        done = run("-q", "-o", where / f"rec{len(separator)}", *separator, one_python.path, "-c", code, "-q", "--report", "-o")
+        done = run("-q", "-o", where / f"rec{len(separator)}", *separator, one_python.path, "-c", code,
+                   "-q", "--report", "-o")
         assert done.stdout == "['-q', '--report', '-o']\n", done.stderr
 
 
@@ -187,7 +188,8 @@ def test_the_report_is_on_stderr(where, one_python):
 
 def test_the_report_goes_to_a_file(where, one_python):
     """--report takes the report, in the format that was asked for, and stderr stays empty."""
-    done = run("-o", where / "rec", "--format", "json", "--report", where / "out.json", "--", one_python.path, "-c", "pass")
+    done = run("-o", where / "rec", "--format", "json", "--report", where / "out.json", "--",
+               one_python.path, "-c", "pass")
     assert (done.returncode, done.stderr) == (0, "")
     now, later = json.loads((where / "out.json").read_text()), gs.report(where / "rec")
     assert now["schema"] == gs.SCHEMA and len(now["processes"]) == 1

@@ -65,7 +65,7 @@ static int toggle(int fd, int pid, int pause)
 
 static int control(int argc, char **argv, int pause, const char *doc)
 {
-    const struct argp argp = { .parser = parse, .args_doc = "PID", .doc = doc };
+    const struct argp argp = {.parser = parse, .args_doc = "PID", .doc = doc};
     int pid = -1;
 
     argp_parse(&argp, argc, argv, 0, NULL, &pid);

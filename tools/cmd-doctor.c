@@ -32,7 +32,7 @@ struct found { /* the Pythons that were tried, by the interpreter that ran in th
 
 void doctor_line(const char *what, enum doctor_word word, const char *format, ...)
 {
-    static const char *const words[] = { "ok", "missing", "note" };
+    static const char *const words[] = {"ok", "missing", "note"};
     char text[6000];
     va_list args;
 
@@ -177,13 +177,14 @@ static void report_directory(void)
 static int report_machine(void)
 {
     struct utsname name;
-    struct found found = { 0 };
+    struct found found = {0};
 
     if (!uname(&name))
         printf("%s on %s %s, %s, glibc %s\n", PACKAGE_STRING, name.sysname, name.release, name.machine,
                gnu_get_libc_version());
     char *shim = paths_shim();
-    doctor_line("preload shim", shim ? DOCTOR_OK : DOCTOR_MISSING, "%s", shim ? shim : "see the line on standard error");
+    doctor_line("preload shim", shim ? DOCTOR_OK : DOCTOR_MISSING, "%s",
+                shim ? shim : "see the line on standard error");
     if (shim)
         try_pythons(&found, shim);
     report_clock(&found);

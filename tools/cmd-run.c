@@ -21,7 +21,7 @@
 #include "report.h"
 
 struct run_options {
-    const char *dir;    /* -o, NULL = to be named after the program */
+    const char *dir;              /* -o, NULL = to be named after the program */
     struct report_options report; /* output NULL = stderr */
     int quiet;
     int paused;
@@ -31,15 +31,15 @@ struct run_options {
 enum { OPT_FORMAT = 256, OPT_REPORT, OPT_NO_NATIVE, OPT_NO_STACKS, OPT_TIMELINE, OPT_PAUSED };
 
 static const struct argp_option options[] = {
-    { "output", 'o', "DIR", 0, "Record into DIR, which must be empty or not exist [./NAME.gilscope]", 0 },
-    { "quiet", 'q', NULL, 0, "Record only; print no report", 0 },
-    { "format", OPT_FORMAT, "FORMAT", 0, "Report as text or json [text]", 0 },
-    { "report", OPT_REPORT, "FILE", 0, "Write the report to FILE [standard error]", 0 },
-    { "paused", OPT_PAUSED, NULL, 0, "Do not measure until `gilscope resume PID'", 0 },
-    { "no-native", OPT_NO_NATIVE, NULL, 0, "Record no native frames (this version records none)", 0 },
-    { "no-stacks", OPT_NO_STACKS, NULL, 0, "Record no stacks (this version records none)", 0 },
-    { "timeline", OPT_TIMELINE, NULL, 0, "Record a timeline (not available in this version)", 0 },
-    { 0 },
+    {"output", 'o', "DIR", 0, "Record into DIR, which must be empty or not exist [./NAME.gilscope]", 0},
+    {"quiet", 'q', NULL, 0, "Record only; print no report", 0},
+    {"format", OPT_FORMAT, "FORMAT", 0, "Report as text or json [text]", 0},
+    {"report", OPT_REPORT, "FILE", 0, "Write the report to FILE [standard error]", 0},
+    {"paused", OPT_PAUSED, NULL, 0, "Do not measure until `gilscope resume PID'", 0},
+    {"no-native", OPT_NO_NATIVE, NULL, 0, "Record no native frames (this version records none)", 0},
+    {"no-stacks", OPT_NO_STACKS, NULL, 0, "Record no stacks (this version records none)", 0},
+    {"timeline", OPT_TIMELINE, NULL, 0, "Record a timeline (not available in this version)", 0},
+    {0},
 };
 
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -129,7 +129,7 @@ static int report(const struct run_options *run, char *dir)
 /* Runs the program and reports; returns the exit status. */
 static int run_in(const struct run_options *run, const char *shim, char *dir)
 {
-    struct launch launch = { .shim = shim, .dir = dir, .paused = run->paused, .argv = run->command };
+    struct launch launch = {.shim = shim, .dir = dir, .paused = run->paused, .argv = run->command};
     struct launch_end end;
     int failed = launch_run(&launch, &end);
 
@@ -142,7 +142,7 @@ static int run_in(const struct run_options *run, const char *shim, char *dir)
 
 int cmd_run(int argc, char **argv)
 {
-    struct run_options run = { .quiet = 0 };
+    struct run_options run = {.quiet = 0};
     int status = CMD_RUN_FAILED, made_dir = 0, made_file = 0;
 
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &run);

@@ -36,10 +36,11 @@ static void version_from_name(const char *path, char *text, size_t size)
 static int report_python(int pid, const struct procinfo_maps *maps)
 {
     char exe[64], version[64] = "";
-    struct elfscan scan = { 0 };
+    struct elfscan scan = {0};
 
     if (!maps->python[0]) {
-        doctor_line("python", DOCTOR_MISSING, "its executable cannot be seen: a kernel thread, or a process that has ended");
+        doctor_line("python", DOCTOR_MISSING,
+                    "its executable cannot be seen: a kernel thread, or a process that has ended");
         return 0;
     }
     snprintf(exe, sizeof exe, "/proc/%d/exe", pid);

@@ -68,7 +68,7 @@ static void listen_to(struct answer *answer, int out, int err)
     char errors[4096] = "";
     size_t n_text = 0, n_errors = 0;
     int64_t deadline = now_ms() + PATIENCE_MS;
-    struct pollfd ends[2] = { { .fd = out, .events = POLLIN }, { .fd = err, .events = POLLIN } };
+    struct pollfd ends[2] = {{.fd = out, .events = POLLIN}, {.fd = err, .events = POLLIN}};
 
     while (ends[0].fd >= 0 || ends[1].fd >= 0) {
         int64_t left = deadline - now_ms();
@@ -94,8 +94,7 @@ static void listen_to(struct answer *answer, int out, int err)
     const char *shims_own = strstr(errors, "gilscope: not measuring process ");
     const char *reason = shims_own ? strstr(shims_own + strlen("gilscope: "), ": ") : NULL;
     const char *complaint = reason ? reason + strlen(": ") : errors + strspn(errors, "\n");
-    snprintf(answer->complaint, sizeof answer->complaint, "%.*s",
-             (int)strcspn(complaint, "\n"), complaint);
+    snprintf(answer->complaint, sizeof answer->complaint, "%.*s", (int)strcspn(complaint, "\n"), complaint);
     for (char *c = answer->complaint; *c; c++) {
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '?';
@@ -151,7 +150,7 @@ static bool ask(const char *path, const char *shim, const char *dir, struct answ
 /* Which clock the recordings in DIR use. */
 static uint32_t clock_of(const char *dir)
 {
-    struct reader_paths paths = { 0 };
+    struct reader_paths paths = {0};
     char error[READER_ERROR_BYTES];
     uint32_t clock = 0;
 
@@ -201,7 +200,8 @@ static enum doctor_word judge(struct answer *answer, uint64_t acquisitions, char
     }
     if (!understand(answer)) {
         if (WIFEXITED(answer->status))
-            snprintf(details, size, "does not run (exit status %d): %s", WEXITSTATUS(answer->status), answer->complaint);
+            snprintf(details, size, "does not run (exit status %d): %s", WEXITSTATUS(answer->status),
+                     answer->complaint);
         else
             snprintf(details, size, "is ended by signal %d", WTERMSIG(answer->status));
         return DOCTOR_NOTE;

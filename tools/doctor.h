@@ -11,7 +11,8 @@
 enum doctor_word { DOCTOR_OK, DOCTOR_MISSING, DOCTOR_NOTE };
 
 /* Prints one aligned line on stdout: what was looked at, "ok", "missing" or "note", and the details. */
-void doctor_line(const char *what, enum doctor_word word, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void doctor_line(const char *what, enum doctor_word word, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 struct doctor_trial {
     int ran;              /* it answered: the rest is known */

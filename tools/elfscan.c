@@ -26,7 +26,7 @@
 struct elf_file {
     int fd;
     ElfW(Ehdr) head;
-    ElfW(Phdr) *segments;
+    ElfW(Phdr) * segments;
 };
 
 /* SIZE bytes at OFFSET of the file and a 0 byte behind them, for the caller to free; NULL where they are not all
@@ -70,7 +70,7 @@ static uint64_t offset_of(const struct elf_file *elf, uint64_t address, uint64_t
     return 0;
 }
 
-static void scan_symbols(const struct elf_file *elf, struct elfscan *scan, const ElfW(Sym) *symbols, uint64_t n,
+static void scan_symbols(const struct elf_file *elf, struct elfscan *scan, const ElfW(Sym) * symbols, uint64_t n,
                          const char *names, uint64_t names_size)
 {
     for (uint64_t i = 0; i < n; i++) {
@@ -88,7 +88,7 @@ static void scan_symbols(const struct elf_file *elf, struct elfscan *scan, const
     }
 }
 
-static void scan_needed(struct elfscan *scan, const ElfW(Dyn) *entries, uint64_t n, const char *names,
+static void scan_needed(struct elfscan *scan, const ElfW(Dyn) * entries, uint64_t n, const char *names,
                         uint64_t names_size)
 {
     for (uint64_t i = 0; i < n && entries[i].d_tag != DT_NULL; i++) {
@@ -148,7 +148,7 @@ static void scan_elf(struct elf_file *elf, struct elfscan *scan)
 
 int elfscan_read(const char *path, struct elfscan *scan)
 {
-    struct elf_file elf = { .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) };
+    struct elf_file elf = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
 
     memset(scan, 0, sizeof *scan);
     if (elf.fd < 0)

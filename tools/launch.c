@@ -17,7 +17,7 @@
 #include "msg.h"
 #include "recfile.h"
 
-static const int passed_on[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 };
+static const int passed_on[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
 #define N_PASSED_ON (sizeof passed_on / sizeof passed_on[0])
 
 static volatile pid_t child; /* 0 while there is none to pass a signal on to */
@@ -37,7 +37,7 @@ static void pass_on(int number, siginfo_t *info, void *context)
 static void catch_signals(struct sigaction *old)
 {
     for (size_t i = 0; i < N_PASSED_ON; i++) {
-        struct sigaction action = { .sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART };
+        struct sigaction action = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART};
         sigemptyset(&action.sa_mask);
         sigaction(passed_on[i], &action, &old[i]);
     }

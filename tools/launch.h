@@ -9,10 +9,10 @@
 #include <sys/types.h>
 
 struct launch {
-    const char *shim;     /* path of the shim */
-    const char *dir;      /* absolute directory of the recording */
-    int paused;           /* start without measuring */
-    char *const *argv;    /* the command */
+    const char *shim;  /* path of the shim */
+    const char *dir;   /* absolute directory of the recording */
+    int paused;        /* start without measuring */
+    char *const *argv; /* the command */
 };
 
 struct launch_end {

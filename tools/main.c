@@ -20,13 +20,13 @@ struct cmd {
 };
 
 static const struct cmd commands[] = {
-    { "run", "run a program and report what the GIL cost it", cmd_run },
-    { "report", "report on recordings, as text or JSON", cmd_report },
-    { "dump", "print a recording's raw contents", cmd_dump },
-    { "doctor", "say what works on this machine, and what is missing", cmd_doctor },
-    { "pause", "stop measuring a running process", cmd_pause },
-    { "resume", "measure a paused process again", cmd_resume },
-    { "preload", "print the path of the library for LD_PRELOAD", cmd_preload },
+    {"run", "run a program and report what the GIL cost it", cmd_run},
+    {"report", "report on recordings, as text or JSON", cmd_report},
+    {"dump", "print a recording's raw contents", cmd_dump},
+    {"doctor", "say what works on this machine, and what is missing", cmd_doctor},
+    {"pause", "stop measuring a running process", cmd_pause},
+    {"resume", "measure a paused process again", cmd_resume},
+    {"preload", "print the path of the library for LD_PRELOAD", cmd_preload},
 };
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 

@@ -32,7 +32,7 @@ char *paths_shim(void)
 {
     /* Relative to the executable first: an installation that was moved, or built beside another one, must not take
      * the other one's shim. */
-    static const char *const beside[] = { "%s/.libs/" PATHS_SHIM_NAME, "%s/../lib/gilscope/" PATHS_SHIM_NAME };
+    static const char *const beside[] = {"%s/.libs/" PATHS_SHIM_NAME, "%s/../lib/gilscope/" PATHS_SHIM_NAME};
     char dir[PATH_MAX], candidate[PATH_MAX + 64];
     char *path = NULL;
 

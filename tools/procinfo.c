@@ -129,7 +129,8 @@ char *procinfo_outer_path(int pid, const char *path)
     return strdup(path);
 }
 
-/* As procinfo_open_recording, but with the reason in *problem (errno is that of the system, or 0) in place of a line. */
+/* As procinfo_open_recording, but with the reason in *problem (errno is that of the system, or 0) in place of a line.
+ */
 static int find_recording(int pid, struct rec_header *header, const char **problem)
 {
     char *line = NULL;
@@ -178,7 +179,8 @@ int procinfo_open_recording(int pid, struct rec_header *header)
 
     if (fd < 0) {
         int reason = errno;
-        msg_error("cannot control process %d: %s%s%s", pid, problem, reason ? ": " : "", reason ? strerror(reason) : "");
+        msg_error("cannot control process %d: %s%s%s", pid, problem, reason ? ": " : "",
+                  reason ? strerror(reason) : "");
     }
     return fd;
 }

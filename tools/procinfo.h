@@ -14,17 +14,17 @@ int procinfo_parse_pid(const char *text);
 
 /* What a process has mapped that matters here.  Paths are as in /proc/PID/maps. */
 struct procinfo_maps {
-    int has_shim;                /* the preload shim */
-    char python[PATH_MAX];       /* the libpython, or else the executable; "" where none could be read */
+    int has_shim;          /* the preload shim */
+    char python[PATH_MAX]; /* the libpython, or else the executable; "" where none could be read */
     int python_is_library;
 };
 
 /* Fills *maps from /proc/PID/maps.  Returns 0, or -1 with errno set (ENOENT, ESRCH: no such process). */
 int procinfo_read_maps(int pid, struct procinfo_maps *maps);
 
-/* Where the file that /proc/PID/maps calls PATH can be opened from here: through the process's root directory, for it may
- * live in another mount namespace, or as it is, for of a process in a chroot the kernel tells the path outside of it.
- * The caller frees it; NULL without memory. */
+/* Where the file that /proc/PID/maps calls PATH can be opened from here: through the process's root directory, for it
+ * may live in another mount namespace, or as it is, for of a process in a chroot the kernel tells the path outside of
+ * it. The caller frees it; NULL without memory. */
 char *procinfo_outer_path(int pid, const char *path);
 
 /* Opens the recording that process PID is writing, for reading and writing, with its header in *header: the *.gil file
