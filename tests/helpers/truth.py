@@ -108,7 +108,7 @@ def compare(process, measured):
 
     for m in measured:
         t = gs.thread(process, tid=m.tid)
-        check(m, "wait", waited(t), m.exact_wait_ns - m.alone_ns)
+        check(m, "wait", waited(t), m.exact_wait_ns - m.free_ns)
         check(m, "hold", held(t), m.exact_hold_ns)
         check(m, "forced", t["wait_forced_ns"], m.forced_ns)
         # By the stamps around the calls, in which the GIL is held or not for some of the time.
@@ -116,7 +116,7 @@ def compare(process, measured):
         check(m, "wait, seen from outside", waited(t), 0, m.wait_ns)
         check(m, "forced, seen from outside", t["wait_forced_ns"], 0, m.save_ns)
         check(m, "all of it, seen from outside", held(t) + waited(t) + t["wait_forced_ns"],
-              m.hold_ns + m.wait_ns - m.alone_ns, m.hold_ns + m.wait_ns + m.save_ns)
+              m.hold_ns + m.wait_ns - m.free_ns, m.hold_ns + m.wait_ns + m.save_ns)
         if not m.cycles <= t["acquisitions"] <= m.cycles + 2:
             wrong.append(f"thread {m.tid}: {t['acquisitions']} acquisitions, truth {m.cycles}")
     forced, true = process["gils"][0]["forced_switches"], sum(m.forced for m in measured)
@@ -130,7 +130,7 @@ def compare_outside(process, measured):
     wrong = []
     for m in measured:
         t = gs.thread(process, tid=m.tid)
-        for what, reported, true in ("wait", waited(t), m.wait_ns - m.alone_ns), ("hold", held(t), m.hold_ns):
+        for what, reported, true in ("wait", waited(t), m.wait_ns - m.free_ns), ("hold", held(t), m.hold_ns):
             if abs(reported - true) > m.tolerance(true):
                 wrong.append(f"thread {m.tid}: {what}: gilscope {reported / MS:.3f} ms, truth {true / MS:.3f} ms, "
                              f"allowed difference {m.tolerance(true) / MS:.3f} ms; {m.cycles} cycles")

@@ -43,7 +43,7 @@ struct worker {
     long tid;
     int64_t n, want_sum, hold_sum, save_sum, released_sum; /* sums over the cycles, ns */
     int64_t exact_want_sum, exact_hold_sum;                /* the same by the very instants */
-    int64_t alone_sum, n_alone;                            /* takes while no other thread was near the GIL */
+    int64_t free_sum, n_free;                              /* takes that nobody else delayed */
     int64_t forced_sum, n_forced;                          /* in pthread_cond_wait, within PyEval_SaveThread */
     int64_t held_cpu, released_cpu;                        /* CLOCK_THREAD_CPUTIME_ID, ns */
     int64_t born, died;                                    /* first and last stamp */
@@ -57,10 +57,11 @@ static int n_workers;
 static int64_t duration_ns, deadline;
 static int pinned; /* each thread runs on a processor of its own, as far as they go */
 
-/* A take that nobody else can have delayed is no wait, however long the call took (caches are cold after a sleep): the
- * number of threads that want or have the GIL, and how often one more came. */
-static int n_near;
-static int64_t n_came;
+/* A take that nobody else delayed is no wait: the call alone takes 1 us where the caches are cold, after a sleep.  That
+ * is a take while no other thread wanted or had the GIL, or one of at most FREE_NS while no other thread had it. */
+#define FREE_NS 5000
+static int n_near, n_holding;  /* threads that want or have the GIL; that have it, or are just giving it up */
+static int64_t n_came, n_took; /* how often one came to want it; how often one took it */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -155,13 +156,18 @@ static PyThreadState *cycles(struct worker *w, PyThreadState *state)
 
         int64_t came = __atomic_add_fetch(&n_came, 1, __ATOMIC_SEQ_CST);
         int alone = __atomic_add_fetch(&n_near, 1, __ATOMIC_SEQ_CST) == 1;
+        int64_t took = __atomic_load_n(&n_took, __ATOMIC_SEQ_CST);
+        int nobody = __atomic_load_n(&n_holding, __ATOMIC_SEQ_CST) == 0;
         c.want = now_ns();
         PyEval_RestoreThread(state);
         c.taken = now_ns();
         c.got = instant(c.want, c.taken, c.taken);
-        if (alone && __atomic_load_n(&n_came, __ATOMIC_SEQ_CST) == came) {
-            w->alone_sum += c.got - c.want;
-            w->n_alone++;
+        __atomic_add_fetch(&n_holding, 1, __ATOMIC_SEQ_CST);
+        nobody &= __atomic_add_fetch(&n_took, 1, __ATOMIC_SEQ_CST) == took + 1 && c.got - c.want <= FREE_NS;
+        alone &= __atomic_load_n(&n_came, __ATOMIC_SEQ_CST) == came;
+        if (alone || nobody) {
+            w->free_sum += c.got - c.want;
+            w->n_free++;
         }
         if (w->read_cpu)
             cpu[0] = clock_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -172,6 +178,7 @@ static PyThreadState *cycles(struct worker *w, PyThreadState *state)
         c.leave = now_ns();
         state = PyEval_SaveThread();
         c.left = left = now_ns();
+        __atomic_sub_fetch(&n_holding, 1, __ATOMIC_SEQ_CST);
         __atomic_sub_fetch(&n_near, 1, __ATOMIC_SEQ_CST);
         c.gone = instant(c.leave, c.left, c.leave);
         w->forced_sum += my_stamps()->cond_wait_ns - before.cond_wait_ns;
@@ -265,7 +272,7 @@ static PyObject *py_setup(PyObject *self, PyObject *args)
         return NULL;
     }
     n_workers = 0;
-    n_ready = n_done = n_left = open_gate = turn = n_near = 0;
+    n_ready = n_done = n_left = open_gate = turn = n_near = n_holding = 0;
     duration_ns = duration;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(specs); i++) {
         struct worker *w = &workers[i];
@@ -355,7 +362,7 @@ static PyObject *result(const struct worker *w)
                          "hold_ns", (long long)w->hold_sum, "save_ns", (long long)w->save_sum,
                          "released_ns", (long long)w->released_sum,
                          "exact_wait_ns", (long long)w->exact_want_sum, "exact_hold_ns", (long long)w->exact_hold_sum,
-                         "alone_ns", (long long)w->alone_sum, "alone", (long long)w->n_alone,
+                         "free_ns", (long long)w->free_sum, "free", (long long)w->n_free,
                          "forced_ns", (long long)w->forced_sum, "forced", (long long)w->n_forced,
                          "held_cpu_ns", (long long)w->held_cpu, "released_cpu_ns", (long long)w->released_cpu,
                          "born_ns", (long long)w->born, "died_ns", (long long)w->died,
