@@ -98,7 +98,7 @@ def print_row(mix, r):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--python", default="/usr/bin/python3", help="the interpreter, with its C headers [%(default)s]")
+    parser.add_argument("--python", default="/usr/bin/python3", help="the interpreter, with C headers [%(default)s]")
     parser.add_argument("--gilscope", help="the executable [the one built here]")
     parser.add_argument("--gil-load", metavar="PYTHON", help="an interpreter with gil_load, to compare with")
     parser.add_argument("--seconds", type=float, default=2, help="of each mix [%(default)s]")
@@ -112,8 +112,8 @@ def main():
     env = dict(common.environment(args.python, gilscope), seconds=args.seconds)
     if not args.json:
         common.print_environment(env)
-        print("ms              tool        cycles  held true  reported     error  us/cycle  waited true  reported    error"
-              "  us/cycle")
+        print("ms              tool        cycles  held true  reported     error  us/cycle  waited true  reported    "
+              "error  us/cycle")
     results = {}
     with tempfile.TemporaryDirectory(prefix="gilscope-bench-") as ours, \
             tempfile.TemporaryDirectory(prefix="gilscope-bench-") as theirs:

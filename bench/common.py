@@ -55,8 +55,9 @@ def cpu_model():
 
 def environment(python, gilscope):
     """What a number depends on, for the head of each table."""
-    version = subprocess.run([gilscope, "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout.split("\n")[0]
-    return {"gilscope": version, "python": f"{python} ({python_version(python)})", "cpu": cpu_model(),
+    version = subprocess.run([gilscope, "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout
+    return {"gilscope": version.split("\n", maxsplit=1)[0],
+            "python": f"{python} ({python_version(python)})", "cpu": cpu_model(),
             "cpus": len(os.sched_getaffinity(0)), "kernel": platform.release(), "libc": " ".join(platform.libc_ver()),
             "load_before": round(os.getloadavg()[0], 2)}
 

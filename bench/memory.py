@@ -68,11 +68,12 @@ def kib(value):
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--python", default="/usr/bin/python3", help="the interpreter [%(default)s]")
     parser.add_argument("--gilscope", help="the executable [the one built here]")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 100, 1000], help="[1 100 1000]")
-    parser.add_argument("--seconds", type=float, default=30, help="of each lively run, which fills its histograms slowly [%(default)s]")
+    parser.add_argument("--seconds", type=float, default=30,
+                        help="of each lively run, which fills its histograms slowly [%(default)s]")
     parser.add_argument("--grow-seconds", type=float, default=12, help="of the runs over time [%(default)s]")
     parser.add_argument("--output", help="directory for the recordings [a temporary one]")
     parser.add_argument("--json", action="store_true", help="print JSON")

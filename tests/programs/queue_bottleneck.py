@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Three producers fill a short queue; its only consumer compresses: one thread does the work, the others are blocked."""
+"""Three producers fill a short queue; its only consumer compresses: one thread works, the others are blocked."""
 import queue
 import threading
 import zlib
