@@ -124,8 +124,8 @@ struct rec_head {
 struct rec_hist_block { /* one octave */
     struct rec_head head;
     uint32_t owner; /* index of the thread, for a consistency check */
-    uint32_t pad;
-    uint64_t count[REC_HIST_SUBS];
+    uint32_t wraps; /* cell of a block whose counts say how often those of this one have wrapped around; 0 = never */
+    uint32_t count[REC_HIST_SUBS];
 };
 
 struct rec_hist {
@@ -232,9 +232,10 @@ struct rec_thread {
 #define REC_RING 2048 /* the last changes of holder, for charging waits to the holds that they overlap */
 
 struct rec_change {
-    uint32_t holder;           /* thread index */
-    uint32_t pad;
-    uint64_t held_base_ticks;  /* H when it took the GIL from another holder */
+    uint32_t holder;          /* thread index */
+    uint32_t holder_cell;     /* of its record, for the collector; the record may have been used again since */
+    uint64_t held_base_ticks; /* H when it took the GIL from another holder */
+    uint64_t ticks;           /* when it did */
 };
 
 struct rec_gil {

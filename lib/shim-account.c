@@ -24,16 +24,32 @@ static uint64_t held(const struct shim_gil *g, uint64_t t)
     return sum;
 }
 
-/* H at b, of which we learn at t.  Between them lies at most a contended lock of gil->mutex: the present hold and the
- * last closed one are all that it can reach. */
+/* H when the last closed hold ended. */
+static uint64_t held_closed(const struct shim_gil *g)
+{
+    return g->rec->held_base_ticks + (g->holder ? g->holder->held_ticks : 0);
+}
+
+/* H at b, of which we learn at t: between them lies a contended lock of gil->mutex, or a preemption in front of it.
+ * Exact within the present hold, the last one that others waited for, and before them wherever a holder has held once
+ * before the next one took over; else out by no more than what it let go in between. */
 static uint64_t held_at(const struct shim_gil *g, uint64_t b, uint64_t t)
 {
-    uint64_t sum = held(g, t), cut = 0;
-    if (locked(g))
-        cut = shim_elapsed(b > g->holder->state_ticks ? b : g->holder->state_ticks, t);
-    if (b < g->last_release_ticks)
-        cut += shim_elapsed(b > g->last_take_ticks ? b : g->last_take_ticks, g->last_release_ticks);
-    return sum - cut;
+    const struct rec_gil *gr = g->rec;
+    if (locked(g) && b >= g->holder->state_ticks)
+        return held(g, t) - shim_elapsed(b, t);
+    uint64_t next = held_closed(g);
+    if (b >= g->last_take_ticks)
+        return next - shim_elapsed(b, g->last_release_ticks);
+    for (uint64_t i = gr->n_changes, n = 0; i > 0 && n < REC_RING; n++) {
+        const struct rec_change *c = &gr->ring[--i % REC_RING];
+        if (c->ticks <= b) {
+            uint64_t most = next - c->held_base_ticks;
+            return c->held_base_ticks + (b - c->ticks < most ? b - c->ticks : most);
+        }
+        next = c->held_base_ticks;
+    }
+    return next;
 }
 
 static void charge(struct rec_thread *holder, uint64_t ticks)
@@ -43,27 +59,26 @@ static void charge(struct rec_thread *holder, uint64_t ticks)
 }
 
 /* Charges the blocked time from b, where H was base, to t, which passed before the thread could be counted among the
- * waiters: to the present hold, and to those before it as the ring will have it.  Where a thread waits for gil->mutex
- * itself, its holder is most often the one that is just giving the GIL up. */
+ * waiters: to the present hold, and to those before it as the ring has them. */
 static void charge_late(struct shim_gil *g, uint64_t b, uint64_t base, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
-    uint64_t closed = held(g, t);
+    uint64_t high = held_closed(g);
     if (locked(g)) {
-        uint64_t since = g->holder->state_ticks, present = shim_elapsed(b > since ? b : since, t);
-        gr->waiters_ticks += present;
-        closed -= present;
+        uint64_t since = g->holder->state_ticks;
+        gr->waiters_ticks += shim_elapsed(b > since ? b : since, t);
     } else if (!g->holder && shim_gil_taken(g)) {
         gr->waiters_ticks += shim_elapsed(b, t); /* by a thread that will make itself known at its release */
     }
-    if (closed == base || gr->n_changes == 0)
-        return;
-    uint64_t last_base = gr->ring[(gr->n_changes - 1) % REC_RING].held_base_ticks;
-    if (last_base > base) {
-        charge(g->before_last_change, (last_base < closed ? last_base : closed) - base);
-        base = last_base;
+    for (uint64_t i = gr->n_changes, n = 0; high > base && i > 0 && n < REC_RING; n++) {
+        const struct rec_change *c = &gr->ring[--i % REC_RING];
+        if (c->held_base_ticks >= high)
+            continue;
+        uint64_t from = c->held_base_ticks > base ? c->held_base_ticks : base;
+        if (c->holder_cell)
+            charge(shim_file_at(c->holder_cell), high - from);
+        high = from;
     }
-    charge(g->last_change, shim_elapsed(base, closed));
 }
 
 /* Released time is not summed up but left over (REC_THREAD_REMAINDER). */
@@ -155,17 +170,17 @@ void shim_account_take_after_wait(struct shim_gil *g, uint64_t t)
 }
 
 /* tr's state is HELD, since now; the old holder's is not. */
-void shim_account_holder(struct shim_gil *g, struct rec_thread *tr)
+void shim_account_holder(struct shim_gil *g, struct rec_thread *tr, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
-    uint64_t sum = gr->held_base_ticks + (g->holder ? g->holder->held_ticks : 0);
+    uint64_t sum = held_closed(g);
     shim_write_begin(&gr->seq);
     gr->held_base_ticks = sum - tr->held_ticks;
     gr->holder = tr->index;
     g->holder = tr;
-    g->before_last_change = g->last_change;
-    g->last_change = tr;
-    gr->ring[gr->n_changes % REC_RING] = (struct rec_change){ tr->index, 0, sum };
+    gr->ring[gr->n_changes % REC_RING] = (struct rec_change){
+        tr->index, tr->index ? shim_file_cell(tr) : 0, sum, t,
+    };
     __atomic_store_n(&gr->n_changes, gr->n_changes + 1, __ATOMIC_RELEASE);
     shim_write_end(&gr->seq);
 }
@@ -185,7 +200,7 @@ void shim_account_hold_ends(struct shim_gil *g, uint64_t from, uint64_t t)
     g->last_take_ticks = from;
     g->last_release_ticks = t;
     if (g->holder != T.rec) { /* it held the GIL already when measuring was resumed */
-        shim_account_holder(g, T.rec);
+        shim_account_holder(g, T.rec, from);
         gr->held_base_ticks += shim_elapsed(from, t);
     } else if (SHIM.filter) /* several GILs: what this thread holds from now on may be another one */
         shim_account_settle(g, t);
@@ -203,7 +218,7 @@ void shim_account_settle(struct shim_gil *g, uint64_t t)
 }
 
 /* --- the matrix ------------------------------------------------------------------------------------------------ */
-#define ROW_PARTS 10 /* 140 holders a waiter */
+#define ROW_PARTS 4 /* 56 holders a waiter */
 
 bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks)
 {
@@ -387,13 +402,32 @@ static struct rec_hist_block *octave_block(struct rec_thread *tr, struct rec_his
     return block;
 }
 
+void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub)
+{
+    if (!block->wraps) {
+        struct rec_hist_block *wraps = shim_file_record(sizeof *wraps);
+        if (!wraps)
+            return;
+        wraps->owner = tr->index;
+        shim_file_publish(wraps, REC_HIST);
+        block->wraps = shim_file_cell(wraps);
+    }
+    ((struct rec_hist_block *)shim_file_at(block->wraps))->count[sub]++;
+}
+
+static void count_in(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub)
+{
+    if (++block->count[sub] == 0)
+        shim_account_wrapped(tr, block, sub);
+}
+
 void shim_account_hist(struct rec_thread *tr, enum rec_hist_kind kind, uint64_t ticks)
 {
     struct rec_hist *h = &tr->hist[kind];
     struct hist_place place = hist_place(ticks);
     struct rec_hist_block *block = octave_block(tr, h, place.octave);
     if (block)
-        block->count[place.sub]++;
+        count_in(tr, block, place.sub);
     h->count++;
     h->sum_ticks += ticks;
     if (ticks > h->max_ticks)
@@ -411,8 +445,8 @@ void shim_account_hold(uint64_t ticks)
         h->count++;
         return;
     }
-    block->count[place.sub]++;
-    T.holds.count = block->count;
+    count_in(T.rec, block, place.sub);
+    T.holds.block = block;
     T.holds.low = hist_low(place.octave, 0);
     T.holds.shift = hist_shift(place.octave);
     /* Values beyond the maximum so far, and the last octave, which has no upper end, are not for the cache. */

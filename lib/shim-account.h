@@ -39,8 +39,8 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t);
 /* The calling thread has taken the GIL at t, after a wait.  Holding gil->mutex. */
 void shim_account_take_after_wait(struct shim_gil *g, uint64_t t);
 
-/* The GIL has another holder now, tr.  Holding gil->mutex. */
-void shim_account_holder(struct shim_gil *g, struct rec_thread *tr);
+/* The GIL has another holder since t, tr.  Holding gil->mutex. */
+void shim_account_holder(struct shim_gil *g, struct rec_thread *tr, uint64_t t);
 
 /* A hold begins at t for which others wait already.  Holding gil->mutex. */
 void shim_account_hold_begins(struct shim_gil *g, uint64_t t);
@@ -65,6 +65,9 @@ enum shim_event { SHIM_EVENT_TAKE, SHIM_EVENT_WAIT, SHIM_EVENT_RELEASE };
 /* After a pause, a resume or a new recording: closes what was open at the pause and opens anew what `event` implies,
  * for the calling thread and for the GIL.  n_toggles is even.  Holding gil->mutex. */
 void shim_account_sync(struct shim_gil *g, uint32_t n_toggles, enum shim_event event);
+
+/* The count of a bucket has wrapped around to 0.  Owner of the record. */
+void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub);
 
 /* Counts a hold, in ticks, of the calling thread, and makes its octave the cached one, T.holds.  Not holding gil->mutex
  * (the first value of an octave allots), as is the next. */

@@ -7,6 +7,7 @@
  */
 #include "shim-fold.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "shim-account.h"
@@ -84,9 +85,17 @@ static void move_hist(struct rec_hist *to, struct rec_hist *from)
             to->block[octave] = shim_file_cell(fresh);
         }
         struct rec_hist_block *sum = shim_file_at(to->block[octave]);
-        for (int i = 0; i < REC_HIST_SUBS; i++)
+        const struct rec_hist_block *wraps = source->wraps ? shim_file_at(source->wraps) : NULL;
+        for (uint32_t i = 0; i < REC_HIST_SUBS; i++) {
+            uint32_t before = sum->count[i];
             sum->count[i] += source->count[i];
+            if (sum->count[i] < before)
+                shim_account_wrapped(folded, sum, i);
+            for (uint32_t w = 0; wraps && w < wraps->count[i]; w++)
+                shim_account_wrapped(folded, sum, i);
+        }
         memset(source->count, 0, sizeof source->count);
+        source->wraps = 0;
     }
     to->count += from->count;
     to->sum_ticks += from->sum_ticks;

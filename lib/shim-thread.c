@@ -275,8 +275,9 @@ void shim_thread_count_holds(struct rec_gil *gr)
     uint64_t n = h->count - tr->gil_counted;
     for (int octave = 0; octave < REC_HIST_OCTAVES; octave++) {
         const struct rec_hist_block *block = h->block[octave] ? shim_file_at(h->block[octave]) : NULL;
+        const struct rec_hist_block *wraps = block && block->wraps ? shim_file_at(block->wraps) : NULL;
         for (int i = 0; block && i < REC_HIST_SUBS; i++)
-            n += block->count[i];
+            n += block->count[i] + (wraps ? (uint64_t)wraps->count[i] << 32 : 0);
     }
     tr->gil_counted += n;
     __atomic_fetch_add(&gr->acquisitions, n, __ATOMIC_RELAXED);

@@ -103,7 +103,7 @@ static void acquired(struct shim_gil *g)
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
     }
     if (g->holder != tr)
-        shim_account_holder(g, tr);
+        shim_account_holder(g, tr, t);
     if (g->rec->n_waiters)
         shim_account_hold_begins(g, t);
     if (t >= T.name_due_ticks)
@@ -128,7 +128,9 @@ static void released(struct shim_gil *g)
     __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
     tr->held_ticks += d;
     if (d - T.holds.low < T.holds.width) {
-        ++T.holds.count[(d >> T.holds.shift) % REC_HIST_SUBS];
+        uint32_t sub = (uint32_t)(d >> T.holds.shift) % REC_HIST_SUBS;
+        if (++T.holds.block->count[sub] == 0)
+            shim_account_wrapped(tr, T.holds.block, sub);
     } else {
         T.hold_ticks = d;
         T.later |= SHIM_LATER_HOLD;
@@ -151,12 +153,17 @@ static COLD int signal_slow(pthread_cond_t *c)
     return shim_real.cond_signal(c);
 }
 
-/* Of another GIL than the first, or while measuring is, or was, paused. */
+/* Of another GIL than the first, or measuring has been resumed. */
 static COLD int signal_unmatched(pthread_cond_t *c)
 {
-    if (!SHIM.dormant || shim_gil_wake())
-        return signal_slow(c);
-    T.dormant_cond = NULL;
+    if (SHIM.dormant)
+        shim_gil_wake();
+    return signal_slow(c);
+}
+
+static COLD int signal_wrapped(pthread_cond_t *c, uint32_t sub)
+{
+    shim_account_wrapped(T.rec, SHIM.express.holds.block, sub);
     return shim_real.cond_signal(c);
 }
 
@@ -186,11 +193,19 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
         tr->state = REC_STATE_RELEASED;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
         tr->held_ticks += d;
-        ++e->holds.count[(d >> e->holds.shift) % REC_HIST_SUBS];
+        uint32_t sub = (uint32_t)(d >> e->holds.shift) % REC_HIST_SUBS;
+        if (UNLIKELY(++e->holds.block->count[sub] == 0))
+            return signal_wrapped(c, sub);
         return shim_real.cond_signal(c);
     }
-    if (UNLIKELY(SHIM.filter != 0) || SHIM.dormant)
+    if (UNLIKELY(SHIM.filter != 0))
         return signal_unmatched(c);
+    if (SHIM.dormant) {
+        if (UNLIKELY(!(__atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED) & 1)))
+            return signal_unmatched(c);
+        if (UNLIKELY(T.dormant_cond != NULL))
+            T.dormant_cond = NULL;
+    }
     return shim_real.cond_signal(c);
 }
 

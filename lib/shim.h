@@ -61,14 +61,13 @@ struct shim_gil {
     struct rec_thread *holder; /* rec->holder's record; what it has held since it took the GIL is in rec's H */
     /* The last hold that anybody waited for, for waits that began before their thread could have been seen as waiting.  Under the mutex. */
     uint64_t last_take_ticks, last_release_ticks;
-    struct rec_thread *last_change, *before_last_change; /* holders of the ring's last two entries */
     uint64_t paused_held_ticks; /* H when measuring was paused last */
 };
 
 /* The octave of a thread's hold histogram that was used last. */
 struct shim_octave {
     uint64_t low, width; /* it takes values from low to low + width - 1; width 0 = none */
-    uint64_t *count;
+    struct rec_hist_block *block;
     uint32_t shift; /* bucket = (value >> shift) % REC_HIST_SUBS */
 };
 

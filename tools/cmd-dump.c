@@ -228,9 +228,9 @@ static void print_hists(const struct reader_file *file, const struct rec_thread 
                 printf("    octave %" PRIu32 ": cell %" PRIu32 " is no block of this thread\n", octave,
                        hist->block[octave]);
             for (uint32_t sub = 0; block && sub < REC_HIST_SUBS; sub++)
-                if (block->count[sub])
+                if (reader_hist_count(file, block, sub))
                     printf("    from %" PRIu64 " ticks, %" PRIu64 " wide: %" PRIu64 "\n", hist_low(octave, sub),
-                           hist_width(octave), block->count[sub]);
+                           hist_width(octave), reader_hist_count(file, block, sub));
         }
     }
 }

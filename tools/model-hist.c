@@ -41,8 +41,9 @@ static void add(const struct build *build, const struct rec_thread *thread, enum
     for (uint32_t octave = 0; octave < REC_HIST_OCTAVES; octave++) {
         const struct rec_hist_block *block = reader_hist_block(build->file, thread, kind, octave);
         for (uint32_t sub = 0; block && sub < REC_HIST_SUBS; sub++) {
-            sums->buckets[octave][sub] += block->count[sub];
-            in_buckets += block->count[sub];
+            uint64_t count = reader_hist_count(build->file, block, sub);
+            sums->buckets[octave][sub] += count;
+            in_buckets += count;
         }
     }
     sums->in_buckets += in_buckets;

@@ -261,6 +261,13 @@ const struct rec_hist_block *reader_hist_block(const struct reader_file *file, c
     return block && block->owner == thread->index ? block : NULL;
 }
 
+uint64_t reader_hist_count(const struct reader_file *file, const struct rec_hist_block *block, uint32_t sub)
+{
+    const struct rec_hist_block *wraps = record_at(file, block->wraps, REC_HIST, sizeof(struct rec_hist_block));
+
+    return block->count[sub] + (wraps ? (uint64_t)wraps->count[sub] << 32 : 0);
+}
+
 const struct rec_row *reader_row(const struct reader_file *file, const struct rec_thread *thread,
                                  const struct rec_row *row, size_t *n_steps)
 {

@@ -58,6 +58,9 @@ bool reader_next(const struct reader_file *file, struct reader_record *record);
 const struct rec_hist_block *reader_hist_block(const struct reader_file *file, const struct rec_thread *thread,
                                                enum rec_hist_kind kind, uint32_t octave);
 
+/* How many values fell into a bucket of that block. */
+uint64_t reader_hist_count(const struct reader_file *file, const struct rec_hist_block *block, uint32_t sub);
+
 /* The first part of a thread's row of the waiter x holder matrix, and the one after row; NULL = no more.  A chain that
  * is damaged ends early, also one that bites its tail: *n_steps starts at 0 and counts. */
 const struct rec_row *reader_row(const struct reader_file *file, const struct rec_thread *thread,
