@@ -7,14 +7,19 @@
  *   PyMutex locks    sem_init(stack, 0, 0), GIL released, the same wait on it
  * so the semaphore of the last failed trywait, or of the last sem_init to 0, marks the wait that follows as a lock's.
  *
- * A thread that waits for a semaphore which it took itself waits to be notified (Condition, Event and Queue take a
- * fresh lock twice); otherwise the wait is for mutual exclusion.  PyMutex takes are invisible, so that on 3.13.5 and
- * later these cannot be told apart and count as mutual exclusion.
+ * Waits to be notified are told from waits for mutual exclusion by who gives the semaphore up.  The wait is for a
+ * notification if
+ *  - the waiter took the semaphore itself (Condition, Event and Queue take a fresh lock twice);
+ *  - another thread than the one that took it has posted it before (SimpleQueue, and whatever hands a lock on);
+ *  - it is a thread's sentinel, which that thread creates and takes first of all and gives up at its end (join, <= 3.12);
+ *  - it is a parking semaphore and the object waited for is no PyMutex (3.13+: PyEvent for joins, SimpleQueue).
+ * Takes of a PyMutex are invisible, so that Condition, Event and Queue on 3.13.5 and later count as mutual exclusion.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 
 #include "shim-account.h"
+#include "shim-name.h"
 #include "shim-thread.h"
 #include "shim.h"
 
@@ -29,7 +34,38 @@ static bool python_thread(void)
 
 static void own(const void *sem)
 {
+    for (uint32_t i = 0; i < SHIM_OWN_LOCKS; i++)
+        if (!T.own_locks[i]) {
+            T.own_locks[i] = sem;
+            return;
+        }
     T.own_locks[T.own_next++ % SHIM_OWN_LOCKS] = sem;
+}
+
+/* Semaphores that notify, by address.  One that shares its place with another is forgotten; the next post tells again. */
+#define NOTIFIERS 1024
+static const void *notifiers[NOTIFIERS];
+
+static const void **notifier_place(const void *sem)
+{
+    return &notifiers[((uintptr_t)sem >> 4) * 0x9e3779b97f4a7c15u >> 54];
+}
+
+static void set_notifier(const void *sem)
+{
+    __atomic_store_n(notifier_place(sem), sem, __ATOMIC_RELAXED);
+}
+
+static bool is_notifier(const void *sem)
+{
+    return __atomic_load_n(notifier_place(sem), __ATOMIC_RELAXED) == sem;
+}
+
+/* Its memory may be another lock's next. */
+static void forget_notifier(const void *sem)
+{
+    if (is_notifier(sem))
+        __atomic_store_n(notifier_place(sem), NULL, __ATOMIC_RELAXED);
 }
 
 static bool disown(const void *sem)
@@ -51,6 +87,15 @@ static bool owned(const void *sem)
     return false;
 }
 
+/* In front of a parking semaphore lies the address waited for (Python/parking_lot.c, struct wait_entry).  The byte there
+ * is 3 in a PyMutex, locked and with waiters; 2 in a PyEvent, and 1 in a SimpleQueue, with waiters. */
+static bool parked_for_mutex(const void *sem)
+{
+    unsigned char state = 3;
+    const void *address = ((const void *const *)sem)[-1];
+    return !address || shim_name_read_self(address, &state, 1) != 0 || state == 3;
+}
+
 struct wait {
     struct rec_thread *tr; /* NULL = not measured */
     uint64_t from;
@@ -69,7 +114,9 @@ static struct wait wait_begin(const void *sem)
     w.tr = T.rec;
     w.generation = T.generation;
     w.n_toggles = T.n_toggles;
-    w.notify = owned(sem);
+    if (owned(sem))
+        set_notifier(sem); /* another waiter's, too: a SimpleQueue's idle getters all wait for one semaphore */
+    w.notify = is_notifier(sem) || (T.parking && !parked_for_mutex(sem));
     w.from = shim_ticks();
     if (!w.held) {
         w.tr->lock_open_notify = w.notify;
@@ -78,7 +125,7 @@ static struct wait wait_begin(const void *sem)
     return w;
 }
 
-static void wait_end(const struct wait *w)
+static void wait_end(const struct wait *w, const void *sem)
 {
     struct rec_thread *tr = w->tr;
     if (!tr || w->generation != SHIM.generation || w->generation != T.generation)
@@ -93,7 +140,7 @@ static void wait_end(const struct wait *w)
         tr->gil_lock_wait_ticks += d;
     } else {
         tr->lock_wait_ticks += d;
-        if (w->notify)
+        if (w->notify || is_notifier(sem))
             tr->notify_wait_ticks += d;
         shim_account_hist(tr, REC_HIST_LOCK, d);
     }
@@ -101,24 +148,38 @@ static void wait_end(const struct wait *w)
     shim_leave();
 }
 
+/* Before the thread has ever given the GIL up. */
+static bool in_first_hold(void)
+{
+    return SHIM_STATE(T.rec) == REC_STATE_HELD && T.rec->held_ticks == 0;
+}
+
 SHIM_EXPORT int sem_init(sem_t *sem, int shared, unsigned value)
 {
-    if (value == 0 && python_thread())
-        T.lock_failed = sem;
+    if (python_thread()) {
+        forget_notifier(sem);
+        T.parking = value == 0;
+        if (value == 0)
+            T.lock_failed = sem;
+        else if (!T.n_semaphores++ && !(T.rec->flags & REC_THREAD_MAIN) && in_first_hold())
+            set_notifier(sem);
+    }
     return shim_real.sem_init(sem, shared, value);
 }
 
 SHIM_EXPORT int sem_destroy(sem_t *sem)
 {
-    if (python_thread())
+    if (python_thread()) {
         disown(sem);
+        forget_notifier(sem);
+    }
     return shim_real.sem_destroy(sem);
 }
 
 SHIM_EXPORT int sem_post(sem_t *sem)
 {
-    if (python_thread())
-        disown(sem);
+    if (python_thread() && !disown(sem))
+        set_notifier(sem);
     return shim_real.sem_post(sem);
 }
 
@@ -140,6 +201,7 @@ SHIM_EXPORT int sem_trywait(sem_t *sem)
             own(sem);
         else
             T.lock_failed = sem;
+        T.parking = false;
     }
     return result;
 }
@@ -148,7 +210,7 @@ SHIM_EXPORT int sem_trywait(sem_t *sem)
 static void waited(const struct wait *w, const void *sem, int result)
 {
     int saved_errno = errno;
-    wait_end(w);
+    wait_end(w, sem);
     if (result == 0 && w->tr)
         own(sem);
     errno = saved_errno;

@@ -13,11 +13,16 @@
 #include "shim.h"
 
 /* Through the kernel, although it is our own memory: a layout that does not fit costs a name, not the process. */
+int shim_name_read_self(const void *address, void *bytes, size_t n)
+{
+    struct iovec local = { bytes, n }, remote = { (void *)(uintptr_t)address, n };
+    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)n ? 0 : -1;
+}
+
 static int read_self(void *context, uint64_t address, void *bytes, size_t n)
 {
     (void)context;
-    struct iovec local = { bytes, n }, remote = { (void *)(uintptr_t)address, n };
-    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)n ? 0 : -1;
+    return shim_name_read_self((const void *)(uintptr_t)address, bytes, n);
 }
 
 void shim_name_read(uintptr_t tstate)

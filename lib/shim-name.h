@@ -3,10 +3,14 @@
 #ifndef GILSCOPE_SHIM_NAME_H
 #define GILSCOPE_SHIM_NAME_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Reads the name of the calling thread, which holds the GIL (but not gil->mutex), into its record: from the Thread
  * object, else from its outermost function, else from the operating system.  Makes system calls; preserves nothing. */
 void shim_name_read(uintptr_t tstate);
+
+/* Copies n bytes of this process's memory; 0 = done.  Survives any address.  Any thread, async-signal-safe. */
+int shim_name_read_self(const void *address, void *bytes, size_t n);
 
 #endif

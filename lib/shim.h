@@ -150,6 +150,8 @@ struct shim_thread {
     const void *lock_failed; /* the semaphore of the last sem_trywait that found it taken, or parking semaphore */
     const void *own_locks[SHIM_OWN_LOCKS]; /* semaphores that this thread took last and has not posted */
     uint32_t own_next;
+    uint32_t n_semaphores; /* created by this thread */
+    bool parking;          /* lock_failed is a parking semaphore, made for one wait */
     /* recognition of create_gil: the last init calls */
     uint32_t n_inits;
     struct {

@@ -99,8 +99,12 @@ static void gather_sums(struct verdict_facts *facts)
     for (size_t i = 0; i < process->n_threads; i++) {
         const struct model_thread *thread = &process->threads[i];
         gather_thread(process, thread, facts);
-        if (thread->main)
-            startup = least(verdict_limits.startup_ns, (double)thread->states.held_oncpu_ns);
+        if (thread->main) {
+            /* Of a run that is all start-up, most counts. */
+            startup = least(verdict_limits.startup_ns, verdict_limits.startup_share * facts->wall);
+            startup = least(startup, (double)thread->states.held_oncpu_ns);
+            facts->run_delay -= missing_processor(process, thread) * ratio(startup, thread_work(thread));
+        }
     }
     /* With the rest of a long run, this makes no difference. */
     facts->work = most(0, all_work - startup);

@@ -12,6 +12,7 @@
 /* The thresholds.  gilscope-report(1) has the same table, under VERDICT. */
 struct verdict_limits {
     double startup_ns;         /* of the main thread's CPU time: imports are not what the program does */
+    double startup_share;      /* but no more than this part of the process's time */
     double gil_wait_share;     /* gil-bound: of the time in which threads wanted to run, that they waited for the GIL */
     double gil_waiting;        /* gil-bound: threads waiting for the GIL, on average */
     double lock_wait_share;    /* lock-bound: the same for locks, of wanting to run or to have the lock */

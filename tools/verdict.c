@@ -16,6 +16,7 @@
 
 const struct verdict_limits verdict_limits = {
     .startup_ns = 100e6,
+    .startup_share = 0.10,
     .gil_wait_share = 0.20,
     .gil_waiting = 0.15,
     .lock_wait_share = 0.25,
@@ -112,6 +113,8 @@ static void weigh_causes(const struct verdict_facts *facts, struct cause causes[
         least(beyond(facts->run_delay_share, limits->run_delay_share),
               beyond(facts->delayed, limits->run_delay_threads)),
     };
+    /* Who has next to nothing to do does not lack processors, however late each wake-up is. */
+    causes[2].strength = least(causes[2].strength, beyond(facts->cpus_used, limits->idle_cpus));
     qsort(causes, N_CAUSES, sizeof *causes, stronger_first);
 }
 
