@@ -229,7 +229,7 @@ struct rec_thread {
 };
 
 /* --- GILs ---------------------------------------------------------------------------------------------------- */
-#define REC_RING 2048 /* the last changes of holder, for charging waits to the holds that they overlap */
+#define REC_RING 1024 /* the last changes of holder, for charging waits to the holds that they overlap */
 
 struct rec_change {
     uint32_t holder;          /* thread index */

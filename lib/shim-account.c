@@ -39,7 +39,7 @@ static uint64_t held_at(const struct shim_gil *g, uint64_t b, uint64_t t)
     if (locked(g) && b >= g->holder->state_ticks)
         return held(g, t) - shim_elapsed(b, t);
     uint64_t next = held_closed(g);
-    if (b >= g->last_take_ticks)
+    if (b >= g->last_take_ticks && next == g->last_held_ticks) /* no hold has come since for which nobody waited */
         return next - shim_elapsed(b, g->last_release_ticks);
     for (uint64_t i = gr->n_changes, n = 0; i > 0 && n < REC_RING; n++) {
         const struct rec_change *c = &gr->ring[--i % REC_RING];
@@ -204,6 +204,7 @@ void shim_account_hold_ends(struct shim_gil *g, uint64_t from, uint64_t t)
         gr->held_base_ticks += shim_elapsed(from, t);
     } else if (SHIM.filter) /* several GILs: what this thread holds from now on may be another one */
         shim_account_settle(g, t);
+    g->last_held_ticks = held_closed(g);
 }
 
 void shim_account_settle(struct shim_gil *g, uint64_t t)

@@ -25,9 +25,14 @@
 #include "shim-text.h"
 #include "shim.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* linux/mman.h, Linux 5.14 */
+#endif
+
 #define FIRST_BYTES (64u << 10)
 #define MAP_BYTES   (64u << 20)
 #define MAP_LEAST   (1u << 20)
+#define GROW_TRIES  500 /* of 0.1 ms: extending a file takes as long as the file system likes */
 
 static char file_path[SHIM_PATH_BYTES];
 static dev_t file_dev;
@@ -57,6 +62,13 @@ static int reserve(int fd, uint64_t from, uint64_t to)
         from += (uint64_t)n;
     }
     return 0;
+}
+
+/* A first touch of a page costs tens of microseconds, which must not be spent while gil->mutex is held.  Kernels before
+ * 5.14 refuse; then it is. */
+static void populate(void *from, uint64_t bytes)
+{
+    madvise(from, bytes, MADV_POPULATE_WRITE);
 }
 
 static int make_file(const char *directory, int64_t start_realtime_ns)
@@ -127,6 +139,7 @@ bool shim_file_open(const char *directory, const char **why, int *error)
     }
     close(fd);
     madvise(map, map_bytes, MADV_DONTFORK); /* a forked child must not reach its parent's recording */
+    populate(map, FIRST_BYTES);
     file_dev = st.st_dev;
     file_ino = st.st_ino;
     growing = 0;
@@ -152,17 +165,18 @@ static bool grow(struct rec_header *h, uint64_t need)
 {
     if (need > SHIM.map_bytes || (retry_ticks && shim_ticks() < retry_ticks))
         return false;
-    for (int spins = 0; __atomic_exchange_n(&growing, 1, __ATOMIC_ACQUIRE); spins++) {
-        if (spins == 2000)
+    for (int tries = 0; __atomic_exchange_n(&growing, 1, __ATOMIC_ACQUIRE); tries++) {
+        struct timespec pause = { 0, 100000 };
+        if (tries == GROW_TRIES)
             return false;
-        syscall(SYS_sched_yield);
+        syscall(SYS_nanosleep, &pause, NULL); /* not the libc's, which is a cancellation point */
     }
     uint64_t have = __atomic_load_n(&h->reserved_bytes, __ATOMIC_ACQUIRE);
     bool ok = have >= need;
     if (!ok) {
-        uint64_t want = have * 2;
+        uint64_t want = (have + have / 4 + FIRST_BYTES - 1) / FIRST_BYTES * FIRST_BYTES;
         while (want < need)
-            want *= 2;
+            want += FIRST_BYTES;
         if (want > SHIM.map_bytes)
             want = SHIM.map_bytes;
         int fd = open(file_path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
@@ -171,10 +185,12 @@ static bool grow(struct rec_header *h, uint64_t need)
             ok = fstat(fd, &st) == 0 && st.st_dev == file_dev && st.st_ino == file_ino && reserve(fd, have, want) == 0;
             close(fd);
         }
-        if (ok)
+        if (ok) {
+            populate((char *)h + have, want - have);
             __atomic_store_n(&h->reserved_bytes, want, __ATOMIC_RELEASE);
-        else
+        } else {
             retry_ticks = shim_ticks() + 1000000 * shim_clock_ticks_per_us();
+        }
     }
     __atomic_store_n(&growing, 0, __ATOMIC_RELEASE);
     return ok;

@@ -60,7 +60,7 @@ struct shim_gil {
     struct rec_gil *rec;
     struct rec_thread *holder; /* rec->holder's record; what it has held since it took the GIL is in rec's H */
     /* The last hold that anybody waited for, for waits that began before their thread could have been seen as waiting.  Under the mutex. */
-    uint64_t last_take_ticks, last_release_ticks;
+    uint64_t last_take_ticks, last_release_ticks, last_held_ticks; /* the last one: H at its end */
     uint64_t paused_held_ticks; /* H when measuring was paused last */
 };
 
