@@ -12,27 +12,29 @@
 
 struct cpython_layout {
     uint8_t minor;
-    uint16_t tstate_frame;       /* frame, cframe (3.11, 3.12) or current_frame */
-    uint8_t cframe_current;      /* 255 = tstate points to the frame itself */
+    uint16_t tstate_frame;  /* frame, cframe (3.11, 3.12) or current_frame */
+    uint8_t cframe_current; /* 255 = tstate points to the frame itself */
     uint8_t frame_code, frame_back;
-    uint8_t frame_owner;         /* 0 = no such field */
+    uint8_t frame_owner; /* 0 = no such field */
     uint16_t frame_locals;
     uint8_t code_filename, code_name, code_qualname; /* qualname 0 = none */
     uint8_t ascii_data, compact_data;
-    uint16_t cached_keys;        /* PyHeapTypeObject.ht_cached_keys */
+    uint16_t cached_keys; /* PyHeapTypeObject.ht_cached_keys */
 };
 
+/* clang-format off */
 static const struct cpython_layout layouts[] = {
-    /*   frame cur  code back owner locals file name qual ascii comp keys */
-    { 8,  24, 255,  32,  24,   0,  360, 104, 112,   0, 48, 72, 872 },
-    { 9,  24, 255,  32,  24,   0,  360, 104, 112,   0, 48, 72, 864 },
-    { 10, 24, 255,  32,  24,   0,  352, 104, 112,   0, 48, 72, 872 },
-    { 11, 56,   8,  32,  48,  69,   72, 112, 120, 128, 48, 72, 872 },
-    { 12, 56,   0,   0,   8,  70,   72, 112, 120, 128, 40, 56, 880 },
-    { 13, 72, 255,   0,   8,  70,   72, 112, 120, 128, 40, 56, 880 },
-    { 14, 72, 255,   0,   8,  74,   80, 112, 120, 128, 40, 56, 880 },
-    { 15, 72, 255,   0,   8,  74,   80, 112, 120, 128, 40, 56, 880 },
+    /*  frame cur  code back owner locals file name qual ascii comp keys */
+    {8,  24, 255,  32,  24,   0,  360, 104, 112,   0, 48, 72, 872},
+    {9,  24, 255,  32,  24,   0,  360, 104, 112,   0, 48, 72, 864},
+    {10, 24, 255,  32,  24,   0,  352, 104, 112,   0, 48, 72, 872},
+    {11, 56,   8,  32,  48,  69,   72, 112, 120, 128, 48, 72, 872},
+    {12, 56,   0,   0,   8,  70,   72, 112, 120, 128, 40, 56, 880},
+    {13, 72, 255,   0,   8,  70,   72, 112, 120, 128, 40, 56, 880},
+    {14, 72, 255,   0,   8,  74,   80, 112, 120, 128, 40, 56, 880},
+    {15, 72, 255,   0,   8,  74,   80, 112, 120, 128, 40, 56, 880},
 };
+/* clang-format on */
 
 /* The same in all versions (PyObject, PyTypeObject, PyDictObject, PyASCIIObject of GIL builds). */
 enum {
@@ -47,7 +49,7 @@ enum {
     UNICODE_STATE = 32,
 };
 
-#define FRAMES_MAX  200 /* a thread's first frames; deeper stacks keep the name that they had */
+#define FRAMES_MAX 200  /* a thread's first frames; deeper stacks keep the name that they had */
 #define ENTRIES_MAX 128 /* attributes of a Thread object that are looked at */
 
 struct reader {
@@ -143,7 +145,7 @@ static bool text_is(const struct reader *r, uint64_t object, const char *wanted)
     return object && text(r, object, found, sizeof found) && strcmp(found, wanted) == 0;
 }
 
-/* --- an object's attribute ---------------------------------------------------------------------------------------- */
+/* --- an object's attribute --------------------------------------------------------------------------------------- */
 /* Looks a name up in a PyDictKeysObject; values: the split table's values, or 0 where the entries hold them. */
 static uint64_t in_keys(const struct reader *r, uint64_t keys, uint64_t values, const char *name)
 {
@@ -203,7 +205,7 @@ static uint64_t attribute(const struct reader *r, uint64_t object, const char *n
     return values && keys ? in_keys(r, keys, values, name) : 0;
 }
 
-/* --- frames -------------------------------------------------------------------------------------------------------- */
+/* --- frames ------------------------------------------------------------------------------------------------------ */
 static bool is_code(const struct reader *r, uint64_t object)
 {
     char type_name[8] = "";
@@ -214,7 +216,7 @@ static bool is_code(const struct reader *r, uint64_t object)
 enum cpython_name cpython_thread_name(const struct cpython_layout *layout, cpython_read *read, void *context,
                                       uint64_t tstate, char *name, size_t room)
 {
-    struct reader r = { layout, read, context };
+    struct reader r = {layout, read, context};
     uint64_t frame = pointer(&r, tstate + layout->tstate_frame), root = 0, code = 0;
     if (frame && layout->cframe_current != 255)
         frame = pointer(&r, frame + layout->cframe_current);

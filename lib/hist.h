@@ -18,12 +18,12 @@ struct hist_place {
 static inline struct hist_place hist_place(uint64_t value)
 {
     if (value < REC_HIST_SUBS)
-        return (struct hist_place){ 0, (uint32_t)value };
+        return (struct hist_place){0, (uint32_t)value};
     uint32_t top = 63u - (uint32_t)__builtin_clzll(value); /* >= 4 */
     uint32_t octave = top - 3;
     if (octave >= REC_HIST_OCTAVES)
-        return (struct hist_place){ REC_HIST_OCTAVES - 1, REC_HIST_SUBS - 1 };
-    return (struct hist_place){ octave, (uint32_t)(value >> (top - 4)) & (REC_HIST_SUBS - 1) };
+        return (struct hist_place){REC_HIST_OCTAVES - 1, REC_HIST_SUBS - 1};
+    return (struct hist_place){octave, (uint32_t)(value >> (top - 4)) & (REC_HIST_SUBS - 1)};
 }
 
 /* The smallest value, in ticks, of a bucket. */

@@ -14,6 +14,7 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-account.h \
     lib/shim-clock.c \
     lib/shim-clock.h \
+    lib/shim-enter.c \
     lib/shim-file.c \
     lib/shim-file.h \
     lib/shim-fold.c \
@@ -27,6 +28,7 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-lock.c \
     lib/shim-name.c \
     lib/shim-name.h \
+    lib/shim-pause.c \
     lib/shim-python.c \
     lib/shim-python.h \
     lib/shim-real.c \

@@ -32,15 +32,15 @@
 
 #include <stdint.h>
 
-#define REC_MAGIC       "GILSCOPE"  /* 8 bytes, without the terminating 0 */
-#define REC_ENDIAN      0x01020304u /* reads as 0x04030201 in a file of the other byte order */
-#define REC_VERSION     1           /* what this source writes */
-#define REC_VERSION_MIN 1           /* the oldest version that can be read */
+#define REC_MAGIC "GILSCOPE"   /* 8 bytes, without the terminating 0 */
+#define REC_ENDIAN 0x01020304u /* reads as 0x04030201 in a file of the other byte order */
+#define REC_VERSION 1          /* what this source writes */
+#define REC_VERSION_MIN 1      /* the oldest version that can be read */
 
-#define REC_HEADER_BYTES 4096u      /* records start here */
-#define REC_CELL_BYTES   16u        /* every record starts at, and is sized in, multiples of this */
-#define REC_SUFFIX       ".gil"
-#define REC_DIR_SUFFIX   ".gilscope"
+#define REC_HEADER_BYTES 4096u /* records start here */
+#define REC_CELL_BYTES 16u     /* every record starts at, and is sized in, multiples of this */
+#define REC_SUFFIX ".gil"
+#define REC_DIR_SUFFIX ".gilscope"
 
 enum rec_source { REC_SOURCE_PRELOAD = 1, REC_SOURCE_BPF = 2, REC_SOURCE_SAMPLE = 3 };
 
@@ -65,44 +65,46 @@ enum rec_loss {
     REC_LOSS_N
 };
 #define REC_LOSS_NAMES                                                                                                 \
-    { "no_space", "threads", "threads_folded", "pairs", "unexplained", "control", "gils", "clock", "names_unread" }
+    {                                                                                                                  \
+        "no_space", "threads", "threads_folded", "pairs", "unexplained", "control", "gils", "clock", "names_unread"    \
+    }
 #define REC_LOSS_MAX 32 /* room in the header */
 
 #define REC_TOGGLES 64 /* how many of the last pause/resume instants are kept */
 
 struct rec_header {
-    char magic[8];           /* REC_MAGIC                                                                  once */
-    uint32_t endian;         /* REC_ENDIAN                                                                 once */
-    uint16_t version;        /* version of this file                                                       once */
-    uint16_t version_min;    /* the oldest reader version that may read this file                          once */
-    uint32_t header_bytes;   /* offset of the first record                                                 once */
-    uint32_t source;         /* enum rec_source                                                            once */
-    uint64_t reserved_bytes; /* bytes of the file that are backed by storage                             atomic */
-    uint64_t used_bytes;     /* end of the last record; grows                                            atomic */
-    uint32_t clock;          /* enum rec_clock                                                             once */
-    uint32_t pid;            /* as the process itself sees it                                              once */
-    uint32_t ppid;           /*                                                                            once */
-    uint32_t cpus;           /* processors that the process may use (affinity and cgroup quota)            once */
-    uint32_t complete;       /* 1: the process ended in the ordinary way and closed its file             closer */
-    uint32_t free_threaded;  /* 1: a free-threaded build of CPython                                        once */
-    uint32_t python_hex;     /* PY_VERSION_HEX of the interpreter, 0 where unknown                         once */
-    uint32_t n_threads;      /* threads that ever had a record, folded ones too                          atomic */
-    char python_version[64]; /* "3.11.2"                                                                   once */
-    char host[64];           /* uname nodename                                                             once */
-    char tool_version[32];   /* version of gilscope that wrote the file                                    once */
-    char boot_id[40];        /* /proc/sys/kernel/random/boot_id: ticks compare only within one boot        once */
+    char magic[8];               /* REC_MAGIC                                                                  once */
+    uint32_t endian;             /* REC_ENDIAN                                                                 once */
+    uint16_t version;            /* version of this file                                                       once */
+    uint16_t version_min;        /* the oldest reader version that may read this file                          once */
+    uint32_t header_bytes;       /* offset of the first record                                                 once */
+    uint32_t source;             /* enum rec_source                                                            once */
+    uint64_t reserved_bytes;     /* bytes of the file that are backed by storage                             atomic */
+    uint64_t used_bytes;         /* end of the last record; grows                                            atomic */
+    uint32_t clock;              /* enum rec_clock                                                             once */
+    uint32_t pid;                /* as the process itself sees it                                              once */
+    uint32_t ppid;               /*                                                                            once */
+    uint32_t cpus;               /* processors that the process may use (affinity and cgroup quota)            once */
+    uint32_t complete;           /* 1: the process ended in the ordinary way and closed its file             closer */
+    uint32_t free_threaded;      /* 1: a free-threaded build of CPython                                        once */
+    uint32_t python_hex;         /* PY_VERSION_HEX of the interpreter, 0 where unknown                         once */
+    uint32_t n_threads;          /* threads that ever had a record, folded ones too                          atomic */
+    char python_version[64];     /* "3.11.2"                                                                   once */
+    char host[64];               /* uname nodename                                                             once */
+    char tool_version[32];       /* version of gilscope that wrote the file                                    once */
+    char boot_id[40];            /* /proc/sys/kernel/random/boot_id: ticks compare only within one boot        once */
     uint64_t proc_start_jiffies; /* field 22 of /proc/PID/stat: tells a process from another with its pid  once */
     int64_t start_realtime_ns;   /* CLOCK_REALTIME at start_ticks                                          once */
     uint64_t start_ticks;        /* the recording starts here; first calibration point                     once */
     int64_t start_mono_ns;       /* CLOCK_MONOTONIC at start_ticks                                         once */
     uint32_t beat_seq;           /* sequence counter of the next two                                     atomic */
     uint32_t pad0;
-    uint64_t beat_ticks;    /* second calibration point: renewed about every 100 ms and at the end       atomic */
-    int64_t beat_mono_ns;   /* CLOCK_MONOTONIC at beat_ticks                                             atomic */
-    uint64_t end_ticks;     /* the process ended here; 0: it runs still, or nobody saw it end            closer */
+    uint64_t beat_ticks;  /* second calibration point: renewed about every 100 ms and at the end       atomic */
+    int64_t beat_mono_ns; /* CLOCK_MONOTONIC at beat_ticks                                             atomic */
+    uint64_t end_ticks;   /* the process ended here; 0: it runs still, or nobody saw it end            closer */
     uint64_t losses[REC_LOSS_MAX]; /* by enum rec_loss                                                    atomic */
     uint32_t pad1;
-    uint32_t n_toggles;     /* pauses and resumes so far: odd = paused                                  control */
+    uint32_t n_toggles; /* pauses and resumes so far: odd = paused                                  control */
     uint64_t toggle_ticks[REC_TOGGLES]; /* toggle i happened at [i % REC_TOGGLES]                       control */
 };
 
@@ -112,13 +114,13 @@ struct rec_header {
 #define REC_HEAD_MARK 0x6752u /* "Rg" */
 enum rec_type { REC_GIL = 1, REC_THREAD = 2, REC_HIST = 3, REC_ROW = 4, REC_TEXT = 5 };
 struct rec_head {
-    uint32_t size;  /* bytes with this head, a multiple of REC_CELL_BYTES */
-    uint16_t type;  /* enum rec_type */
-    uint16_t mark;  /* REC_HEAD_MARK */
+    uint32_t size; /* bytes with this head, a multiple of REC_CELL_BYTES */
+    uint16_t type; /* enum rec_type */
+    uint16_t mark; /* REC_HEAD_MARK */
 };
 
-/* --- histograms: log-linear, see hist.h; octaves are allotted when a value first falls into them ------------- */
-#define REC_HIST_SUBS    16
+/* --- histograms: log-linear, see hist.h; octaves are allotted when a value first falls into them ----------------- */
+#define REC_HIST_SUBS 16
 #define REC_HIST_OCTAVES 44
 
 struct rec_hist_block { /* one octave */
@@ -142,29 +144,30 @@ enum rec_hist_kind {
 };
 #define REC_LONG_RELEASED_TICKS (1u << 18) /* about 0.1 ms */
 
-/* --- threads ----------------------------------------------------------------------------------------------- */
+/* --- threads ----------------------------------------------------------------------------------------------------- */
 enum rec_state {
     REC_STATE_NONE = 0,     /* not measured: paused, or not seen since measuring was resumed */
     REC_STATE_RELEASED = 1, /* without the GIL and not asking for it */
     REC_STATE_HELD = 2,
-    REC_STATE_WAITING = 3,  /* wants the GIL */
-    REC_STATE_FORCED = 4,   /* gave it up on request and is kept in drop_gil until another thread has taken it */
+    REC_STATE_WAITING = 3, /* wants the GIL */
+    REC_STATE_FORCED = 4,  /* gave it up on request and is kept in drop_gil until another thread has taken it */
     REC_STATE_ENDED = 5,
 };
 
 enum rec_name_source { REC_NAME_NONE, REC_NAME_OS, REC_NAME_PYTHON, REC_NAME_FUNCTION };
 
-#define REC_THREAD_MAIN   1u /* the thread that created the main interpreter's GIL */
+#define REC_THREAD_MAIN 1u   /* the thread that created the main interpreter's GIL */
 #define REC_THREAD_FOLDED 2u /* stands for many ended threads; its times are sums over them */
-#define REC_THREAD_REMAINDER 4u /* released_ticks is not kept: it is what remains of the time from start_ticks to
-                                   state_ticks after unmeasured_ticks and the closed intervals of all other states */
+#define REC_THREAD_REMAINDER                                                                                           \
+    4u /* released_ticks is not kept: it is what remains of the time from start_ticks to                               \
+          state_ticks after unmeasured_ticks and the closed intervals of all other states */
 
 #define REC_ROW_ENTRIES 14
 struct rec_row { /* a part of one waiter's row of the waiter x holder matrix */
     struct rec_head head;
-    uint32_t next;  /* cell of the row's next part, 0 = last.  owner of the row */
-    uint32_t owner; /* index of the waiting thread */
-    uint32_t holder[REC_ROW_ENTRIES + 2]; /* thread index, 0 = entry unused; the last two are padding.  owner */
+    uint32_t next;                           /* cell of the row's next part, 0 = last.  owner of the row */
+    uint32_t owner;                          /* index of the waiting thread */
+    uint32_t holder[REC_ROW_ENTRIES + 2];    /* thread index, 0 = entry unused; the last two are padding.  owner */
     uint64_t blocked_ticks[REC_ROW_ENTRIES]; /* owner */
 };
 
@@ -181,27 +184,27 @@ struct rec_thread {
     uint64_t start_ticks; /* once */
     uint64_t end_ticks;   /* 0 = alive.  owner */
     /* The open interval: state since state_ticks.  Closed intervals are in the sums below.  owner */
-    uint32_t state;       /* enum rec_state */
-    uint32_t n_toggles;   /* header.n_toggles when the state was last known to be right */
+    uint32_t state;     /* enum rec_state */
+    uint32_t n_toggles; /* header.n_toggles when the state was last known to be right */
     uint64_t state_ticks;
     uint64_t wait_held_base_ticks; /* H of the GIL when the present or last wait began: held time since = blocked */
     /* Sums over closed intervals.  Their total is the thread's measured time. owner */
     uint64_t held_ticks;
-    uint64_t released_ticks;    /* see REC_THREAD_REMAINDER */
+    uint64_t released_ticks; /* see REC_THREAD_REMAINDER */
     uint64_t wait_blocked_ticks;
     uint64_t wait_wakeup_ticks;
     uint64_t wait_forced_ticks;
-    uint64_t lock_wait_ticks;   /* part of released_ticks: in a threading lock or what is built of one */
-    uint64_t notify_wait_ticks; /* part of lock_wait_ticks: on a lock that the waiter itself had taken, which is how
-                                   Condition, Event and Queue wait to be notified */
+    uint64_t lock_wait_ticks;     /* part of released_ticks: in a threading lock or what is built of one */
+    uint64_t notify_wait_ticks;   /* part of lock_wait_ticks: on a lock that the waiter itself had taken, which is how
+                                     Condition, Event and Queue wait to be notified */
     uint64_t gil_lock_wait_ticks; /* in a lock while holding the GIL: everybody else pays.  Part of held_ticks */
-    uint64_t charged_ticks;     /* others' blocked waiting that overlapped this thread's closed holds.  atomic */
+    uint64_t charged_ticks;       /* others' blocked waiting that overlapped this thread's closed holds.  atomic */
     /* CPU time.  The clock is read on a budget; a period between two readings in which the thread lived in one state
      * only (held or released; waiting costs next to none) is exact, the others are mixed and apportioned by the
      * reader.  owner */
-    uint64_t cpu_last_ns;                /* the thread's CPU clock at the last reading */
-    uint64_t cpu_base_held_ticks;        /* held_ticks and released_ticks at that reading, with what was open then: */
-    uint64_t cpu_base_released_ticks;    /* what has come since is not in the sums below yet */
+    uint64_t cpu_last_ns;             /* the thread's CPU clock at the last reading */
+    uint64_t cpu_base_held_ticks;     /* held_ticks and released_ticks at that reading, with what was open then: */
+    uint64_t cpu_base_released_ticks; /* what has come since is not in the sums below yet */
     uint64_t cpu_exact_held_ns, cpu_exact_held_ticks;
     uint64_t cpu_exact_released_ns, cpu_exact_released_ticks;
     uint64_t cpu_mixed_ns, cpu_mixed_held_ticks, cpu_mixed_released_ticks;
@@ -213,22 +216,22 @@ struct rec_thread {
     uint64_t drop_requests;   /* made by this thread */
     uint64_t forced_switches; /* released because another thread asked for it and waited in drop_gil */
     uint64_t forced_max_ticks;
-    uint64_t folded;          /* folded record: how many threads it stands for */
+    uint64_t folded; /* folded record: how many threads it stands for */
     uint64_t folded_wall_ticks;
     struct rec_hist hist[REC_HIST_KINDS];
-    uint32_t row;             /* cell of the first rec_row, 0 = none.  owner */
+    uint32_t row; /* cell of the first rec_row, 0 = none.  owner */
     uint32_t pad;
-    uint64_t row_other_ticks; /* blocked, but the row has no entry left for the holder.  owner */
-    uint64_t lock_open_ticks; /* in a lock wait since then, 0 = no: not yet in the sums.  owner */
+    uint64_t row_other_ticks;  /* blocked, but the row has no entry left for the holder.  owner */
+    uint64_t lock_open_ticks;  /* in a lock wait since then, 0 = no: not yet in the sums.  owner */
     uint32_t lock_open_notify; /* 1: that wait is for a notification.  owner */
-    uint32_t late; /* 1: the last wait, which is in the sums above, has yet to be entered into the histogram and the row:
-                      late_wait_ticks long, blocked while H went from wait_held_base_ticks to late_held_ticks, at which
-                      time there had been late_changes changes of holder.  owner */
+    uint32_t late; /* 1: the last wait, which is in the sums above, has yet to be entered into the histogram and the
+                      row: late_wait_ticks long, blocked while H went from wait_held_base_ticks to late_held_ticks, at
+                      which time there had been late_changes changes of holder.  owner */
     uint64_t late_wait_ticks, late_held_ticks, late_changes;
     uint64_t unmeasured_ticks; /* since start_ticks: pauses.  owner */
 };
 
-/* --- GILs ---------------------------------------------------------------------------------------------------- */
+/* --- GILs -------------------------------------------------------------------------------------------------------- */
 #define REC_RING 1024 /* the last changes of holder, for charging waits to the holds that they overlap */
 
 struct rec_change {
@@ -240,37 +243,37 @@ struct rec_change {
 
 struct rec_gil {
     struct rec_head head;
-    uint32_t seq;           /* sequence counter of what is written under the mutex */
-    uint32_t index;         /* 0 = main interpreter, then in order of creation.  once */
-    uint64_t address;       /* of gil->cond in the process; identity only.  once */
-    uint64_t start_ticks;   /* once */
-    uint64_t end_ticks;     /* not 0: its memory was reused, the interpreter is gone.  mutex */
-    uint64_t interval_us;   /* switch interval, as seen last.  mutex */
-    uint32_t holder;        /* index of the thread that took it last, 0 = not known.  It is held now if that thread's
-                               state is REC_STATE_HELD.  mutex */
+    uint32_t seq;         /* sequence counter of what is written under the mutex */
+    uint32_t index;       /* 0 = main interpreter, then in order of creation.  once */
+    uint64_t address;     /* of gil->cond in the process; identity only.  once */
+    uint64_t start_ticks; /* once */
+    uint64_t end_ticks;   /* not 0: its memory was reused, the interpreter is gone.  mutex */
+    uint64_t interval_us; /* switch interval, as seen last.  mutex */
+    uint32_t holder;      /* index of the thread that took it last, 0 = not known.  It is held now if that thread's
+                             state is REC_STATE_HELD.  mutex */
     uint32_t pad0;
     uint64_t held_base_ticks; /* H, the time that it was held: this (modulo 2^64) plus the holder's held_ticks plus its
                                  open hold, if any; without a known holder, this.  mutex */
-    uint32_t n_waiters;     /* now.  mutex */
-    uint32_t n_toggles;     /* as in rec_thread.  mutex */
-    uint64_t waiters_ticks; /* W: integral of n_waiters up to waiters_at_ticks.  mutex */
+    uint32_t n_waiters;       /* now.  mutex */
+    uint32_t n_toggles;       /* as in rec_thread.  mutex */
+    uint64_t waiters_ticks;   /* W: integral of n_waiters up to waiters_at_ticks.  mutex */
     uint64_t waiters_at_ticks;
     uint64_t hold_waiters_ticks; /* W when the present hold began.  mutex */
     uint64_t wait_blocked_ticks; /* closed waits.  mutex */
     uint64_t wait_wakeup_ticks;  /* mutex */
     uint64_t wait_forced_ticks;  /* atomic */
-    uint64_t acquisitions; /* of threads that have moved to another GIL or ended; for those that use this one now,
-                              hold count less gil_counted, and the open hold, are to be added.  atomic */
-    uint64_t contended;    /* mutex */
+    uint64_t acquisitions;       /* of threads that have moved to another GIL or ended; for those that use this one now,
+                                    hold count less gil_counted, and the open hold, are to be added.  atomic */
+    uint64_t contended;          /* mutex */
     uint64_t drop_requests;      /* mutex */
     uint64_t forced_switches;    /* atomic */
     uint64_t lost_wakeups;       /* mutex */
     uint64_t paused_ticks;       /* time since start_ticks in which measuring was paused, closed pauses.  mutex */
-    uint64_t n_changes;     /* changes of holder so far; change i is at ring[i % REC_RING].  mutex */
+    uint64_t n_changes;          /* changes of holder so far; change i is at ring[i % REC_RING].  mutex */
     struct rec_change ring[REC_RING];
 };
 
-/* --- texts --------------------------------------------------------------------------------------------------- */
+/* --- texts ------------------------------------------------------------------------------------------------------- */
 enum rec_text_kind {
     REC_TEXT_COMMAND = 1, /* /proc/self/cmdline: arguments, each ended by a 0 byte */
     REC_TEXT_INERT = 2,   /* why measuring stopped: one sentence */

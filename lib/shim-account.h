@@ -22,6 +22,19 @@ static inline void shim_waiters_advance(struct rec_gil *gr, uint64_t t)
     gr->waiters_at_ticks = t;
 }
 
+/* Does the last known holder hold it now?  Holding gil->mutex. */
+static inline bool shim_gil_held(const struct shim_gil *g)
+{
+    return g->holder && SHIM_STATE(g->holder) == REC_STATE_HELD;
+}
+
+/* Others were blocked that long by holds of this thread.  Any thread. */
+static inline void shim_charge(struct rec_thread *holder, uint64_t ticks)
+{
+    if (holder && ticks)
+        __atomic_fetch_add(&holder->charged_ticks, ticks, __ATOMIC_RELAXED);
+}
+
 /* Whatever comes next on this GIL goes the long way.  Holding gil->mutex. */
 static inline void shim_account_leave_express(const struct shim_gil *g)
 {

@@ -30,15 +30,15 @@
 #endif
 
 #define FIRST_BYTES (64u << 10)
-#define MAP_BYTES   (64u << 20)
-#define MAP_LEAST   (1u << 20)
-#define GROW_TRIES  500 /* of 0.1 ms: extending a file takes as long as the file system likes */
+#define MAP_BYTES (64u << 20)
+#define MAP_LEAST (1u << 20)
+#define GROW_TRIES 500 /* of 0.1 ms: extending a file takes as long as the file system likes */
 
 static char file_path[SHIM_PATH_BYTES];
 static dev_t file_dev;
 static ino_t file_ino;
-static uint32_t growing;        /* 1 = a thread is extending the file */
-static uint64_t retry_ticks;    /* growing failed: not again before then */
+static uint32_t growing;     /* 1 = a thread is extending the file */
+static uint64_t retry_ticks; /* growing failed: not again before then */
 
 /* Backs the file with storage from `from` to `to`.  Returns 0 or an errno. */
 static int reserve(int fd, uint64_t from, uint64_t to)
@@ -83,8 +83,8 @@ static int make_file(const char *directory, int64_t start_realtime_ns)
         shim_text_add(&path, directory);
         shim_text_add(&path, "/");
         for (const char *c = host; *c && c - host < 60; c++) {
-            bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '.' ||
-                         *c == '_';
+            bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
+                         *c == '.' || *c == '_';
             shim_text_char(&path, plain ? *c : '_');
         }
         shim_text_add(&path, "-");
@@ -166,7 +166,7 @@ static bool grow(struct rec_header *h, uint64_t need)
     if (need > SHIM.map_bytes || (retry_ticks && shim_ticks() < retry_ticks))
         return false;
     for (int tries = 0; __atomic_exchange_n(&growing, 1, __ATOMIC_ACQUIRE); tries++) {
-        struct timespec pause = { 0, 100000 };
+        struct timespec pause = {0, 100000};
         if (tries == GROW_TRIES)
             return false;
         syscall(SYS_nanosleep, &pause, NULL); /* not the libc's, which is a cancellation point */

@@ -14,9 +14,9 @@
 #include "shim-file.h"
 #include "shim-thread.h"
 
-#define KEEP    1024
-#define SPARES  256
-#define ASIDE   16
+#define KEEP 1024
+#define SPARES 256
+#define ASIDE 16
 
 static struct rec_thread *folded;
 static struct rec_thread *spares[SPARES];
@@ -156,7 +156,7 @@ static void fold(struct rec_thread *tr)
 
     /* What is left is an empty record that keeps its histograms' blocks and its row. */
     shim_file_publish(tr, 0);
-    struct rec_thread empty = { .head = tr->head, .seq = 0, .row = tr->row };
+    struct rec_thread empty = {.head = tr->head, .seq = 0, .row = tr->row};
     memcpy(empty.hist, tr->hist, sizeof empty.hist);
     *tr = empty;
     spares[n_spares++] = tr;

@@ -91,7 +91,7 @@ bool shim_gil_step(struct shim_gil *g, enum shim_event event)
     return true;
 }
 
-/* --- waits ----------------------------------------------------------------------------------------------------- */
+/* --- waits ------------------------------------------------------------------------------------------------------- */
 unsigned long shim_gil_wait_begin(struct shim_gil *g)
 {
     if (shim_gil_in_step(g) || shim_gil_step(g, SHIM_EVENT_WAIT)) {
@@ -183,7 +183,7 @@ void shim_gil_forced_end(struct shim_gil *g)
     __atomic_fetch_add(&g->rec->forced_switches, 1, __ATOMIC_RELAXED);
 }
 
-/* --- recognition --------------------------------------------------------------------------------------------------- */
+/* --- recognition ------------------------------------------------------------------------------------------------- */
 /* Is the memory in front of C there to be read?  It may lie on another page than C. */
 static bool readable_before(const char *c)
 {
@@ -232,7 +232,7 @@ static void add_gil(const char *c, const void *m, const void *sc)
     gr->n_toggles = *SHIM.n_toggles;
     shim_file_publish(gr, REC_GIL);
     struct shim_gil *g = &SHIM.gils[slot];
-    *g = (struct shim_gil){ .rec = gr };
+    *g = (struct shim_gil){.rec = gr};
     g->mutex = m;
     g->switch_cond = sc;
     g->cond = c;
@@ -302,7 +302,8 @@ static void note_init(const void *address, bool is_cond, const void *caller)
     T.inits[n & 3].is_cond = is_cond;
     if (SHIM.n_gils)
         reused(address);
-    if (!is_cond || n < 3 || !T.inits[(n - 1) & 3].is_cond || T.inits[(n - 2) & 3].is_cond || T.inits[(n - 3) & 3].is_cond)
+    if (!is_cond || n < 3 || !T.inits[(n - 1) & 3].is_cond || T.inits[(n - 2) & 3].is_cond ||
+        T.inits[(n - 3) & 3].is_cond)
         return;
     const char *m = T.inits[(n - 3) & 3].address, *sm = T.inits[(n - 2) & 3].address;
     const char *c = T.inits[(n - 1) & 3].address, *sc = address;

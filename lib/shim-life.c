@@ -23,9 +23,9 @@
 
 static char output[SHIM_PATH_BYTES]; /* absolute; empty = not given */
 static bool start_paused;
-static bool ready;                   /* the constructor has run */
-static bool said;                    /* this process has been told why it stays inert */
-static char strange_option[64];      /* in GILSCOPE */
+static bool ready;              /* the constructor has run */
+static bool said;               /* this process has been told why it stays inert */
+static char strange_option[64]; /* in GILSCOPE */
 static uint64_t start_ticks, start_cpu_ns;
 static int64_t start_mono_ns;
 static struct shim_python python;
@@ -76,20 +76,34 @@ static void stay_inert(const char *reason, const char *object, const char *detai
 static const char *error_text(int error)
 {
     switch (error) {
-    case EACCES: return "Permission denied";
-    case EPERM: return "Operation not permitted";
-    case ENOENT: return "No such file or directory";
-    case ENOTDIR: return "Not a directory";
-    case ENOSPC: return "No space left on device";
-    case EDQUOT: return "Disk quota exceeded";
-    case EROFS: return "Read-only file system";
-    case EMFILE: return "Too many open files";
-    case ENFILE: return "Too many open files in system";
-    case EFBIG: return "File size limit exceeded";
-    case ENOMEM: return "Cannot allocate memory (address space limit?)";
-    case ELOOP: return "Is a symbolic link";
-    case ENAMETOOLONG: return "File name too long";
-    case EEXIST: return "File exists";
+    case EACCES:
+        return "Permission denied";
+    case EPERM:
+        return "Operation not permitted";
+    case ENOENT:
+        return "No such file or directory";
+    case ENOTDIR:
+        return "Not a directory";
+    case ENOSPC:
+        return "No space left on device";
+    case EDQUOT:
+        return "Disk quota exceeded";
+    case EROFS:
+        return "Read-only file system";
+    case EMFILE:
+        return "Too many open files";
+    case ENFILE:
+        return "Too many open files in system";
+    case EFBIG:
+        return "File size limit exceeded";
+    case ENOMEM:
+        return "Cannot allocate memory (address space limit?)";
+    case ELOOP:
+        return "Is a symbolic link";
+    case ENAMETOOLONG:
+        return "File name too long";
+    case EEXIST:
+        return "File exists";
     }
     return "the system call failed";
 }
@@ -118,7 +132,7 @@ void shim_life_layout_unknown(const void *caller)
         stay_inert("the GIL of this build has an unknown layout, CPython", p.version, NULL);
 }
 
-/* --- start --------------------------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------------------------------------- */
 /* GILSCOPE=output=DIR,paused with \ before a comma or backslash that is part of DIR. */
 static void read_options(const char *s)
 {
@@ -179,7 +193,7 @@ __attribute__((constructor)) static void constructor(void)
     errno = saved_errno;
 }
 
-/* --- fork ---------------------------------------------------------------------------------------------------------- */
+/* --- fork -------------------------------------------------------------------------------------------------------- */
 static void before_fork(void)
 {
     if (SHIM.n_toggles)
@@ -205,7 +219,7 @@ bool shim_life_is_forked_gil(const void *cond)
     return false;
 }
 
-/* --- a recording ----------------------------------------------------------------------------------------------------- */
+/* --- a recording ------------------------------------------------------------------------------------------------- */
 static void default_output(struct shim_text *path)
 {
     path->used = getcwd(output, sizeof output) ? strlen(output) : 0;

@@ -11,7 +11,8 @@
  * notification if
  *  - the waiter took the semaphore itself (Condition, Event and Queue take a fresh lock twice);
  *  - another thread than the one that took it has posted it before (SimpleQueue, and whatever hands a lock on);
- *  - it is a thread's sentinel, which that thread creates and takes first of all and gives up at its end (join, <= 3.12);
+ *  - it is a thread's sentinel, which that thread creates and takes first of all and gives up at its end (join,
+ * <= 3.12);
  *  - it is a parking semaphore and the object waited for is no PyMutex (3.13+: PyEvent for joins, SimpleQueue).
  * Takes of a PyMutex are invisible, so that Condition, Event and Queue on 3.13.5 and later count as mutual exclusion.
  */
@@ -42,7 +43,8 @@ static void own(const void *sem)
     T.own_locks[T.own_next++ % SHIM_OWN_LOCKS] = sem;
 }
 
-/* Semaphores that notify, by address.  One that shares its place with another is forgotten; the next post tells again. */
+/* Semaphores that notify, by address.  One that shares its place with another is forgotten; the next post tells again.
+ */
 #define NOTIFIERS 1024
 static const void *notifiers[NOTIFIERS];
 
@@ -87,8 +89,8 @@ static bool owned(const void *sem)
     return false;
 }
 
-/* In front of a parking semaphore lies the address waited for (Python/parking_lot.c, struct wait_entry).  The byte there
- * is 3 in a PyMutex, locked and with waiters; 2 in a PyEvent, and 1 in a SimpleQueue, with waiters. */
+/* In front of a parking semaphore lies the address waited for (Python/parking_lot.c, struct wait_entry).  The byte
+ * there is 3 in a PyMutex, locked and with waiters; 2 in a PyEvent, and 1 in a SimpleQueue, with waiters. */
 static bool parked_for_mutex(const void *sem)
 {
     unsigned char state = 3;
@@ -105,7 +107,7 @@ struct wait {
 
 static struct wait wait_begin(const void *sem)
 {
-    struct wait w = { .tr = NULL };
+    struct wait w = {.tr = NULL};
     if (!python_thread() || T.step != *SHIM.n_toggles + 1 || !T.rec->index)
         return w;
     w.held = SHIM_STATE(T.rec) == REC_STATE_HELD;

@@ -15,7 +15,7 @@
 /* Through the kernel, although it is our own memory: a layout that does not fit costs a name, not the process. */
 int shim_name_read_self(const void *address, void *bytes, size_t n)
 {
-    struct iovec local = { bytes, n }, remote = { (void *)(uintptr_t)address, n };
+    struct iovec local = {bytes, n}, remote = {(void *)(uintptr_t)address, n};
     return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)n ? 0 : -1;
 }
 
@@ -34,9 +34,14 @@ void shim_name_read(uintptr_t tstate)
 
     if (layout && tstate && !(tr->flags & REC_THREAD_MAIN)) {
         switch (cpython_thread_name(layout, read_self, NULL, tstate, name, sizeof name)) {
-        case CPYTHON_NAME_THREAD: source = REC_NAME_PYTHON; break;
-        case CPYTHON_NAME_FUNCTION: source = REC_NAME_FUNCTION; break;
-        case CPYTHON_NAME_NONE: break;
+        case CPYTHON_NAME_THREAD:
+            source = REC_NAME_PYTHON;
+            break;
+        case CPYTHON_NAME_FUNCTION:
+            source = REC_NAME_FUNCTION;
+            break;
+        case CPYTHON_NAME_NONE:
+            break;
         }
     }
     if (tr->flags & REC_THREAD_MAIN) {

@@ -37,9 +37,10 @@ FIRST(sem_timedwait, (sem_t * s, const struct timespec *t), (s, t), (errno = ENO
 FIRST(sem_clockwait, (sem_t * s, clockid_t clock, const struct timespec *t), (s, clock, t), (errno = ENOSYS, -1))
 
 struct shim_real shim_real = {
-    first_mutex_lock,   first_mutex_unlock, first_mutex_init,  first_mutex_destroy,  first_cond_init,   first_cond_destroy,
-    first_cond_signal,  first_cond_wait,    first_cond_timedwait, first_sem_init,    first_sem_destroy, first_sem_post,
-    first_sem_trywait,  first_sem_wait,     first_sem_timedwait,  first_sem_clockwait,
+    first_mutex_lock,     first_mutex_unlock, first_mutex_init,    first_mutex_destroy,
+    first_cond_init,      first_cond_destroy, first_cond_signal,   first_cond_wait,
+    first_cond_timedwait, first_sem_init,     first_sem_destroy,   first_sem_post,
+    first_sem_trywait,    first_sem_wait,     first_sem_timedwait, first_sem_clockwait,
 };
 
 /* musl has no dlvsym; a weak reference keeps the shim loadable there. */
@@ -70,7 +71,7 @@ void shim_real_resolve(void)
         size_t offset;
         const char *name, *version;
     } wanted[] = {
-#define REAL(field, symbol, version) { offsetof(struct shim_real, field), symbol, version }
+#define REAL(field, symbol, version) {offsetof(struct shim_real, field), symbol, version}
         REAL(mutex_lock, "pthread_mutex_lock", NULL),
         REAL(mutex_unlock, "pthread_mutex_unlock", NULL),
         REAL(mutex_init, "pthread_mutex_init", NULL),

@@ -17,7 +17,7 @@ struct shim_text {
 
 static inline void shim_text_init(struct shim_text *t, char *bytes, size_t room)
 {
-    *t = (struct shim_text){ .bytes = bytes, .room = room };
+    *t = (struct shim_text){.bytes = bytes, .room = room};
     bytes[0] = 0;
 }
 

@@ -29,15 +29,15 @@ static uint32_t next_index;
  * of the take that follows and at the next release, which encloses one released interval and one hold.  A reading in
  * front of a take delays it, so that these are few. */
 #define BURST_READINGS 3
-#define BRACKET_EVERY  8
+#define BRACKET_EVERY 8
 #define BURST_EVERY_US 400
 /* A reading cannot be taken at the very instant of a take: a period counts as one state if the other has less than
  * one part in this many of it. */
-#define ALMOST_ALL     32
+#define ALMOST_ALL 32
 #define SWITCHED_OUT_US 50
-#define BEAT_EVERY_US  100000
-#define NAME_SOON_US   1000
-#define NAME_AGAIN_US  1000000 /* a program may rename its threads */
+#define BEAT_EVERY_US 100000
+#define NAME_SOON_US 1000
+#define NAME_AGAIN_US 1000000 /* a program may rename its threads */
 #define LONG_ENOUGH_FOR_SCHEDSTAT_US 10000
 
 static void thread_end(void *unused);
@@ -199,7 +199,8 @@ void shim_thread_beat(void)
 {
     struct rec_header *h = SHIM.header;
     uint32_t seq = __atomic_load_n(&h->beat_seq, __ATOMIC_RELAXED);
-    if ((seq & 1) || !__atomic_compare_exchange_n(&h->beat_seq, &seq, seq + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    if ((seq & 1) ||
+        !__atomic_compare_exchange_n(&h->beat_seq, &seq, seq + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
         return; /* another thread is at it */
     uint64_t ticks;
     int64_t mono_ns;
@@ -283,7 +284,7 @@ void shim_thread_count_holds(struct rec_gil *gr)
     __atomic_fetch_add(&gr->acquisitions, n, __ATOMIC_RELAXED);
 }
 
-/* --- ends ---------------------------------------------------------------------------------------------------------- */
+/* --- ends -------------------------------------------------------------------------------------------------------- */
 static void thread_end(void *value)
 {
     /* Other keys' destructors may still take the GIL; ours asks to be called again and acts in the second round. */

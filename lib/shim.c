@@ -18,8 +18,8 @@
 
 /* The wrappers below are written for what the machine makes of them.  Between two locked instructions, of which a take
  * and a release have six, nothing overlaps: what counts is the longest chain of loads and the number of branches.  So
- * the common case (struct shim_express) is one straight line over memory at fixed addresses, ended by a tail call of the
- * real function, and every other case is a tail call to a cold function that does it all in full. */
+ * the common case (struct shim_express) is one straight line over memory at fixed addresses, ended by a tail call of
+ * the real function, and every other case is a tail call to a cold function that does it all in full. */
 #define COLD __attribute__((noinline, cold))
 
 static inline bool resumed_or_paused(const struct shim_express *e)
@@ -32,7 +32,7 @@ static inline bool express(void)
     return shim_self() == __atomic_load_n(&SHIM.express.self, __ATOMIC_RELAXED);
 }
 
-/* --- takes begin ---------------------------------------------------------------------------------------------------- */
+/* --- takes begin ------------------------------------------------------------------------------------------------- */
 /* The GIL itself says whether it is taken: gil->locked, 16 bytes before gil->cond, which ends where gil->mutex begins
  * (shim-gil.c).  Only for a mutex that is being locked, and so is there.  glibc's lock word is the mutex's first int,
  * 0 = free (nptl/lowlevellock.h); where it is something else, this costs a clock. */
@@ -70,13 +70,14 @@ SHIM_EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
     return shim_real.mutex_lock(m);
 }
 
-/* --- takes and releases ------------------------------------------------------------------------------------------- */
+/* --- takes and releases ------------------------------------------------------------------------------------------ */
 /* The next take or release of this thread can go the shortest way. */
 static void board_express(const struct shim_gil *g)
 {
     struct shim_express *e = &SHIM.express;
     uint32_t n_toggles = *SHIM.n_toggles;
-    if (!shim_ticks_are_fast() || n_toggles != T.n_toggles || g != &SHIM.gils[0] || SHIM.filter || T.post || T.later || T.cpu_burst || g->rec->n_waiters || !T.rec->index)
+    if (!shim_ticks_are_fast() || n_toggles != T.n_toggles || g != &SHIM.gils[0] || SHIM.filter || T.post || T.later ||
+        T.cpu_burst || g->rec->n_waiters || !T.rec->index)
         return;
     e->rec = T.rec;
     e->due_ticks = T.check_ticks < T.name_due_ticks ? T.check_ticks : T.name_due_ticks;
@@ -209,7 +210,8 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
     return shim_real.cond_signal(c);
 }
 
-/* --- after it --------------------------------------------------------------------------------------------------------- */
+/* --- after it
+ * --------------------------------------------------------------------------------------------------------- */
 /* After the real unlock that follows a release: what would have delayed the others, all of it.  Not even after a take
  * is anything done that can wait until here, because then the thread holds the GIL. */
 static void after_release(struct shim_gil *g)
@@ -261,7 +263,8 @@ SHIM_EXPORT int pthread_mutex_unlock(pthread_mutex_t *m)
     return shim_real.mutex_unlock(m);
 }
 
-/* --- waits ------------------------------------------------------------------------------------------------------------ */
+/* --- waits
+ * ------------------------------------------------------------------------------------------------------------ */
 SHIM_EXPORT int pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
 {
     struct shim_gil *g = shim_gil_by_cond(c);

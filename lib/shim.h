@@ -22,11 +22,11 @@
 /* Our own objects are reached directly, not through the GOT (-fvisibility=hidden leaves extern declarations alone). */
 #pragma GCC visibility push(hidden)
 
-#define SHIM_EXPORT   __attribute__((visibility("default")))
-#define LIKELY(x)     __builtin_expect(!!(x), 1)
-#define UNLIKELY(x)   __builtin_expect(!!(x), 0)
+#define SHIM_EXPORT __attribute__((visibility("default")))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-/* --- the real functions (shim-real.c) ------------------------------------------------------------------------ */
+/* --- the real functions (shim-real.c) ---------------------------------------------------------------------------- */
 struct shim_real {
     int (*mutex_lock)(pthread_mutex_t *);
     int (*mutex_unlock)(pthread_mutex_t *);
@@ -52,16 +52,17 @@ extern struct shim_real shim_real __attribute__((aligned(64)));
  * have called its wrapper). */
 void shim_real_resolve(void);
 
-/* --- the GILs of this process ---------------------------------------------------------------------------------- */
+/* --- the GILs of this process ------------------------------------------------------------------------------------ */
 #define SHIM_GILS 48
 
 struct shim_gil {
     const void *mutex, *cond, *switch_cond; /* identity: addresses in the interpreter */
     struct rec_gil *rec;
     struct rec_thread *holder; /* rec->holder's record; what it has held since it took the GIL is in rec's H */
-    /* The last hold that anybody waited for, for waits that began before their thread could have been seen as waiting.  Under the mutex. */
+    /* The last hold that anybody waited for, for waits that began before their thread could have been seen as waiting.
+     * Under the mutex. */
     uint64_t last_take_ticks, last_release_ticks, last_held_ticks; /* the last one: H at its end */
-    uint64_t paused_held_ticks; /* H when measuring was paused last */
+    uint64_t paused_held_ticks;                                    /* H when measuring was paused last */
 };
 
 /* The octave of a thread's hold histogram that was used last. */
@@ -79,7 +80,7 @@ struct shim_express {
     struct rec_thread *rec; /* its record */
     uint64_t due_ticks;     /* then something is due */
     struct shim_octave holds;
-    uint32_t n_toggles;     /* header.n_toggles then */
+    uint32_t n_toggles; /* header.n_toggles then */
 };
 
 /* Everything that says "measure" lives on pages of its own that the kernel wipes in a forked child
@@ -94,7 +95,7 @@ struct shim_state {
     uint32_t dormant;                       /* 1 = paused: the first four are put away (shim_gil_sleep) */
     uint32_t ended;                         /* 1 = the destructor has run */
     uint32_t n_gils;
-    uint32_t generation;                    /* 0 = not measuring; else counts the recordings of this process */
+    uint32_t generation; /* 0 = not measuring; else counts the recordings of this process */
     struct rec_header *header;
     uint64_t map_bytes;
     struct shim_gil gils[SHIM_GILS];
@@ -109,16 +110,16 @@ extern union shim_pages shim_pages;
 #define SHIM (shim_pages.state)
 
 /* --- the thread -------------------------------------------------------------------------------------------------- */
-enum { /* shim_thread.post: the next event of the GIL has more to do than the shortest path */
-    SHIM_POST_WANT = 1,     /* a take was stamped, nothing has come of it yet */
-    SHIM_POST_WAITING = 2,  /* the thread is counted among the waiters */
-    SHIM_POST_NAME = 4,     /* the GIL has been taken, and the thread's name is due to be read */
-    SHIM_POST_RELEASED = 8, /* the GIL has been given up, and there is something to enter or to read */
+enum {                         /* shim_thread.post: the next event of the GIL has more to do than the shortest path */
+       SHIM_POST_WANT = 1,     /* a take was stamped, nothing has come of it yet */
+       SHIM_POST_WAITING = 2,  /* the thread is counted among the waiters */
+       SHIM_POST_NAME = 4,     /* the GIL has been taken, and the thread's name is due to be read */
+       SHIM_POST_RELEASED = 8, /* the GIL has been given up, and there is something to enter or to read */
 };
-enum { /* shim_thread.later: what is to be entered after the next release */
-    SHIM_LATER_WAIT = 1, /* rec_thread.late */
-    SHIM_LATER_RELEASED = 2,
-    SHIM_LATER_HOLD = 4, /* into an octave that is not the cached one */
+enum {                      /* shim_thread.later: what is to be entered after the next release */
+       SHIM_LATER_WAIT = 1, /* rec_thread.late */
+       SHIM_LATER_RELEASED = 2,
+       SHIM_LATER_HOLD = 4, /* into an octave that is not the cached one */
 };
 #define SHIM_OWN_LOCKS 8
 
@@ -132,17 +133,18 @@ struct shim_thread {
     uint32_t step_was;   /* step, while busy */
     uint8_t ending;      /* how often the key's destructor has run */
     uint32_t ended_generation; /* of the recording in which rec has been closed */
-    uint32_t cpu_burst;     /* readings of the CPU clock left in this burst */
-    uint32_t cpu_bursts;    /* bursts so far */
-    struct shim_gil *gil;   /* used last: held or waited for */
+    uint32_t cpu_burst;        /* readings of the CPU clock left in this burst */
+    uint32_t cpu_bursts;       /* bursts so far */
+    struct shim_gil *gil;      /* used last: held or waited for */
     struct rec_thread *rec; /* never NULL if generation matches: shim_sink when no record could be had.  Its state and
                                state_ticks are the thread's state */
     uint64_t want;          /* the present take was stamped at, 0 = not: nothing was in its way */
-    const void *dormant_cond; /* the gil->cond that it waits for, seen while measuring is paused; want says since when */
-    uint64_t hold_ticks;    /* the hold that has just ended */
+    const void
+        *dormant_cond;   /* the gil->cond that it waits for, seen while measuring is paused; want says since when */
+    uint64_t hold_ticks; /* the hold that has just ended */
     struct shim_octave holds;
-    uint64_t check_ticks;   /* shim_thread_check_release is due then */
-    uint64_t cpu_due_ticks; /* the next burst of readings of the CPU clock */
+    uint64_t check_ticks;    /* shim_thread_check_release is due then */
+    uint64_t cpu_due_ticks;  /* the next burst of readings of the CPU clock */
     uint64_t released_ticks; /* the last released interval that was long */
     uint64_t name_due_ticks;
     uint32_t name_tries;
@@ -175,7 +177,7 @@ static inline uintptr_t shim_self(void)
 #endif
 }
 
-/* --- sequence counters of records ------------------------------------------------------------------------------- */
+/* --- sequence counters of records -------------------------------------------------------------------------------- */
 static inline void shim_write_begin(uint32_t *seq)
 {
     __atomic_store_n(seq, *seq + 1, __ATOMIC_RELAXED);

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shim-enter.c - what can wait until gil->mutex is free: the matrix of who waited for whom, and the histograms.
+ */
+#include "shim-account.h"
+#include "shim-file.h"
+
+/* --- the matrix -------------------------------------------------------------------------------------------------- */
+#define ROW_PARTS 4 /* 56 holders a waiter */
+
+bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks)
+{
+    struct rec_row *part = NULL;
+    uint32_t *link = &tr->row;
+    for (int parts = 0; parts < ROW_PARTS; parts++) {
+        if (*link == 0) {
+            part = shim_file_record(sizeof *part);
+            if (!part)
+                break;
+            part->owner = tr->index;
+            shim_file_publish(part, REC_ROW);
+            *link = shim_file_cell(part);
+        }
+        part = shim_file_at(*link);
+        for (int i = 0; i < REC_ROW_ENTRIES; i++) {
+            if (part->holder[i] == holder || part->holder[i] == 0) {
+                part->holder[i] = holder;
+                part->blocked_ticks[i] += ticks;
+                return true;
+            }
+        }
+        link = &part->next;
+    }
+    tr->row_other_ticks += ticks;
+    return false;
+}
+
+/* The ring goes on being written meanwhile.  What is read has been overwritten only if the number of changes has run
+ * ahead by the ring's size, which is looked at after each reading. */
+void shim_account_row(struct shim_gil *g)
+{
+    struct rec_gil *gr = g->rec;
+    struct rec_thread *tr = T.rec;
+    uint64_t low = tr->wait_held_base_ticks, high = tr->late_held_ticks;
+    tr->late = 0;
+    if (!tr->index) /* the sink has no row */
+        return;
+    for (uint64_t i = tr->late_changes; high > low && i > 0;) {
+        struct rec_change c = gr->ring[--i % REC_RING];
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        /* The entry of change n is written before n_changes says so: one more may be on its way. */
+        if (__atomic_load_n(&gr->n_changes, __ATOMIC_RELAXED) + 1 > i + REC_RING)
+            break;
+        if (c.held_base_ticks >= high)
+            continue;
+        uint64_t from = c.held_base_ticks > low ? c.held_base_ticks : low;
+        if (!c.holder)
+            tr->row_other_ticks += high - from; /* a thread without a record */
+        else if (!shim_account_row_add(tr, c.holder, high - from))
+            shim_file_loss(REC_LOSS_PAIRS);
+        high = from;
+    }
+    if (high > low) {
+        tr->row_other_ticks += high - low;
+        shim_file_loss(REC_LOSS_PAIRS);
+    }
+}
+
+/* --- histograms -------------------------------------------------------------------------------------------------- */
+static struct rec_hist_block *octave_block(struct rec_thread *tr, struct rec_hist *h, uint32_t octave)
+{
+    if (h->block[octave])
+        return shim_file_at(h->block[octave]);
+    struct rec_hist_block *block = tr->index ? shim_file_record(sizeof *block) : NULL;
+    if (!block)
+        return NULL;
+    block->owner = tr->index;
+    shim_file_publish(block, REC_HIST);
+    h->block[octave] = shim_file_cell(block);
+    return block;
+}
+
+void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub)
+{
+    if (!block->wraps) {
+        struct rec_hist_block *wraps = shim_file_record(sizeof *wraps);
+        if (!wraps)
+            return;
+        wraps->owner = tr->index;
+        shim_file_publish(wraps, REC_HIST);
+        block->wraps = shim_file_cell(wraps);
+    }
+    ((struct rec_hist_block *)shim_file_at(block->wraps))->count[sub]++;
+}
+
+static void count_in(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub)
+{
+    if (++block->count[sub] == 0)
+        shim_account_wrapped(tr, block, sub);
+}
+
+void shim_account_hist(struct rec_thread *tr, enum rec_hist_kind kind, uint64_t ticks)
+{
+    struct rec_hist *h = &tr->hist[kind];
+    struct hist_place place = hist_place(ticks);
+    struct rec_hist_block *block = octave_block(tr, h, place.octave);
+    if (block)
+        count_in(tr, block, place.sub);
+    h->count++;
+    h->sum_ticks += ticks;
+    if (ticks > h->max_ticks)
+        h->max_ticks = ticks;
+}
+
+void shim_account_hold(uint64_t ticks)
+{
+    struct rec_hist *h = &T.rec->hist[REC_HIST_HOLD];
+    struct hist_place place = hist_place(ticks);
+    struct rec_hist_block *block = octave_block(T.rec, h, place.octave);
+    if (ticks > h->max_ticks)
+        h->max_ticks = ticks;
+    if (!block) {
+        h->count++;
+        return;
+    }
+    count_in(T.rec, block, place.sub);
+    T.holds.block = block;
+    T.holds.low = hist_low(place.octave, 0);
+    T.holds.shift = hist_shift(place.octave);
+    /* Values beyond the maximum so far, and the last octave, which has no upper end, are not for the cache. */
+    T.holds.width = hist_width(place.octave) * REC_HIST_SUBS;
+    if (place.octave == REC_HIST_OCTAVES - 1)
+        T.holds.width = 0;
+    else if (h->max_ticks - T.holds.low < T.holds.width)
+        T.holds.width = h->max_ticks - T.holds.low + 1;
+}
+
+void shim_account_enter(struct shim_gil *g)
+{
+    struct rec_thread *tr = T.rec;
+    if (T.later & SHIM_LATER_HOLD)
+        shim_account_hold(T.hold_ticks);
+    if (T.later & SHIM_LATER_RELEASED)
+        shim_account_hist(tr, REC_HIST_RELEASED, T.released_ticks);
+    if (T.later & SHIM_LATER_WAIT) {
+        shim_account_hist(tr, REC_HIST_WAIT, tr->late_wait_ticks);
+        shim_account_row(g);
+    }
+    T.later = 0;
+}
