@@ -128,21 +128,7 @@ def test_matrix_agrees_on_one_processor(python, where):
 }.items(), ids=lambda mix: mix[0])
 def test_percentiles_agree(python, mix, where):
     """p50, p90, p99 and the maximum of holds and waits are within 5 % of those of the logged samples."""
-    process, measured = agree(python, mix[1], where, log=60000)
-    wrong = []
-    for m in measured:
-        t = gs.thread(process, tid=m.tid)
-        assert m.unlogged == 0 and m.cycles > 10
-        wrong += truth.compare_quantiles(f"{m.tid} hold", t["hold"], [c.gone - c.got for c in m.log])
-        # A take that found the GIL free is no wait; those that were none are the shortest.
-        waits = sorted(c.got - c.want for c in m.log)
-        contended = waits[len(waits) - t["wait"]["count"]:]
-        wrong += truth.compare_quantiles(f"{m.tid} wait", t["wait"], contended)
-        # What took long without being a wait can only be a preempted take: a few at most.
-        missed = sum(w > 20 * US for w in waits[:len(waits) - t["wait"]["count"]])
-        if missed > 2 + len(waits) // 50:
-            wrong.append(f"{m.tid}: {missed} waits of more than 20 us are not counted")
-    assert not wrong, "\n".join(wrong)
+    agree(python, mix[1], where, truth.compare_percentiles, log=60000)
 
 
 @pytest.mark.parametrize("mix", {

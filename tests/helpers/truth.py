@@ -197,3 +197,22 @@ def compare_quantiles(what, summary, samples, share=0.05):
         if not low * (1 - share) - PER_CYCLE_NS <= summary[key] <= high * (1 + share) + PER_CYCLE_NS:
             wrong.append(f"{what} {key}: gilscope {summary[key]}, truth {low}..{high} of {n}")
     return wrong
+
+
+def compare_percentiles(process, measured):
+    """As compare(), for the percentiles of holds and waits."""
+    wrong = []
+    for m in measured:
+        t = gs.thread(process, tid=m.tid)
+        assert m.unlogged == 0 and m.cycles > 10, "the log, or the run, is too short for this mix"
+        wrong += compare_quantiles(f"{m.tid} hold", t["hold"], [c.gone - c.got for c in m.log])
+        # A take that found the GIL free is no wait; those that were none are the shortest.
+        waits = sorted(c.got - c.want for c in m.log)
+        n_free = len(waits) - t["wait"]["count"]
+        if len(waits) - n_free >= 20:  # else it matters too much which of them count as waits
+            wrong += compare_quantiles(f"{m.tid} wait", t["wait"], waits[n_free:])
+        # What took long without being a wait can only be a preempted take: a few at most.
+        missed = sum(w > 20 * US for w in waits[:n_free])
+        if missed > 2 + len(waits) // 50:
+            wrong.append(f"{m.tid}: {missed} waits of more than 20 us are not counted")
+    return wrong
