@@ -102,7 +102,7 @@ struct wait {
     struct rec_thread *tr; /* NULL = not measured */
     uint64_t from;
     uint32_t generation, n_toggles;
-    bool held, notify;
+    bool held, notify, parking;
 };
 
 static struct wait wait_begin(const void *sem)
@@ -116,9 +116,10 @@ static struct wait wait_begin(const void *sem)
     w.tr = T.rec;
     w.generation = T.generation;
     w.n_toggles = T.n_toggles;
-    if (owned(sem))
+    w.parking = T.parking && T.lock_failed == sem;
+    if (!w.parking && owned(sem))
         set_notifier(sem); /* another waiter's, too: a SimpleQueue's idle getters all wait for one semaphore */
-    w.notify = is_notifier(sem) || (T.parking && !parked_for_mutex(sem));
+    w.notify = w.parking ? !parked_for_mutex(sem) : is_notifier(sem);
     w.from = shim_ticks();
     if (!w.held) {
         w.tr->lock_open_notify = w.notify;
@@ -142,7 +143,7 @@ static void wait_end(const struct wait *w, const void *sem)
         tr->gil_lock_wait_ticks += d;
     } else {
         tr->lock_wait_ticks += d;
-        if (w->notify || is_notifier(sem))
+        if (w->notify || (!w->parking && is_notifier(sem))) /* its first post may have come just now */
             tr->notify_wait_ticks += d;
         shim_account_hist(tr, REC_HIST_LOCK, d);
     }
@@ -213,7 +214,7 @@ static void waited(const struct wait *w, const void *sem, int result)
 {
     int saved_errno = errno;
     wait_end(w, sem);
-    if (result == 0 && w->tr)
+    if (result == 0 && w->tr && !w->parking)
         own(sem);
     errno = saved_errno;
 }
