@@ -233,14 +233,14 @@ void shim_thread_check_release(void)
     errno = saved_errno;
 }
 
-void shim_thread_check_take(void)
+uint64_t shim_thread_check_take(void)
 {
     struct rec_thread *tr = T.rec;
     int saved_errno = errno;
     shim_enter();
     T.cpu_burst--;
+    uint64_t t = shim_ticks();
     if (tr->index) {
-        uint64_t t = shim_ticks();
         read_cpu(tr, t);
         /* The kernel brings its accounts up to date for this and may find the thread's time slice used up.  If it was
          * switched out here, in front of its take, it has been waiting for a processor to take the GIL. */
@@ -251,6 +251,7 @@ void shim_thread_check_take(void)
     }
     shim_leave();
     errno = saved_errno;
+    return t;
 }
 
 void shim_thread_check_name(void)

@@ -26,8 +26,9 @@ bool shim_thread_present(void);
  * the real unlock of gil->mutex that follows a release.  Preserves errno, as do the next two. */
 void shim_thread_check_release(void);
 
-/* A burst of readings of the CPU clock is on, and a take is about to begin: encloses a released interval. */
-void shim_thread_check_take(void);
+/* A burst of readings of the CPU clock is on, and a take is about to begin: encloses a released interval.  Returns the
+ * time before the reading, ticks. */
+uint64_t shim_thread_check_take(void);
 
 /* The thread's name is due to be read; it holds the GIL, but not gil->mutex. */
 void shim_thread_check_name(void);

@@ -48,10 +48,9 @@ static COLD int lock_slow(pthread_mutex_t *m)
 {
     struct shim_gil *g = shim_gil_by_mutex(m);
     if (g && (shim_gil_in_step(g) || shim_thread_present()) && SHIM_STATE(T.rec) != REC_STATE_HELD) {
-        if (T.cpu_burst)
-            shim_thread_check_take();
+        uint64_t t = T.cpu_burst ? shim_thread_check_take() : 0;
         if (!T.want && in_the_way(m)) {
-            T.want = shim_ticks();
+            T.want = t ? t : shim_ticks();
             T.post = SHIM_POST_WANT;
         }
     }
