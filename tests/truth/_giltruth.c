@@ -44,6 +44,7 @@ struct worker {
     int64_t n, want_sum, hold_sum, save_sum, released_sum; /* sums over the cycles, ns */
     int64_t exact_want_sum, exact_hold_sum;                /* the same by the very instants */
     int64_t free_sum, n_free;                              /* takes that nobody else delayed */
+    int64_t slow_sum;                                      /* others during which nobody had the GIL */
     int64_t forced_sum, n_forced;                          /* in pthread_cond_wait, within PyEval_SaveThread */
     int64_t held_cpu, released_cpu;                        /* CLOCK_THREAD_CPUTIME_ID, ns */
     int64_t born, died;                                    /* first and last stamp */
@@ -58,7 +59,8 @@ static int64_t duration_ns, deadline;
 static int pinned; /* each thread runs on a processor of its own, as far as they go */
 
 /* A take that nobody else delayed is no wait: the call alone takes 1 us where the caches are cold, after a sleep.  That
- * is a take while no other thread wanted or had the GIL, or one of at most FREE_NS while no other thread had it. */
+ * is a take while no other thread wanted or had the GIL, or one of at most FREE_NS while no other thread had it.  Longer
+ * ones while nobody had the GIL may be waits for its mutex, or may have lost the processor where that cannot be told. */
 #define FREE_NS 5000
 static int n_near, n_holding;  /* threads that want or have the GIL; that have it, or are just giving it up */
 static int64_t n_came, n_took; /* how often one came to want it; how often one took it */
@@ -163,11 +165,13 @@ static PyThreadState *cycles(struct worker *w, PyThreadState *state)
         c.taken = now_ns();
         c.got = instant(c.want, c.taken, c.taken);
         __atomic_add_fetch(&n_holding, 1, __ATOMIC_SEQ_CST);
-        nobody &= __atomic_add_fetch(&n_took, 1, __ATOMIC_SEQ_CST) == took + 1 && c.got - c.want <= FREE_NS;
+        nobody &= __atomic_add_fetch(&n_took, 1, __ATOMIC_SEQ_CST) == took + 1;
         alone &= __atomic_load_n(&n_came, __ATOMIC_SEQ_CST) == came;
-        if (alone || nobody) {
+        if (alone || (nobody && c.got - c.want <= FREE_NS)) {
             w->free_sum += c.got - c.want;
             w->n_free++;
+        } else if (nobody) {
+            w->slow_sum += c.got - c.want;
         }
         if (w->read_cpu)
             cpu[0] = clock_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -251,8 +255,8 @@ static void *native_thread(void *arg)
     last.got = instant(last.want, last.taken, last.taken);
     /* What is left of the hold is the clearing of the thread state. */
     PyGILState_Release(gil);
-    last.leave = last.left = w->died = now_ns();
-    last.gone = instant(last.taken, last.left, last.leave);
+    last.left = w->died = now_ns();
+    last.leave = last.gone = instant(last.taken, last.left, last.left);
     count(w, &last);
     raise_by_one(&n_left);
     return NULL;
@@ -357,12 +361,13 @@ static PyObject *py_ready(PyObject *self, PyObject *args)
 static PyObject *result(const struct worker *w)
 {
     int64_t logged = w->n_log < w->max_log ? w->n_log : w->max_log;
-    return Py_BuildValue("{s:l,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:i,s:y#}",
+    return Py_BuildValue("{s:l,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:i,s:y#}",
                          "tid", w->tid, "cycles", (long long)w->n, "wait_ns", (long long)w->want_sum,
                          "hold_ns", (long long)w->hold_sum, "save_ns", (long long)w->save_sum,
                          "released_ns", (long long)w->released_sum,
                          "exact_wait_ns", (long long)w->exact_want_sum, "exact_hold_ns", (long long)w->exact_hold_sum,
                          "free_ns", (long long)w->free_sum, "free", (long long)w->n_free,
+                         "slow_ns", (long long)w->slow_sum,
                          "forced_ns", (long long)w->forced_sum, "forced", (long long)w->n_forced,
                          "held_cpu_ns", (long long)w->held_cpu, "released_cpu_ns", (long long)w->released_cpu,
                          "born_ns", (long long)w->born, "died_ns", (long long)w->died,
