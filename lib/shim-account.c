@@ -78,12 +78,47 @@ uint64_t shim_account_released(const struct rec_thread *tr, uint64_t t)
     return all > rest ? all - rest : 0;
 }
 
+bool shim_account_peek(const struct shim_gil *g, uint64_t t, uint64_t *sum)
+{
+    const struct rec_gil *gr = g->rec;
+    for (int tries = 0; tries < 3; tries++) {
+        uint32_t seq = __atomic_load_n(&gr->seq, __ATOMIC_ACQUIRE);
+        const struct rec_thread *holder = __atomic_load_n(&g->holder, __ATOMIC_RELAXED);
+        uint64_t base = gr->held_base_ticks;
+        if ((seq & 1) || !holder)
+            continue;
+        uint64_t closed = __atomic_load_n(&holder->held_ticks, __ATOMIC_ACQUIRE);
+        uint64_t since = __atomic_load_n(&holder->state_ticks, __ATOMIC_ACQUIRE);
+        bool holds = SHIM_STATE(holder) == REC_STATE_HELD;
+        /* The state is stored before the sum: whoever finds both unchanged has seen no half of a release. */
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (__atomic_load_n(&holder->state_ticks, __ATOMIC_ACQUIRE) != since ||
+            __atomic_load_n(&holder->held_ticks, __ATOMIC_RELAXED) != closed ||
+            __atomic_load_n(&g->holder, __ATOMIC_RELAXED) != holder ||
+            __atomic_load_n(&gr->seq, __ATOMIC_RELAXED) != seq)
+            continue;
+        *sum = base + closed + (holds ? shim_elapsed(since, t) : 0);
+        return true;
+    }
+    return false;
+}
+
+/* H where the calling thread's wait began, at b. */
+static uint64_t held_when_wanted(const struct shim_gil *g, uint64_t b, uint64_t t)
+{
+    uint64_t now = held(g, t);
+    bool seen = T.want_seen;
+    T.want_seen = false;
+    if (seen && b == T.want && shim_elapsed(T.want_held, now) <= shim_elapsed(b, t) && T.want_held <= now)
+        return T.want_held;
+    return held_at(g, b, t);
+}
+
 void shim_account_arrive(struct shim_gil *g, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
     struct rec_thread *tr = T.rec;
     uint64_t b = T.want ? T.want : t;
-    T.want = 0;
     T.post = SHIM_POST_WAITING;
     if (b < tr->state_ticks)
         b = tr->state_ticks;
@@ -93,8 +128,9 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
     shim_note_released(shim_elapsed(tr->state_ticks, b));
     shim_waiters_advance(gr, t);
     shim_account_leave_express(g);
-    tr->wait_held_base_ticks = held_at(g, b, t);
+    tr->wait_held_base_ticks = held_when_wanted(g, b, t);
     charge_late(g, b, tr->wait_held_base_ticks, t);
+    T.want = 0;
     gr->n_waiters++;
     tr->state = REC_STATE_WAITING;
     tr->state_ticks = b;
@@ -114,7 +150,7 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
     } else { /* only gil->mutex was in its way */
         b = T.want > b ? T.want : b;
         shim_note_released(shim_elapsed(tr->state_ticks, b));
-        tr->wait_held_base_ticks = held_at(g, b, t);
+        tr->wait_held_base_ticks = held_when_wanted(g, b, t);
         charge_late(g, b, tr->wait_held_base_ticks, t);
     }
     T.want = 0;

@@ -42,6 +42,9 @@ static inline void shim_account_leave_express(const struct shim_gil *g)
         __atomic_store_n(&SHIM.express.self, 0, __ATOMIC_RELAXED);
 }
 
+/* H at t, now, without gil->mutex.  False if it could not be read in one piece.  Any thread. */
+bool shim_account_peek(const struct shim_gil *g, uint64_t t, uint64_t *sum);
+
 /* The calling thread starts to wait in pthread_cond_timedwait, at t.  Holding gil->mutex. */
 void shim_account_arrive(struct shim_gil *g, uint64_t t);
 

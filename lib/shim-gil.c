@@ -135,6 +135,10 @@ void shim_gil_abandoned(struct shim_gil *g)
     shim_write_begin(&tr->seq);
     shim_write_begin(&g->rec->seq);
     shim_account_wait_end(g, t);
+    /* The holder may find nobody waiting at its release: what this wait adds to it is charged now. */
+    if (shim_gil_held(g))
+        shim_charge(g->holder, g->rec->waiters_ticks - g->rec->hold_waiters_ticks);
+    g->rec->hold_waiters_ticks = g->rec->waiters_ticks;
     tr->state = REC_STATE_RELEASED;
     tr->state_ticks = t;
     shim_account_row(g);

@@ -240,6 +240,7 @@ uint64_t shim_thread_check_take(void)
     shim_enter();
     T.cpu_burst--;
     uint64_t t = shim_ticks();
+    T.want_seen = shim_account_peek(T.gil, t, &T.want_held);
     if (tr->index) {
         read_cpu(tr, t);
         /* The kernel brings its accounts up to date for this and may find the thread's time slice used up.  If it was

@@ -27,7 +27,7 @@ bool shim_thread_present(void);
 void shim_thread_check_release(void);
 
 /* A burst of readings of the CPU clock is on, and a take is about to begin: encloses a released interval.  Returns the
- * time before the reading, ticks. */
+ * time before the reading, ticks, at which it has also looked at H (T.want_held). */
 uint64_t shim_thread_check_take(void);
 
 /* The thread's name is due to be read; it holds the GIL, but not gil->mutex. */

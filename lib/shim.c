@@ -48,9 +48,11 @@ static COLD int lock_slow(pthread_mutex_t *m)
 {
     struct shim_gil *g = shim_gil_by_mutex(m);
     if (g && (shim_gil_in_step(g) || shim_thread_present()) && SHIM_STATE(T.rec) != REC_STATE_HELD) {
-        uint64_t t = T.cpu_burst ? shim_thread_check_take() : 0;
+        uint64_t t = T.cpu_burst && T.gil == g ? shim_thread_check_take() : 0;
         if (!T.want && in_the_way(m)) {
             T.want = t ? t : shim_ticks();
+            if (!t)
+                T.want_seen = shim_account_peek(g, T.want, &T.want_held);
             T.post = SHIM_POST_WANT;
         }
     }

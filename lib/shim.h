@@ -139,6 +139,8 @@ struct shim_thread {
     struct rec_thread *rec; /* never NULL if generation matches: shim_sink when no record could be had.  Its state and
                                state_ticks are the thread's state */
     uint64_t want;          /* the present take was stamped at, 0 = not: nothing was in its way */
+    uint64_t want_held;     /* H then, if want_seen */
+    bool want_seen;
     const void
         *dormant_cond;   /* the gil->cond that it waits for, seen while measuring is paused; want says since when */
     uint64_t hold_ticks; /* the hold that has just ended */
