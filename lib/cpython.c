@@ -52,10 +52,16 @@ enum {
 #define FRAMES_MAX 200  /* a thread's first frames; deeper stacks keep the name that they had */
 #define ENTRIES_MAX 128 /* attributes of a Thread object that are looked at */
 
+/* Every read is a system call, and what is wanted lies close together: the last few blocks are kept. */
+#define BLOCK_BYTES 512 /* divides the page size: a block is there or not */
+#define BLOCKS 8
 struct reader {
     const struct cpython_layout *l;
     cpython_read *read;
     void *context;
+    uint64_t address[BLOCKS]; /* 0 = none */
+    unsigned next;
+    unsigned char bytes[BLOCKS][BLOCK_BYTES];
 };
 
 const struct cpython_layout *cpython_layout(uint32_t hex)
@@ -66,12 +72,43 @@ const struct cpython_layout *cpython_layout(uint32_t hex)
     return NULL;
 }
 
-static uint64_t pointer(const struct reader *r, uint64_t address)
+static const unsigned char *block_at(struct reader *r, uint64_t address)
+{
+    for (unsigned i = 0; i < BLOCKS; i++)
+        if (r->address[i] == address)
+            return r->bytes[i];
+    unsigned i = r->next++ % BLOCKS;
+    r->address[i] = 0;
+    if (r->read(r->context, address, r->bytes[i], BLOCK_BYTES) != 0)
+        return NULL;
+    r->address[i] = address;
+    return r->bytes[i];
+}
+
+/* Copies n bytes; 0 = done. */
+static int fetch(struct reader *r, uint64_t address, void *to, size_t n)
+{
+    char *out = to;
+    if (address < 4096 || address + n < address)
+        return -1;
+    while (n) {
+        uint64_t offset = address % BLOCK_BYTES;
+        size_t part = n < BLOCK_BYTES - offset ? n : BLOCK_BYTES - offset;
+        const unsigned char *block = block_at(r, address - offset);
+        if (!block)
+            return -1;
+        memcpy(out, block + offset, part);
+        out += part;
+        address += part;
+        n -= part;
+    }
+    return 0;
+}
+
+static uint64_t pointer(struct reader *r, uint64_t address)
 {
     uint64_t value;
-    if (address < 4096 || r->read(r->context, address, &value, sizeof value) != 0)
-        return 0;
-    return value;
+    return fetch(r, address, &value, sizeof value) == 0 ? value : 0;
 }
 
 /* --- str --------------------------------------------------------------------------------------------------------- */
@@ -102,16 +139,16 @@ static size_t put_utf8(char *to, uint32_t c)
 }
 
 /* Copies a str as UTF-8, cut to room.  False if it is none. */
-static bool text(const struct reader *r, uint64_t object, char *to, size_t room)
+static bool text(struct reader *r, uint64_t object, char *to, size_t room)
 {
     uint64_t length;
     uint32_t state;
     char type_name[8] = "";
     uint64_t type_name_at = pointer(r, pointer(r, object + OB_TYPE) + TP_NAME);
-    if (r->read(r->context, type_name_at, type_name, 4) != 0 || strcmp(type_name, "str") != 0)
+    if (fetch(r, type_name_at, type_name, 4) != 0 || strcmp(type_name, "str") != 0)
         return false;
-    if (r->read(r->context, object + UNICODE_LENGTH, &length, sizeof length) != 0 ||
-        r->read(r->context, object + UNICODE_STATE, &state, sizeof state) != 0)
+    if (fetch(r, object + UNICODE_LENGTH, &length, sizeof length) != 0 ||
+        fetch(r, object + UNICODE_STATE, &state, sizeof state) != 0)
         return false;
     uint32_t kind = (state >> 2) & 7;
     bool compact = (state >> 5) & 1, ascii = (state >> 6) & 1;
@@ -123,7 +160,7 @@ static bool text(const struct reader *r, uint64_t object, char *to, size_t room)
     uint64_t per_chunk = sizeof chunk / kind;
     for (uint64_t i = 0; i < length; i += per_chunk) {
         uint64_t n = length - i < per_chunk ? length - i : per_chunk;
-        if (r->read(r->context, data + i * kind, chunk, n * kind) != 0)
+        if (fetch(r, data + i * kind, chunk, n * kind) != 0)
             return false;
         for (uint64_t j = 0; j < n; j++) {
             uint32_t c = 0;
@@ -139,7 +176,7 @@ static bool text(const struct reader *r, uint64_t object, char *to, size_t room)
     return true;
 }
 
-static bool text_is(const struct reader *r, uint64_t object, const char *wanted)
+static bool text_is(struct reader *r, uint64_t object, const char *wanted)
 {
     char found[32];
     return object && text(r, object, found, sizeof found) && strcmp(found, wanted) == 0;
@@ -147,7 +184,7 @@ static bool text_is(const struct reader *r, uint64_t object, const char *wanted)
 
 /* --- an object's attribute --------------------------------------------------------------------------------------- */
 /* Looks a name up in a PyDictKeysObject; values: the split table's values, or 0 where the entries hold them. */
-static uint64_t in_keys(const struct reader *r, uint64_t keys, uint64_t values, const char *name)
+static uint64_t in_keys(struct reader *r, uint64_t keys, uint64_t values, const char *name)
 {
     uint64_t n, entries;
     bool wide;
@@ -158,7 +195,7 @@ static uint64_t in_keys(const struct reader *r, uint64_t keys, uint64_t values, 
         wide = true;
     } else {
         uint8_t head[4]; /* log2_size, log2_index_bytes, kind */
-        if (r->read(r->context, keys + 8, head, sizeof head) != 0 || head[1] > 40)
+        if (fetch(r, keys + 8, head, sizeof head) != 0 || head[1] > 40)
             return 0;
         n = pointer(r, keys + 24);
         entries = keys + 32 + ((uint64_t)1 << head[1]);
@@ -172,7 +209,7 @@ static uint64_t in_keys(const struct reader *r, uint64_t keys, uint64_t values, 
     return 0;
 }
 
-static uint64_t in_dict(const struct reader *r, uint64_t dict, const char *name)
+static uint64_t in_dict(struct reader *r, uint64_t dict, const char *name)
 {
     uint64_t keys = pointer(r, dict + MA_KEYS), values = pointer(r, dict + MA_VALUES);
     if (values && r->l->minor >= 13)
@@ -180,7 +217,7 @@ static uint64_t in_dict(const struct reader *r, uint64_t dict, const char *name)
     return keys ? in_keys(r, keys, values, name) : 0;
 }
 
-static uint64_t attribute(const struct reader *r, uint64_t object, const char *name)
+static uint64_t attribute(struct reader *r, uint64_t object, const char *name)
 {
     uint64_t type = pointer(r, object + OB_TYPE), flags = pointer(r, type + TP_FLAGS);
     uint64_t keys = pointer(r, type + r->l->cached_keys);
@@ -206,24 +243,29 @@ static uint64_t attribute(const struct reader *r, uint64_t object, const char *n
 }
 
 /* --- frames ------------------------------------------------------------------------------------------------------ */
-static bool is_code(const struct reader *r, uint64_t object)
+static bool is_code(struct reader *r, uint64_t object)
 {
     char type_name[8] = "";
     uint64_t at = pointer(r, pointer(r, object + OB_TYPE) + TP_NAME);
-    return r->read(r->context, at, type_name, 5) == 0 && strcmp(type_name, "code") == 0;
+    return fetch(r, at, type_name, 5) == 0 && strcmp(type_name, "code") == 0;
 }
 
 enum cpython_name cpython_thread_name(const struct cpython_layout *layout, cpython_read *read, void *context,
                                       uint64_t tstate, char *name, size_t room)
 {
-    struct reader r = {layout, read, context};
+    struct reader r;
+    r.l = layout;
+    r.read = read;
+    r.context = context;
+    r.next = 0;
+    memset(r.address, 0, sizeof r.address);
     uint64_t frame = pointer(&r, tstate + layout->tstate_frame), root = 0, code = 0;
     if (frame && layout->cframe_current != 255)
         frame = pointer(&r, frame + layout->cframe_current);
     for (int i = 0; frame && i < FRAMES_MAX; i++) {
         unsigned char owner = 0;
         uint64_t c = pointer(&r, frame + layout->frame_code) & ~(uint64_t)3; /* 3.14+ tags references */
-        if (layout->frame_owner && read(context, frame + layout->frame_owner, &owner, 1) != 0)
+        if (layout->frame_owner && fetch(&r, frame + layout->frame_owner, &owner, 1) != 0)
             return CPYTHON_NAME_NONE;
         if (c && owner < 3 && is_code(&r, c)) { /* else an entry frame between C and Python */
             root = frame;

@@ -38,7 +38,7 @@ static inline void shim_charge(struct rec_thread *holder, uint64_t ticks)
 /* Whatever comes next on this GIL goes the long way.  Holding gil->mutex. */
 static inline void shim_account_leave_express(const struct shim_gil *g)
 {
-    if (g == &SHIM.gils[0])
+    if (g == &SHIM.gils[0] && SHIM.express.self)
         __atomic_store_n(&SHIM.express.self, 0, __ATOMIC_RELAXED);
 }
 

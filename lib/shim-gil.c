@@ -240,6 +240,8 @@ static void add_gil(const char *c, const void *m, const void *sc)
     g->mutex = m;
     g->switch_cond = sc;
     g->cond = c;
+    if (slot > 0) /* the creator holds the first GIL now and may turn to this one: the express knows one GIL only */
+        SHIM.express.self = 0;
     if (SHIM.dormant) {
         /* shim_gil_wake will show it */
     } else if (slot == 0) {

@@ -16,7 +16,7 @@
 int shim_name_read_self(const void *address, void *bytes, size_t n)
 {
     struct iovec local = {bytes, n}, remote = {(void *)(uintptr_t)address, n};
-    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)n ? 0 : -1;
+    return process_vm_readv((pid_t)SHIM.header->pid, &local, 1, &remote, 1, 0) == (ssize_t)n ? 0 : -1;
 }
 
 static int read_self(void *context, uint64_t address, void *bytes, size_t n)

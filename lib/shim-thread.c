@@ -29,12 +29,12 @@ static uint32_t next_index;
  * of the take that follows and at the next release, which encloses one released interval and one hold.  A reading in
  * front of a take delays it, so that these are few. */
 #define BURST_READINGS 3
-#define BRACKET_EVERY 8
+#define BRACKET_EVERY 16
 #define BURST_EVERY_US 400
 /* A reading cannot be taken at the very instant of a take: a period counts as one state if the other has less than
  * one part in this many of it. */
 #define ALMOST_ALL 32
-#define SWITCHED_OUT_US 50
+#define SWITCHED_OUT_US 5
 #define BEAT_EVERY_US 100000
 #define NAME_SOON_US 1000
 #define NAME_AGAIN_US 1000000 /* a program may rename its threads */
@@ -135,6 +135,7 @@ void shim_thread_attach(uint64_t since, bool main_thread)
         shim_file_loss(REC_LOSS_THREADS);
     }
     T.rec = tr;
+    T.name_due_ticks = since + NAME_SOON_US * shim_clock_ticks_per_us();
     /* With a pause behind us, the first event has to say what the thread was doing (shim_account_sync). */
     T.n_toggles = n_toggles && !(n_toggles & 1) ? n_toggles - 1 : n_toggles;
     T.generation = SHIM.generation;

@@ -51,8 +51,6 @@ static COLD int lock_slow(pthread_mutex_t *m)
         uint64_t t = T.cpu_burst && T.gil == g ? shim_thread_check_take() : 0;
         if (!T.want && in_the_way(m)) {
             T.want = t ? t : shim_ticks();
-            if (!t)
-                T.want_seen = shim_account_peek(g, T.want, &T.want_held);
             T.post = SHIM_POST_WANT;
         }
     }
@@ -72,11 +70,18 @@ SHIM_EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
 }
 
 /* --- takes and releases ------------------------------------------------------------------------------------------ */
+#define EXPRESS_AFTER 16 /* takes in a row by one thread */
+
 /* The next take or release of this thread can go the shortest way. */
 static void board_express(const struct shim_gil *g)
 {
     struct shim_express *e = &SHIM.express;
     uint32_t n_toggles = *SHIM.n_toggles;
+    /* Where the GIL goes to and fro, each change would cost both processors a cache line more. */
+    if (T.gil->takes_in_a_row < EXPRESS_AFTER) {
+        T.gil->takes_in_a_row++;
+        return;
+    }
     if (!shim_ticks_are_fast() || n_toggles != T.n_toggles || g != &SHIM.gils[0] || SHIM.filter || T.post || T.later ||
         T.cpu_burst || g->rec->n_waiters || !T.rec->index)
         return;
@@ -104,8 +109,10 @@ static void acquired(struct shim_gil *g)
         tr->state = REC_STATE_HELD;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
     }
-    if (g->holder != tr)
+    if (g->holder != tr) {
         shim_account_holder(g, tr, t);
+        g->takes_in_a_row = 0;
+    }
     if (g->rec->n_waiters)
         shim_account_hold_begins(g, t);
     if (t >= T.name_due_ticks)

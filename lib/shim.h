@@ -58,6 +58,7 @@ void shim_real_resolve(void);
 struct shim_gil {
     const void *mutex, *cond, *switch_cond; /* identity: addresses in the interpreter */
     struct rec_gil *rec;
+    uint32_t takes_in_a_row;   /* by the holder, up to a bound */
     struct rec_thread *holder; /* rec->holder's record; what it has held since it took the GIL is in rec's H */
     /* The last hold that anybody waited for, for waits that began before their thread could have been seen as waiting.
      * Under the mutex. */

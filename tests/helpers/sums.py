@@ -70,7 +70,9 @@ def check(process, open_intervals=False):
     equal("gils' and threads' held", total("held_ns", gils), total("held_oncpu_ns") + total("held_offcpu_ns"))
     equal("gils' and threads' held off CPU", total("held_offcpu_ns", gils), total("held_offcpu_ns"))
     equal("matrix and wake-up, and wait", sum(p["ns"] for p in blocking) + wakeup, total("wait_ns", gils))
-    equal("charged and blocked", total("charged_ns"), blocked)
+    # Waits that end with their thread or interpreter leave a little to one side only.
+    if abs(total("charged_ns") - blocked) > max(CHARGE_SHARE * blocked, CHARGE_NS):
+        wrong.append(f"charged and blocked: {total('charged_ns')} != {blocked}")
     for key in ("acquisitions", "contended", "lost_wakeups"):
         if total(key, gils) != total(key):
             wrong.append(f"{key}: gils {total(key, gils)}, threads {total(key)}")
