@@ -53,10 +53,10 @@ def agree(python, mix, where, compare=truth.compare, **kwargs):
 
     The scheduler can take the processor away between gilscope's reading of the clock and the extension's, and then the
     two differ by a time slice.  On a busy machine that happens to one thread in a hundred, so that a mix in which they
-    differ is run again, twice at most.  Among 16 threads and more that wake each other up all the time it happens to one
+    differ is run again, four times at most.  Among 16 threads and more that wake each other up all the time it happens to one
     in nearly every run: there, one in 16 may differ.
     """
-    for attempt in "first", "second", "third":
+    for attempt in "first", "second", "third", "fourth", "fifth":
         recording, measured = truth.run_mix(python, mix, where, name=attempt, **kwargs)
         process = recording.process
         wrong = sums.check(process)
