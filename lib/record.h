@@ -62,11 +62,14 @@ enum rec_loss {
     REC_LOSS_GILS,           /* interpreters whose GIL was not measured, for want of a slot */
     REC_LOSS_CLOCK,          /* intervals dropped because the clock went backwards */
     REC_LOSS_NAMES_UNREAD,   /* threads whose name could not be read from memory */
+    REC_LOSS_STACKS,         /* samples whose stack found no room: they are in no view */
+    REC_LOSS_STACKS_UNREAD,  /* samples whose frames could not be read, or not all of them */
     REC_LOSS_N
 };
 #define REC_LOSS_NAMES                                                                                                 \
     {                                                                                                                  \
-        "no_space", "threads", "threads_folded", "pairs", "unexplained", "control", "gils", "clock", "names_unread"    \
+        "no_space", "threads", "threads_folded", "pairs", "unexplained", "control", "gils", "clock", "names_unread",   \
+            "stacks", "stacks_unread"                                                                                  \
     }
 #define REC_LOSS_MAX 32 /* room in the header */
 
@@ -112,7 +115,17 @@ struct rec_header {
  * again), and is skipped by its size.  Where a writer was killed before it had filled in the head, there is no mark:
  * such bytes are skipped in steps of one cell until the next head. */
 #define REC_HEAD_MARK 0x6752u /* "Rg" */
-enum rec_type { REC_GIL = 1, REC_THREAD = 2, REC_HIST = 3, REC_ROW = 4, REC_TEXT = 5 };
+enum rec_type {
+    REC_GIL = 1,
+    REC_THREAD = 2,
+    REC_HIST = 3,
+    REC_ROW = 4,
+    REC_TEXT = 5,
+    REC_STRING = 6,
+    REC_FRAME = 7,
+    REC_OBJECT = 8,
+    REC_STACK = 9
+};
 struct rec_head {
     uint32_t size; /* bytes with this head, a multiple of REC_CELL_BYTES */
     uint16_t type; /* enum rec_type */
@@ -283,6 +296,72 @@ struct rec_text {
     uint32_t kind;   /* enum rec_text_kind.  once */
     uint32_t length; /* bytes that follow.  once */
     char bytes[];
+};
+
+/* --- stacks ------------------------------------------------------------------------------------------------------
+ * Samples of what threads were doing, proportional to time: each stands for weight_ticks of the state that it was taken
+ * in, so that the sums of the weights of a state come near the exact times of the threads.  The Python frames and the
+ * native ones are kept apart, as they were read; the reporter puts them together and looks up native symbols. */
+struct rec_string { /* a name of a function, file or object */
+    struct rec_head head;
+    uint32_t hash;   /* for the collector.  once */
+    uint32_t length; /* bytes that follow: UTF-8, perhaps broken; hostile input to every view.  once */
+    char bytes[];
+};
+
+struct rec_frame { /* a place in Python code */
+    struct rec_head head;
+    uint32_t function;   /* cell of a rec_string: the qualified name where the version has it, else the name.  once */
+    uint32_t file;       /* cell of a rec_string.  once */
+    uint32_t line;       /* 0 = not known.  once */
+    uint32_t first_line; /* of the function.  once */
+};
+
+#define REC_BUILD_ID_BYTES 32
+struct rec_object { /* a file that is mapped into the process with code in it */
+    struct rec_head head;
+    uint32_t path;                        /* cell of a rec_string.  once */
+    uint32_t build_id_bytes;              /* 0 = it has none.  once */
+    uint8_t build_id[REC_BUILD_ID_BYTES]; /* once */
+    uint64_t start, end;                  /* addresses of its code.  once */
+    uint64_t bias;                        /* address in memory less address in the ELF file.  once */
+    uint32_t first_generation;            /* stacks of this generation and later may mean it ...  once */
+    uint32_t end_generation;              /* ... up to the one before this; 0 = it is there still.  atomic */
+};
+
+/* What a sample stands for: index of weight_ticks and samples. */
+enum rec_weight {
+    REC_WEIGHT_WAIT,           /* waiting for the GIL, blocked or for the wake-up */
+    REC_WEIGHT_CHARGED,        /* others' blocked waiting while this thread held the GIL */
+    REC_WEIGHT_HELD,           /* holding it */
+    REC_WEIGHT_HELD_ONCPU,     /* of which on a processor */
+    REC_WEIGHT_RELEASED,       /* without it and not asking for it */
+    REC_WEIGHT_RELEASED_ONCPU, /* of which on a processor */
+    REC_WEIGHTS
+};
+#define REC_WEIGHTS_MAX 8 /* room */
+
+#define REC_STACK_PYTHON_CUT 1u /* there were more Python frames, nearer to the root */
+#define REC_STACK_NATIVE_CUT 2u /* there were more native frames, nearer to the root */
+#define REC_STACK_NO_NATIVE 4u  /* no native frames were taken */
+#define REC_STACK_NO_PYTHON 8u  /* the Python frames could not be read */
+#define REC_STACK_GREENLET 16u  /* the thread switches between stacks: native frames may not fit the Python ones */
+
+#define REC_ENTRY_FRAME 0x80000000u /* in rec_stack.python: native code called this frame's evaluation loop */
+
+struct rec_stack {
+    struct rec_head head;
+    uint32_t thread;   /* index of the thread.  once */
+    uint32_t hash;     /* for the collector.  once */
+    uint32_t n_native; /* once, as are the next four */
+    uint32_t n_python;
+    uint32_t flags;                         /* REC_STACK_... */
+    uint32_t generation;                    /* how often objects had been unmapped: see rec_object */
+    uint64_t weight_ticks[REC_WEIGHTS_MAX]; /* by enum rec_weight.  owner */
+    uint32_t samples[REC_WEIGHTS_MAX];      /* how many.  owner */
+    uint64_t native[]; /* n_native addresses, the innermost first: where each call will return to, and for the innermost
+                          frame of a sample that interrupted it, where it was.  Behind them n_python cells of
+                          rec_frame (uint32_t), the innermost first, with REC_ENTRY_FRAME.  once */
 };
 
 #endif
