@@ -340,6 +340,9 @@ enum rec_weight {
     REC_WEIGHTS
 };
 #define REC_WEIGHTS_MAX 8 /* room */
+/* weight_ticks[this] is no sum: the longest hold of those that the samples of "charged" and "held" stood for; 0 = not
+ * known.  samples[this] is not used. */
+#define REC_STACK_LONGEST_HOLD 7
 
 #define REC_STACK_PYTHON_CUT 1u /* there were more Python frames, nearer to the root */
 #define REC_STACK_NATIVE_CUT 2u /* there were more native frames, nearer to the root */
