@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cpython.h - where CPython keeps its frames and names, and how to read them through a callback, so that the same code
- * serves the shim (its own memory), and readers of other processes.
+ * cpython.h - where CPython keeps its frames and names: the layout table, and what is read of a thread with it.
  *
- * x86-64 and aarch64 layouts of release builds with the GIL, CPython 3.8 to 3.15.
+ * x86-64 and aarch64 layouts of release builds with the GIL, CPython 3.8 to 3.15.  Everything is read through a
+ * callback (cpython-read.h), so that the same code serves the shim and readers of other processes.
  */
 #ifndef GILSCOPE_CPYTHON_H
 #define GILSCOPE_CPYTHON_H
@@ -12,10 +12,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Copies n bytes from `address`; 0 = done, otherwise nothing may be assumed.  Must survive any address. */
-typedef int cpython_read(void *context, uint64_t address, void *bytes, size_t n);
+#include "cpython-read.h"
 
-struct cpython_layout;
+/* Offsets in bytes within the named struct; where 0 cannot be one, it means that the version has no such field. */
+struct cpython_layout {
+    uint8_t minor;
+    uint16_t tstate_frame;  /* PyThreadState: frame (to 3.10), cframe (3.11, 3.12) or current_frame */
+    uint8_t cframe_current; /* 255 = tstate points to the frame itself */
+    /* PyFrameObject (to 3.10), _PyInterpreterFrame */
+    uint8_t frame_code, frame_back;
+    uint8_t frame_instruction; /* f_lasti (to 3.10), prev_instr (3.11, 3.12), instr_ptr */
+    uint8_t frame_entry;       /* is_entry: native code called the evaluation loop.  3.11 only */
+    uint8_t frame_owner;       /* 3 and more: no Python code, but the border between C and Python (3.12+) */
+    uint8_t frame_stack;       /* stacktop (int, 3.11 to 3.13), stackpointer (3.14+) */
+    uint16_t frame_locals;     /* f_localsplus, localsplus */
+    /* PyCodeObject */
+    uint8_t code_filename, code_name, code_qualname;
+    uint8_t code_first_line, code_lines; /* co_lnotab (3.8, 3.9), co_linetable */
+    uint8_t code_bytes;                  /* co_code_adaptive (3.11+) */
+    uint8_t ascii_data, compact_data;    /* where the characters of a str are: sizeof(PyASCIIObject), ...Compact... */
+    uint16_t cached_keys;                /* PyHeapTypeObject.ht_cached_keys */
+    uint16_t runtime_finalizing;         /* _PyRuntime: the thread state that finalizes, or NULL */
+};
 
 /* The layout for PY_VERSION_HEX, or NULL for a version that is not known.  Pure. */
 const struct cpython_layout *cpython_layout(uint32_t hex);

@@ -6,6 +6,10 @@ pkglib_LTLIBRARIES += libgilscope-preload.la
 libgilscope_preload_la_SOURCES = \
     lib/cpython.c \
     lib/cpython.h \
+    lib/cpython-frames.c \
+    lib/cpython-frames.h \
+    lib/cpython-read.c \
+    lib/cpython-read.h \
     lib/hist.h \
     lib/record.h \
     lib/shim.c \

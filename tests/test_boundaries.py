@@ -8,7 +8,7 @@ import pytest
 
 from helpers import gs
 
-CONTRACT = {"record.h", "hist.h", "cpython.h"}
+CONTRACT = {"record.h", "hist.h", "cpython.h", "cpython-frames.h", "cpython-read.h"}
 SOURCES = sorted(p for folder in ("lib", "probes", "tools") for p in (gs.REPO / folder).glob("*.[ch]"))
 SCRIPTS = [gs.REPO / name for name in ("quickstart", "runtests", ".ci/run", "scripts/deps.sh")]
 
