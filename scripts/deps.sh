@@ -21,6 +21,8 @@ deps_have() {
     libtool) command -v libtoolize >/dev/null ;;
     pkg-config) command -v pkg-config >/dev/null ;;
     libjansson-dev) command -v pkg-config >/dev/null && pkg-config --exists 'jansson >= 2.7' ;;
+    libelf-dev) command -v pkg-config >/dev/null && pkg-config --exists libelf ;;
+    libdw-dev) command -v pkg-config >/dev/null && pkg-config --exists libdw ;;
     libc6-dev) echo '#include <argp.h>' | gcc -E - >/dev/null 2>&1 ;;
     libbpf-dev) command -v pkg-config >/dev/null && pkg-config --exists libbpf ;;
     bpftool) [ -x /usr/sbin/bpftool ] || command -v bpftool >/dev/null ;;
@@ -59,7 +61,7 @@ deps_need() {
     if ! command -v apt-get >/dev/null; then
         echo "This needs: ${packages[*]} (the names are Debian's)." >&2
         echo "Install them with this system's package manager, for instance on Fedora:" >&2
-        echo "  dnf install gcc make autoconf automake libtool pkgconf jansson-devel python3-devel" >&2
+        echo "  dnf install gcc make autoconf automake libtool pkgconf jansson-devel elfutils-devel python3-devel" >&2
         return 1
     fi
     if [ "$(id -u)" -ne 0 ]; then
@@ -85,5 +87,5 @@ deps_need() {
     done
 }
 
-DEPS_BUILD=(gcc libc6-dev make autoconf automake libtool pkg-config libjansson-dev)
+DEPS_BUILD=(gcc libc6-dev make autoconf automake libtool pkg-config libjansson-dev libelf-dev libdw-dev)
 export DEPS_BUILD

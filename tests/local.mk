@@ -13,7 +13,7 @@ UNIT_TESTS = \
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 unit_cppflags = $(AM_CPPFLAGS) -I$(top_srcdir)/tools $(JANSSON_CFLAGS)
-unit_ldadd = libgilscope-tool.a $(JANSSON_LIBS) -lm
+unit_ldadd = libgilscope-tool.a $(TOOL_LIBS)
 
 # For each test: tests_unit_NAME_SOURCES, _CPPFLAGS = $(unit_cppflags), _LDADD = $(unit_ldadd).
 unit_maker = tests/unit-check.h tests/unit-maker.c tests/unit-maker.h

@@ -14,8 +14,13 @@ struct report_args {
     int n_recordings;
 };
 
+enum { OPTION_VIEW = 256 };
+
 static const struct argp_option options[] = {
-    {"format", 'f', "FORMAT", 0, "The report's form: text (the default) or json", 0},
+    {"format", 'f', "FORMAT", 0, "The report's form: text (the default), json, or of stacks folded", 0},
+    {"view", OPTION_VIEW, "VIEW", 0,
+     "Of stacks: wait (where threads want the GIL), charged (what makes others wait, the default), held or released",
+     0},
     {"output", 'o', "FILE", 0, "Write the report to FILE [standard output]", 0},
     {0},
 };
@@ -23,12 +28,18 @@ static const struct argp_option options[] = {
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     struct report_args *args = state->input;
+    enum model_view view;
 
     switch (key) {
     case 'f':
         if (!report_has_format(text))
             argp_error(state, "there is no format '%s'; use one of: %s", text, report_formats());
         args->options.format = text;
+        return 0;
+    case OPTION_VIEW:
+        if (!report_find_view(text, &view))
+            argp_error(state, "there is no view '%s'; use one of: wait, charged, held, released", text);
+        args->options.view = text;
         return 0;
     case 'o':
         args->options.output = text;

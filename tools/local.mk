@@ -2,7 +2,7 @@
 # tools/local.mk - the gilscope executable.  All but main() is in a library, which the unit tests link too.
 
 noinst_LIBRARIES += libgilscope-tool.a
-libgilscope_tool_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -DPKGLIBDIR='"$(pkglibdir)"'
+libgilscope_tool_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(ELFUTILS_CFLAGS) -DPKGLIBDIR='"$(pkglibdir)"'
 libgilscope_tool_a_SOURCES = \
     tools/closer.c \
     tools/closer.h \
@@ -22,6 +22,10 @@ libgilscope_tool_a_SOURCES = \
     tools/explain.h \
     tools/format.c \
     tools/format.h \
+    tools/intern.c \
+    tools/intern.h \
+    tools/label.c \
+    tools/label.h \
     tools/launch.c \
     tools/launch.h \
     tools/live.c \
@@ -32,7 +36,18 @@ libgilscope_tool_a_SOURCES = \
     tools/model-cpu.c \
     tools/model-gil.c \
     tools/model-hist.c \
+    tools/model-hot.c \
+    tools/model-merge.c \
+    tools/model-merge.h \
+    tools/model-modules.c \
+    tools/model-names.c \
+    tools/model-names.h \
+    tools/model-native.c \
+    tools/model-native.h \
     tools/model-pairs.c \
+    tools/model-samples.c \
+    tools/model-stacks.c \
+    tools/model-stacks.h \
     tools/model-thread.c \
     tools/model-time.c \
     tools/model-totals.c \
@@ -48,6 +63,7 @@ libgilscope_tool_a_SOURCES = \
     tools/reader-copy.c \
     tools/reader-copy.h \
     tools/reader-find.c \
+    tools/reader-stacks.c \
     tools/reader.c \
     tools/reader.h \
     tools/recdir.c \
@@ -56,6 +72,10 @@ libgilscope_tool_a_SOURCES = \
     tools/recfile.h \
     tools/report.c \
     tools/report.h \
+    tools/symbols-file.c \
+    tools/symbols-file.h \
+    tools/symbols.c \
+    tools/symbols.h \
     tools/text.c \
     tools/text.h \
     tools/utf8.c \
@@ -66,12 +86,16 @@ libgilscope_tool_a_SOURCES = \
     tools/verdict-text.c \
     tools/verdict.c \
     tools/verdict.h \
+    tools/view-folded.c \
+    tools/view-json-stacks.c \
     tools/view-json.c \
+    tools/view-json.h \
     tools/view-text-tables.c \
     tools/view-text.c \
     tools/view-text.h \
     tools/view.h
 
+TOOL_LIBS = $(JANSSON_LIBS) $(ELFUTILS_LIBS) -lm
 bin_PROGRAMS += gilscope
 gilscope_SOURCES = tools/main.c
-gilscope_LDADD = libgilscope-tool.a $(JANSSON_LIBS) -lm
+gilscope_LDADD = libgilscope-tool.a $(TOOL_LIBS)

@@ -80,6 +80,30 @@ void build_totals(struct build *build);
 /* Which processes are minor; after all have been built. */
 void build_minor(struct model *model);
 
+/* --- model-samples.c */
+/* Fills process->stacks with functions, frames and stacks, whose weights are ticks as yet; after the threads. */
+void build_samples(struct build *build);
+
+/* --- model-stacks.c */
+/* Fills process->stacks; after the totals. */
+void build_stacks(struct build *build);
+void build_stacks_free(struct model_stacks *stacks);
+
+/* --- model-hot.c */
+/* What a stack was doing: its innermost Python frame, and the outermost one of an extension behind it.  Numbers of
+ * frames; n_frames = none. */
+struct model_doing {
+    uint32_t python, extension;
+    bool native; /* native frames were taken: if there is no extension, it was the interpreter */
+};
+struct model_doing build_doing(const struct model_stacks *stacks, const struct model_stack *stack);
+/* Fills stacks.hot. */
+void build_hot(struct build *build);
+
+/* --- model-modules.c */
+/* Fills stacks.modules and stacks.calls. */
+void build_modules(struct build *build);
+
 /* --- model-tree.c */
 /* Puts parents before their children and sets their depth. */
 void build_tree(struct model *model);

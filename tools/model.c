@@ -179,6 +179,7 @@ static void build_process(struct model_process *process, const struct reader_fil
     build_gils(&build);
     build_pairs(&build);
     build_totals(&build);
+    build_stacks(&build);
     build_losses(&build);
     build_estimated(&build);
     verdict_judge(process);
@@ -237,6 +238,7 @@ static void free_process(struct model_process *process)
     free(process->threads);
     free(process->pairs);
     free(process->losses);
+    build_stacks_free(&process->stacks);
     verdict_free(&process->verdict);
 }
 

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "model-stacks.h"
 #include "verdict.h"
 
 struct model_dist { /* of a histogram; 0 where it is empty */
@@ -108,6 +109,7 @@ struct model_process {
     const char *estimated[8]; /* names of fields of the JSON report */
     size_t n_estimated;
     struct model_totals totals;
+    struct model_stacks stacks;
     struct verdict verdict;
     int depth;  /* in the tree of processes; parents come before their children */
     bool minor; /* next to nothing happened in it, or too many have more to tell */

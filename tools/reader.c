@@ -238,8 +238,7 @@ void reader_close(struct reader_file *file)
     free(file);
 }
 
-/* The record at a cell, if it is there, of that type and large enough. */
-static const void *record_at(const struct reader_file *file, uint32_t cell, enum rec_type type, size_t size)
+const void *reader_at(const struct reader_file *file, uint32_t cell, enum rec_type type, size_t size)
 {
     size_t offset = (size_t)cell * REC_CELL_BYTES;
     const struct rec_head *head;
@@ -256,14 +255,14 @@ const struct rec_hist_block *reader_hist_block(const struct reader_file *file, c
                                                enum rec_hist_kind kind, uint32_t octave)
 {
     const struct rec_hist_block *block =
-        record_at(file, thread->hist[kind].block[octave], REC_HIST, sizeof(struct rec_hist_block));
+        reader_at(file, thread->hist[kind].block[octave], REC_HIST, sizeof(struct rec_hist_block));
 
     return block && block->owner == thread->index ? block : NULL;
 }
 
 uint64_t reader_hist_count(const struct reader_file *file, const struct rec_hist_block *block, uint32_t sub)
 {
-    const struct rec_hist_block *wraps = record_at(file, block->wraps, REC_HIST, sizeof(struct rec_hist_block));
+    const struct rec_hist_block *wraps = reader_at(file, block->wraps, REC_HIST, sizeof(struct rec_hist_block));
 
     return block->count[sub] + (wraps ? (uint64_t)wraps->count[sub] << 32 : 0);
 }
@@ -276,7 +275,7 @@ const struct rec_row *reader_row(const struct reader_file *file, const struct re
 
     if ((*n_steps)++ > n_max)
         return NULL;
-    row = record_at(file, cell, REC_ROW, sizeof *row);
+    row = reader_at(file, cell, REC_ROW, sizeof *row);
     return row && row->owner == thread->index ? row : NULL;
 }
 

@@ -69,6 +69,29 @@ const struct rec_row *reader_row(const struct reader_file *file, const struct re
 /* The text of a kind; NULL if there is none. */
 const struct reader_text *reader_text(const struct reader_file *file, enum rec_text_kind kind);
 
+/* The record at a cell, if it is there, of that type and at least that large; NULL otherwise. */
+const void *reader_at(const struct reader_file *file, uint32_t cell, enum rec_type type, size_t size);
+
+/* --- reader-stacks.c */
+#define READER_FRAMES_MAX 65536 /* native or Python frames of one stack; more is damage */
+
+struct reader_stack { /* in the file's copy; n_native and n_python are what is there */
+    const struct rec_stack *raw;
+    const uint64_t *native;
+    const uint32_t *python;
+    size_t n_native, n_python;
+};
+
+/* The bytes of a rec_string; false if there is none at that cell. */
+bool reader_string(const struct reader_file *file, uint32_t cell, const char **bytes, size_t *length);
+
+/* The frame at a cell (without REC_ENTRY_FRAME); NULL if there is none. */
+const struct rec_frame *reader_frame(const struct reader_file *file, uint32_t cell);
+
+/* What a record of that type says; NULL, and false, if it is damaged or none. */
+const struct rec_object *reader_object(const struct reader_file *file, const struct reader_record *record);
+bool reader_stack(const struct reader_file *file, const struct reader_record *record, struct reader_stack *stack);
+
 /* A list of paths of files. */
 struct reader_paths {
     char **path;

@@ -23,7 +23,7 @@
 #define COLUMNS_MIN 40
 #define COLUMNS_MAX 1000
 
-static const struct view *const views[] = {&view_text, &view_json};
+static const struct view *const views[] = {&view_text, &view_json, &view_folded};
 #define N_VIEWS (sizeof views / sizeof views[0])
 
 static const struct view *find_view(const char *name)
@@ -49,6 +49,17 @@ const char *report_formats(void)
         strncat(names, views[i]->name, sizeof names - strlen(names) - 1);
     }
     return names;
+}
+
+bool report_find_view(const char *name, enum model_view *view)
+{
+    for (enum model_view i = 0; i < MODEL_VIEWS; i++) {
+        if (strcmp(model_view_name(i), name))
+            continue;
+        *view = i;
+        return true;
+    }
+    return false;
 }
 
 /* Says what went wrong, in the way of the format. */
@@ -138,11 +149,13 @@ static char *shell_words(char *const *words, size_t n)
     return line;
 }
 
-static void render(const struct view *view, const struct model *model, char *const *recordings, size_t n, FILE *stream)
+static void render(const struct view *view, const struct report_options *asked, const struct model *model,
+                   char *const *recordings, size_t n, FILE *stream)
 {
-    struct view_options options = {.columns = 0};
+    struct view_options options = {.view = MODEL_CHARGED};
     char *words = shell_words(recordings, n);
 
+    options.view_given = asked->view && report_find_view(asked->view, &options.view);
     if (view->needs & VIEW_NEEDS_TERMINAL) {
         setlocale(LC_CTYPE, "");
         options.columns = columns_of(stream);
@@ -165,7 +178,7 @@ static bool write_report(const struct view *view, const struct report_options *o
 
     if (out) {
         errno = 0;
-        render(view, model, recordings, n, out);
+        render(view, options, model, recordings, n, out);
         failed = fflush(out) || ferror(out);
         if (out != stream)
             failed |= fclose(out) != 0;

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "model-stacks.h"
+
 /* Exit statuses of `gilscope report` besides those in cmd.h. */
 enum report_status {
     REPORT_NOTHING = 3, /* there is no recorded process in what was given */
@@ -16,12 +18,16 @@ enum report_status {
 };
 
 struct report_options {
-    const char *format; /* "text" or "json"; NULL = text */
+    const char *format; /* one of report_formats(); NULL = text */
+    const char *view;   /* which stacks: one that report_find_view() knows; NULL = the format's own choice */
     const char *output; /* file to write to; NULL = the stream */
 };
 
 /* True if there is a format of this name. */
 bool report_has_format(const char *name);
+
+/* The view of stacks with a name, "wait" and so on; false if there is none. */
+bool report_find_view(const char *name, enum model_view *view);
 
 /* The names of all formats, for messages: "text, json". */
 const char *report_formats(void);

@@ -33,18 +33,6 @@ static const char *spelling(const char *sequence, size_t length)
     return "?";
 }
 
-/* Marks that turn the direction of writing around, or are invisible, can make a line read as another one. */
-static bool is_deceptive(const unsigned char *c, size_t length)
-{
-    if (length == 2)
-        return c[0] == 0xc2 && c[1] < 0xa0; /* C1 control characters */
-    if (length == 3 && c[0] == 0xe2 && c[1] == 0x80)
-        return (c[2] >= 0x8b && c[2] <= 0x8f) || (c[2] >= 0xa8 && c[2] <= 0xae);
-    if (length == 3 && c[0] == 0xe2 && c[1] == 0x81)
-        return c[2] >= 0xa0 && c[2] <= 0xaf;
-    return length == 3 && c[0] == 0xef && c[1] == 0xbb && c[2] == 0xbf;
-}
-
 static char *clean(const struct text *text, const char *string, bool keep_newlines)
 {
     size_t size = strlen(string);
@@ -56,7 +44,7 @@ static char *clean(const struct text *text, const char *string, bool keep_newlin
         size_t n_put = 1;
         if (length == 1 && ((*c >= 0x20 && *c != 0x7f) || (*c == '\n' && keep_newlines))) {
             put = c;
-        } else if (length > 1 && !is_deceptive((const unsigned char *)c, length)) {
+        } else if (length > 1 && !utf8_is_deceptive(c, length)) {
             put = text->utf8 ? c : spelling(c, length);
             n_put = text->utf8 ? length : strlen(put);
         }

@@ -36,6 +36,38 @@ size_t utf8_sequence(const char *text, size_t size)
     return length;
 }
 
+uint32_t utf8_code(const char *sequence, size_t length)
+{
+    uint32_t code = (unsigned char)sequence[0];
+
+    if (length > 1)
+        code &= 0x7fu >> length;
+    for (size_t i = 1; i < length; i++)
+        code = code << 6 | ((unsigned char)sequence[i] & 0x3fu);
+    return code;
+}
+
+bool utf8_is_deceptive(const char *sequence, size_t length)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {
+        {0x80, 0x9f},     /* C1 control characters */
+        {0x061c, 0x061c}, /* Arabic letter mark */
+        {0x200b, 0x200f}, /* without width; marks of direction */
+        {0x2028, 0x202e}, /* line and paragraph separator; embeddings and overrides */
+        {0x2060, 0x206f}, /* invisible; isolates */
+        {0xfeff, 0xfeff}, /* byte order mark */
+        {0xfff9, 0xfffb}, /* annotations */
+    };
+    uint32_t code = utf8_code(sequence, length);
+
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        if (code >= ranges[i].first && code <= ranges[i].last)
+            return true;
+    return false;
+}
+
 char *utf8_clean(const char *text, size_t size)
 {
     size_t length = strnlen(text, size);

@@ -6,15 +6,16 @@
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cmd.h"
 #include "msg.h"
+#include "view-json.h"
 #include "view.h"
 
 #define SCHEMA "gilscope.report/1"
 
-/* Without memory there is no report, rather than one with holes in it. */
-static json_t *checked(json_t *value)
+json_t *view_json_checked(json_t *value)
 {
     if (!value) {
         msg_error("out of memory");
@@ -23,22 +24,27 @@ static json_t *checked(json_t *value)
     return value;
 }
 
-static void put(json_t *object, const char *key, json_t *value)
+void view_json_put(json_t *object, const char *key, json_t *value)
 {
-    if (json_object_set_new(object, key, checked(value)))
-        checked(NULL);
+    if (json_object_set_new(object, key, view_json_checked(value)))
+        view_json_checked(NULL);
 }
 
-static void append(json_t *array, json_t *value)
+void view_json_append(json_t *array, json_t *value)
 {
-    if (json_array_append_new(array, checked(value)))
-        checked(NULL);
+    if (json_array_append_new(array, view_json_checked(value)))
+        view_json_checked(NULL);
 }
 
-static json_t *integer(uint64_t value)
+json_t *view_json_integer(uint64_t value)
 {
     return json_integer(value < INT64_MAX ? (json_int_t)value : INT64_MAX);
 }
+
+#define checked view_json_checked
+#define put view_json_put
+#define append view_json_append
+#define integer view_json_integer
 
 static json_t *strings(char *const *texts, size_t n)
 {
@@ -141,6 +147,10 @@ static void put_lists(json_t *object, const struct model_process *p)
         put(losses, p->losses[i].cause, integer(p->losses[i].count));
     for (size_t i = 0; i < p->n_estimated; i++)
         append(estimated, json_string(p->estimated[i]));
+    if (p->stacks.n_stacks) { /* these are samples always */
+        append(estimated, json_string("modules"));
+        append(estimated, json_string("stacks"));
+    }
     for (size_t i = 0; i < p->n_gils; i++)
         append(gils, gil(&p->gils[i]));
     for (size_t i = 0; i < p->n_threads; i++)
@@ -153,9 +163,8 @@ static void put_lists(json_t *object, const struct model_process *p)
     put(object, "gils", gils);
     put(object, "threads", threads);
     put(object, "blocking", blocking);
-    /* Stacks are not recorded by this version. */
-    put(object, "modules", json_array());
-    put(object, "stacks", json_array());
+    view_json_put_stacks(object, &p->stacks);
+    put(object, "stacks", json_array()); /* the last one, and empty: see print_process */
 }
 
 static json_t *process(const struct model_process *p)
@@ -178,20 +187,32 @@ static json_t *process(const struct model_process *p)
     return object;
 }
 
+/* The document up to its list of stacks, which is the last thing in it, then this one by one. */
+static void print_process(const struct model_process *p, FILE *out)
+{
+    json_t *object = process(p);
+    char *text = json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+
+    if (!text)
+        checked(NULL);
+    *strrchr(text, '[') = 0;
+    fprintf(out, "%s[", text);
+    view_json_print_stacks(p, out);
+    fputs("]}", out);
+    free(text);
+    json_decref(object);
+}
+
 static void render(const struct model *model, const struct view_options *options, FILE *out)
 {
-    json_t *document = checked(json_object()), *processes = checked(json_array());
-
     (void)options;
-    for (size_t i = 0; i < model->n_processes; i++)
-        append(processes, process(&model->processes[i]));
-    put(document, "schema", json_string(SCHEMA));
-    put(document, "version", json_string(PACKAGE_VERSION));
-    put(document, "processes", processes);
     /* A failure to write shows in the stream. */
-    if (!json_dumpf(document, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6)))
-        fputc('\n', out);
-    json_decref(document);
+    fprintf(out, "{\"schema\": \"%s\", \"version\": \"%s\", \"processes\": [", SCHEMA, PACKAGE_VERSION);
+    for (size_t i = 0; i < model->n_processes; i++) {
+        fputs(i ? ",\n" : "\n", out);
+        print_process(&model->processes[i], out);
+    }
+    fputs("]}\n", out);
 }
 
 const struct view view_json = {"json", 0, render};

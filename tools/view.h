@@ -16,6 +16,8 @@ struct view_options {
     int columns;           /* width to keep to */
     bool color;            /* the output is a terminal that shows colours */
     bool utf8;             /* otherwise plain ASCII */
+    enum model_view view;  /* what --view asks for, or the format's own choice */
+    bool view_given;       /* --view was given */
     const char *recording; /* what was reported on, for the commands that the report suggests; NULL: leave them out */
 };
 
@@ -27,7 +29,8 @@ struct view {
     void (*render)(const struct model *model, const struct view_options *options, FILE *out);
 };
 
-extern const struct view view_text; /* view-text.c */
-extern const struct view view_json; /* view-json.c */
+extern const struct view view_text;   /* view-text.c */
+extern const struct view view_json;   /* view-json.c */
+extern const struct view view_folded; /* view-folded.c */
 
 #endif

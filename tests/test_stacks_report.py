@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""What reports make of the stacks in a recording: frames put together, weights scaled, modules and calls named."""
+import json
+
+import pytest
+
+from helpers import gs, makerec
+from helpers.makerec import ENTRY
+
+MS = 1000 * 1000
+PYTHON = ["_PyEval_EvalFrameDefault", "cfunction_call", "_PyObject_Vectorcall", "take_gil", "PyEval_RestoreThread",
+          "time_sleep", "Py_BytesMain"]
+
+
+class World:
+    """A recording with an interpreter, an extension that has a helper, a C library and the shim, all mapped."""
+
+    def __init__(self, where):
+        self.maker = makerec.Maker()
+        self.base = {}
+        self.at = {}
+        for i, (name, functions) in enumerate([("libpython3.99.so", PYTHON), ("_ext.so", ["kernel", "helper"]),
+                                               ("libc.so.6", ["qsort", "nanosleep", "pthread_mutex_unlock",
+                                                              "start_thread"]),
+                                               ("_ctypes.so", ["call_procedure"]),
+                                               ("libgilscope-preload.so", ["wrapper"])]):
+            path, addresses = makerec.library(where, name, functions)
+            base = 0x7f0000000000 + i * 0x1000000
+            self.maker.object(path, base, 0x100000, build_id=makerec.build_id(path))
+            self.at.update({f: base + a for f, a in addresses.items()})
+            self.base[name] = base, path
+
+    def native(self, *names):
+        return [self.at[n] if isinstance(n, str) else n for n in names]
+
+    def python(self, *names):
+        """Cells of frames; a name that ends with '!' was entered from native code."""
+        return [self.maker.frame(n.rstrip("!"), line=10 + i, first_line=5) | (ENTRY if n.endswith("!") else 0)
+                for i, n in enumerate(names)]
+
+
+@pytest.fixture
+def world(where):
+    return World(where)
+
+
+def functions(stack):
+    return [f["function"] for f in stack["frames"]]
+
+
+def only_stack(world, where, native, python, **kwargs):
+    """The frames of a recording's only stack, root first."""
+    world.maker.thread("one", held=0.5)
+    world.maker.stack(1, world.python(*python), world.native(*native), held=MS, **kwargs)
+    process = gs.report(world.maker.write(where))["processes"][0]
+    assert len(process["stacks"]) == 1
+    return functions(process["stacks"][0]), process
+
+
+LOOP = "_PyEval_EvalFrameDefault"
+MERGES = {
+    "an evaluation loop stands for the frames that it ran":
+        ([LOOP, "Py_BytesMain", "start_thread"], ["g", "f", "main!"], ["main", "f", "g"]),
+    "each loop takes the frames up to the one that entered it":
+        ([LOOP, "cfunction_call", LOOP, "Py_BytesMain"], ["g", "f!", "b", "main!"], ["main", "b", "f", "g"]),
+    "frames of extensions stay between those of Python":
+        (["helper", "kernel", "cfunction_call", LOOP, "_PyObject_Vectorcall", "kernel", "_PyObject_Vectorcall", LOOP],
+         ["callback!", "main!"], ["main", "kernel", "callback", "kernel", "helper"]),
+    "the C library stays under an extension that called it, and at the leaf":
+        (["nanosleep", "time_sleep", "cfunction_call", LOOP, "qsort", "kernel", LOOP, "start_thread"],
+         ["compare!", "main!"], ["main", "kernel", "qsort", "compare", "time_sleep", "nanosleep"]),
+    "gilscope and the taking of the GIL are left out":
+        (["pthread_mutex_unlock", "wrapper", "take_gil", "PyEval_RestoreThread", "kernel", LOOP], ["main!"],
+         ["main", "kernel"]),
+    "an interrupted taking of the GIL is left out":
+        (["pthread_mutex_unlock", "take_gil", "PyEval_RestoreThread", "kernel", LOOP], ["main!"], ["main", "kernel"]),
+    "a thread of C is there without what started it":
+        (["helper", "kernel", "start_thread"], [], ["kernel", "helper"]),
+}
+
+
+@pytest.mark.parametrize("case", MERGES, ids=lambda c: c.replace(" ", "-"))
+def test_native_and_python_frames_become_one_stack(world, where, case):
+    """Loops of the interpreter are replaced by the Python frames that they ran; what others wrote stays."""
+    native, python, expected = MERGES[case]
+    found, process = only_stack(world, where, native, python)
+    assert found == expected
+    assert process["sampling"]["unmatched_stacks"] == 0
+
+
+def test_frames_that_do_not_fit_are_kept_and_marked(world, where):
+    """More Python frames than loops, as greenlets have them: all Python frames are there, and the stack is marked."""
+    found, process = only_stack(world, where, ["helper", "kernel", LOOP], ["g!", "f!", "main!"])
+    assert found == ["main", "f", "g", "kernel", "helper"]
+    assert process["stacks"][0]["unmatched"] is True
+    assert process["sampling"]["unmatched_stacks"] == 1
+
+
+def test_a_cut_native_stack_fits(world, where):
+    """Where the native frames were cut, the Python frames nearer to the root follow as they are."""
+    found, process = only_stack(world, where, ["kernel", LOOP], ["h!", "g!", "f", "main!"],
+                                flags=makerec.NATIVE_CUT)
+    assert found == ["main", "f", "g", "h", "kernel"]
+    assert process["sampling"]["unmatched_stacks"] == 0
+    assert process["sampling"]["cut_stacks"] == 1
+
+
+def test_without_native_frames_python_remains(world, where):
+    """Stacks of Python frames only are reported as they are, and belong to no module."""
+    found, process = only_stack(world, where, [], ["f", "main!"])
+    assert found == ["main", "f"]
+    assert process["modules"] == []
+
+
+def test_an_object_that_changed_has_no_symbols(where):
+    """A file with another build id than recorded is not asked: its frames are object and offset."""
+    path, addresses = makerec.library(where, "_other.so", ["kernel"])
+    maker = makerec.Maker()
+    maker.object(path, 0x7f0000000000, 0x100000, build_id=b"\1" * 20)
+    maker.object(where / "libgone.so", 0x7f1000000000, 0x100000, build_id=b"\1" * 20)
+    maker.thread("one", held=0.5)
+    maker.stack(1, [], [0x7f0000000000 + addresses["kernel"], 0x7f1000001234, 0x1234], held=MS)
+    stack = gs.report(maker.write(where))["processes"][0]["stacks"][0]
+    assert functions(stack) == ["[code without a file]", "[libgone.so+0x1234]",
+                                f"[_other.so+{addresses['kernel']:#x}]"]
+    assert [f["native"] for f in stack["frames"]] == [True] * 3
+
+
+@pytest.mark.parametrize("how", ["symtab", "dynsym", "build id", "debug link"])
+def test_symbols_are_found_wherever_they_are(where, how):
+    """.symtab, .dynsym of a stripped file, and separate debug files beside it."""
+    path, addresses = makerec.library(where, "_sym.so", ["kernel"])
+    if how == "dynsym":
+        gs.subprocess.run(["strip", path], check=True)
+    elif how in ("build id", "debug link"):
+        # A function that is not exported has its name in the debug file only.
+        source = where / "_hidden.c"
+        source.write_text("__attribute__((noinline,visibility(\"hidden\"))) int kernel(int a){volatile int b=a;return b;}"
+                          "int user(int a); int user(int a){return kernel(a) + 1;}")
+        gs.subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-Wl,--build-id", "-o", path, source], check=True)
+        listing = gs.subprocess.run(["nm", path], check=True, stdout=gs.subprocess.PIPE, text=True).stdout
+        addresses["kernel"] = int([line for line in listing.splitlines() if line.endswith(" kernel")][0].split()[0],
+                                  16) + 4
+        debug = where / "_sym.so.debug"
+        if how == "build id":
+            number = makerec.build_id(path).hex()
+            debug = gs.Path(f"/usr/lib/debug/.build-id/{number[:2]}/{number[2:]}.debug")
+            try:
+                debug.parent.mkdir(parents=True, exist_ok=True)
+            except PermissionError:
+                pytest.skip("/usr/lib/debug cannot be written here")
+        gs.subprocess.run(["objcopy", "--only-keep-debug", path, debug], check=True)
+        gs.subprocess.run(["strip", path], check=True)
+        if how == "debug link":
+            gs.subprocess.run(["objcopy", f"--add-gnu-debuglink={debug.name}", path.name], cwd=where, check=True)
+    maker = makerec.Maker()
+    maker.object(path, 0x7f0000000000, 0x100000, build_id=makerec.build_id(path))
+    maker.thread("one", held=0.5)
+    maker.stack(1, [], [0x7f0000000000 + addresses["kernel"]], held=MS)
+    try:
+        assert functions(gs.report(maker.write(where))["processes"][0]["stacks"][0]) == ["kernel"]
+    finally:
+        if how == "build id":
+            debug.unlink()
+
+
+def test_views_are_scaled_to_the_exact_totals(world, where):
+    """Each view's weights add up to the time that was measured of the same state, and the factor is told."""
+    make = world.maker
+    make.thread("one", held=0.6, blocked=0.1, wakeup=0.1, charged=0.3)
+    make.thread("two", held=0.3, blocked=0.3, charged=0.1)
+    for i in range(10):
+        make.stack(1, world.python(f"f{i}", "main!"), wait=19 * MS, charged=29 * MS, held=61 * MS, held_oncpu=60 * MS,
+                   released=10 * MS, samples=4)
+        make.stack(2, world.python(f"g{i}", "main!"), wait=31 * MS, charged=11 * MS, held=31 * MS, held_oncpu=30 * MS,
+                   released=10 * MS, samples=4)
+    process = gs.report(make.write(where))["processes"][0]
+    exact = {"wait": 500 * MS, "charged": 400 * MS, "held": 900 * MS, "released": 600 * MS}
+    for view, total in exact.items():
+        assert abs(sum(s["ns"] for s in process["stacks"] if s["view"] == view) - total) < 100
+        sampling = process["sampling"][view]
+        assert sampling["total_ns"] == total
+        assert sampling["samples"] == 80
+        assert sampling["scale"] == pytest.approx(total / sampling["sampled_ns"], rel=1e-4)
+        assert sampling["error"] == pytest.approx(80 ** -0.5, rel=1e-4)
+    assert process["sampling"]["held"]["sampled_ns"] == 920 * MS
+    assert {"stacks", "modules"} <= set(process["estimated"])
+
+
+def test_modules_and_calls_are_those_that_python_called(world, where):
+    """Time counts for the extension that Python called, also through ctypes; the calls name symbol and Python line."""
+    make = world.maker
+    make.thread("one", held=0.6, blocked=0.1, charged=0.3)
+    main = world.python("main!")
+    make.stack(1, main, world.native("helper", "kernel", LOOP), charged=250 * MS, held=400 * MS, longest_hold=90 * MS)
+    make.stack(1, main, world.native("helper", "call_procedure", LOOP), charged=50 * MS, held=100 * MS)
+    make.stack(1, main, world.native("nanosleep", "time_sleep", LOOP), released=300 * MS)
+    make.stack(1, main, world.native(LOOP), held=100 * MS)
+    process = gs.report(make.write(where))["processes"][0]
+    modules = {m["path"]: m for m in process["modules"]}
+    extension = modules[str(where / "_ext.so")]
+    assert extension["charged_ns"] == 300 * MS and extension["held_ns"] == 500 * MS
+    assert extension["released_ns"] == 0
+    assert modules[""]["interpreter"] and modules[""]["released_ns"] == 300 * MS
+    calls = process["calls_that_should_release"]
+    assert [(c["function"], c["caller"]["function"], c["caller"]["line"], c["charged_ns"], c["longest_hold_ns"])
+            for c in calls] == [("kernel", "main", 10, 250 * MS, 90 * MS), ("helper", "main", 10, 50 * MS, 100 * MS)]
+    assert not calls[0]["longest_hold_is_mean"] and calls[1]["longest_hold_is_mean"]
+
+
+def folded(recording, *options):
+    done = gs.gilscope("report", "-f", "folded", *options, recording)
+    assert done.returncode == 0, done.stderr
+    return [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
+
+
+def test_folded_stacks_have_one_line_each(world, where):
+    """process;thread;frame;frame N, in ns, for the view that is asked for."""
+    world.maker.thread("wor;ker", held=0.6, charged=0.2)
+    world.maker.stack(1, world.python("f", "main!"), world.native("kernel", LOOP), charged=5 * MS, held=7 * MS)
+    recording = world.maker.write(where)
+    assert folded(recording) == [["app.py (4242);wor\\x3bker (101);main (app.py:5);f (app.py:5);kernel (_ext.so)",
+                                  str(200 * MS)]]
+    assert folded(recording, "--view", "held")[0][1] == str(600 * MS)
+    assert folded(recording, "--view", "wait") == []
+
+
+def test_names_cannot_break_folded_lines(where):
+    """Separators, control characters, broken UTF-8 and marks of direction in names are spelled out."""
+    maker = makerec.Maker()
+    maker.thread("one", held=0.5)
+    maker.stack(1, [maker.frame(b"a;b\nc\x1b[31m\xff\xe2\x80\xae 12", line=0, first_line=0)], held=MS)
+    line, = folded(maker.write(where), "--view", "held")
+    assert line[0].split(";")[2:] == ["a\\x3bb\\x0ac\\x1b[31m\ufffd\\u202e 12 (app.py)"]
+
+
+def test_unknown_views_are_refused():
+    """--view takes four names."""
+    done = gs.gilscope("report", "--view", "cpu", "x.gilscope")
+    assert done.returncode == 2 and "wait, charged, held, released" in done.stderr
+
+
+def test_stacks_of_damaged_recordings_do_no_harm(world, where):
+    """Cells, counts and lengths that lead anywhere: whatever is left is reported."""
+    make = world.maker
+    make.thread("one", held=0.6, blocked=0.1, charged=0.3)
+    for i in range(20):
+        make.stack(1, world.python(f"f{i}", "main!"), world.native("helper", "kernel", LOOP), charged=MS, held=MS)
+    file = make.write(where) / "one.gil"
+    good = file.read_bytes()
+    random = __import__("random").Random(7)
+    for _ in range(60):
+        bad = bytearray(good)
+        for _ in range(random.randrange(1, 60)):
+            at = random.randrange(makerec.HEADER_BYTES, len(bad) - 4)
+            bad[at:at + 4] = random.choice([b"\xff\xff\xff\xff", b"\0\0\0\0", random.randbytes(4), b"\xff\xff\0\0"])
+        file.write_bytes(bad)
+        for form in ("json", "folded", "text"):
+            done = gs.gilscope("report", "-f", form, file)
+            assert done.returncode == 0, (done.returncode, done.stderr)
+            if form == "json":
+                json.loads(done.stdout)

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model-modules.c - which extension held the GIL, made others wait, or worked without it; which Python code did.
+ *
+ * A stack counts for what Python code called last: the outermost frame of an extension behind the innermost Python
+ * frame.  That extension is the one that can release the GIL around whatever it calls in turn.  ctypes and libffi are
+ * no such extensions: they call the one that counts.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+#include "model-build.h"
+#include "model-names.h"
+
+#define LONG_HOLD_NS 1000000 /* a call that keeps the GIL this long should not */
+#define CALLS_MAX 50
+
+/* --- modules */
+static struct model_module *module_of(struct model_stacks *stacks, size_t *capacity, const char *path,
+                                      const char *basename, bool interpreter)
+{
+    struct model_module *module;
+
+    for (size_t i = 0; i < stacks->n_modules; i++) /* there are few */
+        if (stacks->modules[i].interpreter == interpreter && (interpreter || stacks->modules[i].path == path))
+            return &stacks->modules[i];
+    stacks->modules = mem_grow(stacks->modules, stacks->n_modules, capacity, sizeof *stacks->modules);
+    module = &stacks->modules[stacks->n_modules++];
+    *module = (struct model_module){.path = path, .basename = basename, .interpreter = interpreter};
+    return module;
+}
+
+static int by_importance(const void *a, const void *b)
+{
+    const struct model_module *x = a, *y = b;
+
+    if (x->interpreter != y->interpreter)
+        return x->interpreter - y->interpreter;
+    if (x->charged_ns != y->charged_ns)
+        return x->charged_ns < y->charged_ns ? 1 : -1;
+    if (x->released_ns != y->released_ns)
+        return x->released_ns < y->released_ns ? 1 : -1;
+    return strcmp(x->path, y->path);
+}
+
+static void add_to_module(struct model_stacks *stacks, size_t *capacity, const struct model_stack *stack,
+                          const struct model_doing *doing)
+{
+    const struct model_function *function =
+        doing->extension < stacks->n_frames ? &stacks->functions[stacks->frames[doing->extension].function] : NULL;
+    struct model_module *module;
+
+    if (!doing->native)
+        return;
+    module = module_of(stacks, capacity, function ? function->file : "", function ? function->basename : "", !function);
+    module->released_ns += stack->ns[MODEL_RELEASED];
+    module->released_oncpu_ns += stack->oncpu_ns[MODEL_RELEASED];
+    module->held_ns += stack->ns[MODEL_HELD];
+    module->charged_ns += stack->ns[MODEL_CHARGED];
+}
+
+/* --- calls */
+struct call_key {
+    const struct model_stacks *stacks;
+    uint32_t function, caller;
+};
+
+/* Without a symbol each address would be a function of its own: then it is the object's. */
+static bool same_target(const struct model_stacks *stacks, uint32_t a, uint32_t b)
+{
+    const struct model_function *x = &stacks->functions[a], *y = &stacks->functions[b];
+
+    return a == b || (!x->named && !y->named && x->file == y->file);
+}
+
+static bool same_call(const void *context, uint32_t id)
+{
+    const struct call_key *key = context;
+    const struct model_call *call = &key->stacks->calls[id];
+
+    return call->caller == key->caller && same_target(key->stacks, call->function, key->function);
+}
+
+static void add_to_call(struct model_stacks *stacks, size_t *capacity, struct intern *table,
+                        const struct model_stack *stack, const struct model_doing *doing)
+{
+    struct call_key key = {stacks, 0, doing->python};
+    const char *file;
+    struct model_call *call;
+    uint32_t id;
+
+    if (doing->extension == stacks->n_frames || (!stack->ns[MODEL_HELD] && !stack->ns[MODEL_CHARGED]))
+        return;
+    key.function = stacks->frames[doing->extension].function;
+    file = stacks->functions[key.function].file;
+    uint64_t parts[] = {(uintptr_t)file, key.caller};
+    id = intern(table, intern_hash(0, parts, sizeof parts), same_call, &key, (uint32_t)stacks->n_calls);
+    if (id == stacks->n_calls) {
+        stacks->calls = mem_grow(stacks->calls, stacks->n_calls, capacity, sizeof *stacks->calls);
+        stacks->calls[stacks->n_calls++] = (struct model_call){.function = key.function, .caller = key.caller};
+    }
+    call = &stacks->calls[id];
+    call->charged_ns += stack->ns[MODEL_CHARGED];
+    call->held_ns += stack->ns[MODEL_HELD];
+    call->samples += stack->samples[MODEL_HELD];
+    if (stack->longest_hold_ns > call->longest_hold_ns)
+        call->longest_hold_ns = stack->longest_hold_ns;
+}
+
+static int by_harm(const void *a, const void *b)
+{
+    const struct model_call *x = a, *y = b;
+
+    if (x->charged_ns != y->charged_ns)
+        return x->charged_ns < y->charged_ns ? 1 : -1;
+    return (x->longest_hold_ns < y->longest_hold_ns) - (x->longest_hold_ns > y->longest_hold_ns);
+}
+
+static double share(uint64_t part, uint64_t whole)
+{
+    return whole ? (double)part / (double)whole : 0;
+}
+
+/* Keeps those that keep the GIL for long, or that others have waited for. */
+static void finish_calls(struct model_stacks *stacks)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < stacks->n_calls; i++) {
+        struct model_call call = stacks->calls[i];
+        call.longest_known = call.longest_hold_ns != 0;
+        if (!call.longest_known && call.samples)
+            call.longest_hold_ns = call.held_ns / call.samples;
+        call.charged_share = share(call.charged_ns, stacks->flows[MODEL_CHARGED].total_ns);
+        call.held_share = share(call.held_ns, stacks->flows[MODEL_HELD].total_ns);
+        if (call.charged_ns || call.longest_hold_ns >= LONG_HOLD_NS)
+            stacks->calls[n++] = call;
+    }
+    if (n)
+        qsort(stacks->calls, n, sizeof *stacks->calls, by_harm);
+    stacks->n_calls = n < CALLS_MAX ? n : CALLS_MAX;
+}
+
+void build_modules(struct build *build)
+{
+    struct model_stacks *stacks = &build->process->stacks;
+    size_t modules_capacity = 0, calls_capacity = 0;
+    struct intern table = {.n = 0};
+
+    for (size_t i = 0; i < stacks->n_stacks; i++) {
+        struct model_doing what = build_doing(stacks, &stacks->stacks[i]);
+        add_to_module(stacks, &modules_capacity, &stacks->stacks[i], &what);
+        add_to_call(stacks, &calls_capacity, &table, &stacks->stacks[i], &what);
+    }
+    intern_free(&table);
+    for (size_t i = 0; i < stacks->n_modules; i++)
+        stacks->modules[i].charged_share = share(stacks->modules[i].charged_ns, stacks->flows[MODEL_CHARGED].total_ns);
+    if (stacks->n_modules)
+        qsort(stacks->modules, stacks->n_modules, sizeof *stacks->modules, by_importance);
+    finish_calls(stacks);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model-samples.c - reads the recording's stacks: merges their frames, and puts those together that are then the same.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+#include "model-build.h"
+#include "model-merge.h"
+#include "model-names.h"
+
+struct place { /* a Python frame that was read before */
+    uint32_t cell, frame;
+};
+
+struct numbered { /* a thread's number in the file, and its place in the process's threads */
+    uint32_t number, i;
+};
+
+struct samples {
+    const struct build *build;
+    struct model_stacks *stacks;
+    struct native *native;
+    struct place *places;
+    size_t n_places, places_capacity;
+    struct intern place_table;
+    struct numbered *threads; /* by number */
+    uint32_t ended;           /* the thread that stands for those without a record */
+    /* room for one stack */
+    struct native_frame *native_frames;
+    struct merge_python *python_frames;
+    uint32_t *frames;
+    size_t room;
+};
+
+/* --- Python frames */
+static const char *text_at(const struct samples *samples, uint32_t cell, const char *otherwise)
+{
+    const char *bytes;
+    size_t n;
+
+    if (!reader_string(samples->build->file, cell, &bytes, &n) || !n)
+        return names_text(samples->stacks, otherwise, strlen(otherwise));
+    return names_text(samples->stacks, bytes, n);
+}
+
+static uint32_t read_frame(const struct samples *samples, uint32_t cell)
+{
+    const struct rec_frame *raw = reader_frame(samples->build->file, cell);
+    struct model_function function = {.role = MODEL_ROLE_PYTHON, .named = true};
+
+    function.name = text_at(samples, raw ? raw->function : 0, "?");
+    function.file = text_at(samples, raw ? raw->file : 0, "");
+    function.basename = names_base(function.file);
+    function.first_line = raw ? raw->first_line : 0;
+    return names_frame(samples->stacks, names_function(samples->stacks, &function), raw ? raw->line : 0);
+}
+
+struct place_key {
+    const struct samples *samples;
+    uint32_t cell;
+};
+
+static bool same_place(const void *context, uint32_t id)
+{
+    const struct place_key *key = context;
+
+    return key->samples->places[id].cell == key->cell;
+}
+
+static uint32_t python_frame(struct samples *samples, uint32_t cell)
+{
+    struct place_key key = {samples, cell};
+    uint32_t id = intern(&samples->place_table, intern_hash(0, &cell, sizeof cell), same_place, &key,
+                         (uint32_t)samples->n_places);
+
+    if (id == samples->n_places) {
+        samples->places =
+            mem_grow(samples->places, samples->n_places, &samples->places_capacity, sizeof *samples->places);
+        samples->places[samples->n_places++] = (struct place){cell, read_frame(samples, cell)};
+    }
+    return samples->places[id].frame;
+}
+
+/* --- threads */
+static int by_number(const void *a, const void *b)
+{
+    const struct numbered *x = a, *y = b;
+
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+static void number_threads(struct samples *samples, const struct model_process *process)
+{
+    samples->threads = mem_zeroed(process->n_threads, sizeof *samples->threads);
+    samples->ended = (uint32_t)process->n_threads;
+    for (size_t i = 0; i < process->n_threads; i++) {
+        samples->threads[i] = (struct numbered){process->threads[i].index, (uint32_t)i};
+        if (process->threads[i].folded)
+            samples->ended = (uint32_t)i;
+    }
+    qsort(samples->threads, process->n_threads, sizeof *samples->threads, by_number);
+}
+
+static uint32_t thread_of(const struct samples *samples, uint32_t number)
+{
+    struct numbered key = {number, 0};
+    const struct numbered *found =
+        bsearch(&key, samples->threads, samples->build->process->n_threads, sizeof *samples->threads, by_number);
+
+    return found ? found->i : samples->ended;
+}
+
+/* --- one stack */
+static void make_room(struct samples *samples, size_t n)
+{
+    if (n <= samples->room)
+        return;
+    free(samples->native_frames);
+    free(samples->python_frames);
+    free(samples->frames);
+    samples->native_frames = mem_zeroed(n, sizeof *samples->native_frames);
+    samples->python_frames = mem_zeroed(n, sizeof *samples->python_frames);
+    samples->frames = mem_zeroed(n, sizeof *samples->frames);
+    samples->room = n;
+}
+
+static void add_weights(struct model_stack *stack, const struct rec_stack *raw)
+{
+    static const struct {
+        enum rec_weight weight, oncpu;
+    } from[MODEL_VIEWS] = {
+        [MODEL_WAIT] = {REC_WEIGHT_WAIT, REC_WEIGHTS},
+        [MODEL_CHARGED] = {REC_WEIGHT_CHARGED, REC_WEIGHTS},
+        [MODEL_HELD] = {REC_WEIGHT_HELD, REC_WEIGHT_HELD_ONCPU},
+        [MODEL_RELEASED] = {REC_WEIGHT_RELEASED, REC_WEIGHT_RELEASED_ONCPU},
+    };
+
+    for (int view = 0; view < MODEL_VIEWS; view++) {
+        stack->ns[view] += raw->weight_ticks[from[view].weight]; /* ticks, until they are scaled */
+        stack->samples[view] += raw->samples[from[view].weight];
+        if (from[view].oncpu != REC_WEIGHTS)
+            stack->oncpu_ns[view] += raw->weight_ticks[from[view].oncpu];
+    }
+    if (raw->weight_ticks[REC_STACK_LONGEST_HOLD] > stack->longest_hold_ns)
+        stack->longest_hold_ns = raw->weight_ticks[REC_STACK_LONGEST_HOLD];
+}
+
+static bool has_weight(const struct rec_stack *raw)
+{
+    for (int i = 0; i < REC_WEIGHTS; i++)
+        if (raw->weight_ticks[i])
+            return true;
+    return false;
+}
+
+static void add_stack(struct samples *samples, const struct reader_stack *stack)
+{
+    struct merge merge = {.n_native = stack->n_native,
+                          .n_python = stack->n_python,
+                          .native_cut = stack->raw->flags & REC_STACK_NATIVE_CUT,
+                          .python_cut = stack->raw->flags & REC_STACK_PYTHON_CUT};
+    struct model_stack *merged;
+    uint32_t id;
+
+    make_room(samples, stack->n_native + stack->n_python);
+    for (size_t i = 0; i < stack->n_native; i++)
+        samples->native_frames[i] = native_resolve(samples->native, stack->native[i], stack->raw->generation);
+    for (size_t i = 0; i < stack->n_python; i++)
+        samples->python_frames[i] = (struct merge_python){python_frame(samples, stack->python[i] & ~REC_ENTRY_FRAME),
+                                                          stack->python[i] & REC_ENTRY_FRAME};
+    merge.native = samples->native_frames;
+    merge.python = samples->python_frames;
+    merge.frames = samples->frames;
+    merge_stack(&merge, samples->stacks);
+
+    id = names_stack(samples->stacks, thread_of(samples, stack->raw->thread), merge.frames, merge.n_frames);
+    merged = &samples->stacks->stacks[id];
+    merged->unmatched |= merge.unmatched;
+    merged->cut |= merge.native_cut || merge.python_cut;
+    merged->no_native |= !stack->n_native;
+    add_weights(merged, stack->raw);
+}
+
+void build_samples(struct build *build)
+{
+    struct samples samples = {.build = build, .stacks = &build->process->stacks};
+    struct reader_record record = {.offset = 0};
+    struct reader_stack stack;
+
+    samples.stacks->names = mem_zeroed(1, sizeof *samples.stacks->names);
+    samples.native = native_open(build->file, samples.stacks);
+    number_threads(&samples, build->process);
+    while (reader_next(build->file, &record))
+        if (reader_stack(build->file, &record, &stack) && has_weight(stack.raw))
+            add_stack(&samples, &stack);
+    native_close(samples.native);
+    names_close(samples.stacks->names);
+    intern_free(&samples.place_table);
+    free(samples.places);
+    free(samples.threads);
+    free(samples.native_frames);
+    free(samples.python_frames);
+    free(samples.frames);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model-stacks.c - scales the samples of each view to the exact total of the same state.
+ */
+#include "model-stacks.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model-build.h"
+#include "model-names.h"
+
+const char *model_view_name(enum model_view view)
+{
+    static const char *const names[] = {"wait", "charged", "held", "released"};
+
+    return names[view];
+}
+
+const char *model_view_title(enum model_view view)
+{
+    static const char *const titles[] = {"where threads wait for the GIL", "what makes others wait for the GIL",
+                                         "what holds the GIL", "what is done without the GIL"};
+
+    return titles[view];
+}
+
+static void exact_totals(const struct model_totals *totals, struct model_flow flows[MODEL_VIEWS])
+{
+    flows[MODEL_WAIT].total_ns = totals->wait_ns;
+    flows[MODEL_CHARGED].total_ns = totals->charged_ns;
+    flows[MODEL_HELD].total_ns = totals->held_ns;
+    flows[MODEL_HELD].total_oncpu_ns = totals->states.held_oncpu_ns;
+    flows[MODEL_RELEASED].total_ns = totals->states.released_oncpu_ns + totals->states.released_offcpu_ns;
+    flows[MODEL_RELEASED].total_oncpu_ns = totals->states.released_oncpu_ns;
+}
+
+static uint64_t scaled(uint64_t ticks, double factor)
+{
+    double ns = rint((double)ticks * factor);
+
+    return ns > 0 ? (uint64_t)ns : 0;
+}
+
+static void scale_view(const struct build *build, struct model_stacks *stacks, enum model_view view)
+{
+    struct model_flow *flow = &stacks->flows[view];
+    double ticks = 0, oncpu = 0, factor, oncpu_factor;
+
+    for (size_t i = 0; i < stacks->n_stacks; i++) {
+        const struct model_stack *stack = &stacks->stacks[i];
+        ticks += (double)stack->ns[view];
+        oncpu += (double)stack->oncpu_ns[view];
+        flow->samples += stack->samples[view];
+        flow->n_stacks += stack->ns[view] != 0;
+    }
+    if (ticks <= 0)
+        return;
+    flow->sampled_ns = scaled(1, ticks * build->ns_per_tick);
+    flow->scale = (double)flow->total_ns / (ticks * build->ns_per_tick);
+    flow->error = flow->samples ? 1 / sqrt((double)flow->samples) : 1;
+    factor = (double)flow->total_ns / ticks;
+    oncpu_factor = oncpu > 0 ? (double)flow->total_oncpu_ns / oncpu : 0;
+    for (size_t i = 0; i < stacks->n_stacks; i++) {
+        struct model_stack *stack = &stacks->stacks[i];
+        stack->ns[view] = scaled(stack->ns[view], factor);
+        stack->oncpu_ns[view] = scaled(stack->oncpu_ns[view], oncpu_factor);
+        if (stack->oncpu_ns[view] > stack->ns[view])
+            stack->oncpu_ns[view] = stack->ns[view];
+    }
+}
+
+void build_stacks(struct build *build)
+{
+    struct model_stacks *stacks = &build->process->stacks;
+
+    build_samples(build);
+    exact_totals(&build->process->totals, stacks->flows);
+    for (enum model_view view = 0; view < MODEL_VIEWS; view++)
+        scale_view(build, stacks, view);
+    for (size_t i = 0; i < stacks->n_stacks; i++) {
+        struct model_stack *stack = &stacks->stacks[i];
+        stack->longest_hold_ns = build_ns(build, stack->longest_hold_ns);
+        stacks->n_unmatched += stack->unmatched;
+        stacks->n_cut += stack->cut;
+    }
+    build_modules(build);
+    build_hot(build);
+}
+
+void build_stacks_free(struct model_stacks *stacks)
+{
+    names_free(stacks->names);
+    free(stacks->functions);
+    free(stacks->frames);
+    free(stacks->frame_ids);
+    free(stacks->stacks);
+    free(stacks->modules);
+    free(stacks->calls);
+    free(stacks->hot);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * view-json-stacks.c - the JSON report's stacks, modules and calls.
+ *
+ * There may be hundreds of thousands of stacks: they are written one by one, a line each, and not kept as a document.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+#include "view-json.h"
+
+static json_t *module(const struct model_module *m)
+{
+    json_t *object = view_json_checked(json_object());
+
+    view_json_put(object, "path", json_string(m->path));
+    view_json_put(object, "interpreter", json_boolean(m->interpreter));
+    view_json_put(object, "released_ns", view_json_integer(m->released_ns));
+    view_json_put(object, "released_oncpu_ns", view_json_integer(m->released_oncpu_ns));
+    view_json_put(object, "held_ns", view_json_integer(m->held_ns));
+    view_json_put(object, "charged_ns", view_json_integer(m->charged_ns));
+    return object;
+}
+
+static json_t *frame(const struct model_stacks *stacks, const struct model_frame *f)
+{
+    const struct model_function *function = &stacks->functions[f->function];
+    json_t *object = view_json_checked(json_object());
+
+    view_json_put(object, "function", json_string(function->name));
+    view_json_put(object, "file", json_string(function->file));
+    view_json_put(object, "line", view_json_integer(f->line));
+    view_json_put(object, "first_line", view_json_integer(function->first_line));
+    view_json_put(object, "native", json_boolean(function->native));
+    return object;
+}
+
+static json_t *call(const struct model_stacks *stacks, const struct model_call *c)
+{
+    const struct model_function *function = &stacks->functions[c->function];
+    json_t *object = view_json_checked(json_object());
+    bool called = c->caller < stacks->n_frames;
+
+    view_json_put(object, "module", json_string(function->file));
+    view_json_put(object, "function", function->named ? json_string(function->name) : json_null());
+    view_json_put(object, "caller", called ? frame(stacks, &stacks->frames[c->caller]) : json_null());
+    view_json_put(object, "charged_ns", view_json_integer(c->charged_ns));
+    view_json_put(object, "held_ns", view_json_integer(c->held_ns));
+    view_json_put(object, "longest_hold_ns", view_json_integer(c->longest_hold_ns));
+    view_json_put(object, "longest_hold_is_mean", json_boolean(!c->longest_known));
+    view_json_put(object, "samples", view_json_integer(c->samples));
+    return object;
+}
+
+static json_t *flow(const struct model_flow *f)
+{
+    json_t *object = view_json_checked(json_object());
+
+    view_json_put(object, "total_ns", view_json_integer(f->total_ns));
+    view_json_put(object, "sampled_ns", view_json_integer(f->sampled_ns));
+    view_json_put(object, "scale", json_real(f->scale));
+    view_json_put(object, "samples", view_json_integer(f->samples));
+    view_json_put(object, "error", json_real(f->error));
+    return object;
+}
+
+void view_json_put_stacks(json_t *object, const struct model_stacks *stacks)
+{
+    json_t *modules = view_json_checked(json_array()), *calls = view_json_checked(json_array()),
+           *sampling = view_json_checked(json_object());
+
+    for (enum model_view view = 0; view < MODEL_VIEWS; view++)
+        view_json_put(sampling, model_view_name(view), flow(&stacks->flows[view]));
+    view_json_put(sampling, "unmatched_stacks", view_json_integer(stacks->n_unmatched));
+    view_json_put(sampling, "cut_stacks", view_json_integer(stacks->n_cut));
+    for (size_t i = 0; i < stacks->n_modules; i++)
+        view_json_append(modules, module(&stacks->modules[i]));
+    for (size_t i = 0; i < stacks->n_calls; i++)
+        view_json_append(calls, call(stacks, &stacks->calls[i]));
+    view_json_put(object, "modules", modules);
+    view_json_put(object, "calls_that_should_release", calls);
+    view_json_put(object, "sampling", sampling);
+}
+
+/* Each frame's text once: stacks are made of few of them. */
+static char **frame_texts(const struct model_stacks *stacks)
+{
+    char **texts = mem_zeroed(stacks->n_frames, sizeof *texts);
+
+    for (size_t i = 0; i < stacks->n_frames; i++) {
+        json_t *object = frame(stacks, &stacks->frames[i]);
+        texts[i] = json_dumps(object, JSON_COMPACT);
+        if (!texts[i])
+            view_json_checked(NULL);
+        json_decref(object);
+    }
+    return texts;
+}
+
+static void print_stack(const struct model_process *process, const struct model_stack *stack, enum model_view view,
+                        char *const *texts, FILE *out)
+{
+    const struct model_stacks *stacks = &process->stacks;
+    uint32_t tid = stack->thread < process->n_threads ? process->threads[stack->thread].tid : 0;
+
+    fprintf(out, "\n{\"view\":\"%s\",\"tid\":%" PRIu32 ",\"ns\":%" PRIu64 ",", model_view_name(view), tid,
+            stack->ns[view]);
+    if (view == MODEL_HELD || view == MODEL_RELEASED)
+        fprintf(out, "\"oncpu_ns\":%" PRIu64 ",", stack->oncpu_ns[view]);
+    fprintf(out, "\"count\":%" PRIu32 ",%s\"frames\":[", stack->samples[view],
+            stack->unmatched ? "\"unmatched\":true," : "");
+    for (size_t i = 0; i < stack->n_frames; i++) {
+        if (i)
+            putc_unlocked(',', out);
+        fputs_unlocked(texts[stacks->frame_ids[stack->first_frame + i]], out);
+    }
+    fputs("]}", out);
+}
+
+void view_json_print_stacks(const struct model_process *process, FILE *out)
+{
+    const struct model_stacks *stacks = &process->stacks;
+    char **texts = frame_texts(stacks);
+    bool first = true;
+
+    for (enum model_view view = 0; view < MODEL_VIEWS; view++) {
+        for (size_t i = 0; i < stacks->n_stacks; i++) {
+            if (!stacks->stacks[i].ns[view])
+                continue;
+            if (!first)
+                putc_unlocked(',', out);
+            print_stack(process, &stacks->stacks[i], view, texts, out);
+            first = false;
+        }
+    }
+    for (size_t i = 0; i < stacks->n_frames; i++)
+        free(texts[i]);
+    free(texts);
+}
