@@ -186,35 +186,50 @@ struct rec_row { /* a part of one waiter's row of the waiter x holder matrix */
 
 struct rec_thread {
     struct rec_head head;
-    uint32_t seq;         /* sequence counter of what the owner writes */
     uint32_t index;       /* 1, 2, ...; never reused within a file, except by the folded record.  once */
     uint32_t tid;         /* as the process itself sees it.  once */
-    uint32_t flags;       /* REC_THREAD_...  once */
     uint64_t pthread_id;  /* pthread_self(), which is threading.get_ident().  once */
-    char name[64];        /* UTF-8, cut at 63 bytes; hostile input to every view.  owner */
-    uint32_t name_source; /* enum rec_name_source.  owner */
-    uint32_t gil;         /* index of the GIL that was used last.  owner */
     uint64_t start_ticks; /* once */
     uint64_t end_ticks;   /* 0 = alive.  owner */
-    /* The open interval: state since state_ticks.  Closed intervals are in the sums below.  owner */
+    uint32_t flags;       /* REC_THREAD_...  once */
+    uint32_t name_source; /* enum rec_name_source.  owner */
+    uint32_t gil;         /* index of the GIL that was used last.  owner */
+    uint32_t row;         /* cell of the first rec_row, 0 = none.  owner */
+    uint64_t folded;      /* folded record: how many threads it stands for */
+    /* What changes at each take and release.
+     * The open interval: state since state_ticks.  Closed intervals are in the sums below.  owner */
+    uint32_t seq;       /* sequence counter of what the owner writes */
     uint32_t state;     /* enum rec_state */
     uint32_t n_toggles; /* header.n_toggles when the state was last known to be right */
+    uint32_t late; /* 1: the last wait, which is in the sums below, has yet to be entered into the histogram and the
+                      row: late_wait_ticks long, blocked while H went from wait_held_base_ticks to late_held_ticks, at
+                      which time there had been late_changes changes of holder.  owner */
     uint64_t state_ticks;
+    uint64_t held_ticks;           /* closed holds.  owner */
+    uint64_t late_hold_ticks;      /* not 0: the last hold, which is in held_ticks, has yet to be entered into the
+                                      histogram.  owner */
     uint64_t wait_held_base_ticks; /* H of the GIL when the present or last wait began: held time since = blocked */
-    /* Sums over closed intervals.  Their total is the thread's measured time. owner */
-    uint64_t held_ticks;
-    uint64_t released_ticks; /* see REC_THREAD_REMAINDER */
-    uint64_t wait_blocked_ticks;
+    uint64_t wait_blocked_ticks;   /* owner, as are the next */
     uint64_t wait_wakeup_ticks;
+    /* What changes at each wait. */
+    uint64_t contended; /* acquisitions that had to wait */
+    uint64_t late_wait_ticks, late_held_ticks, late_changes;
+    uint64_t late_seen_ticks; /* H when the thread was first seen to wait: the holders of what was held before then are
+                                 charged when the wait is entered into the row */
+    uint64_t charged_ticks;   /* others' blocked waiting that overlapped this thread's closed holds.  owner */
     uint64_t wait_forced_ticks;
+    uint64_t lost_wakeups; /* woken for a free GIL, found it taken again */
+    /* The rest. */
+    uint64_t charged_late_ticks;  /* as charged_ticks, entered by those who waited.  atomic */
+    uint64_t released_ticks;      /* see REC_THREAD_REMAINDER.  owner, as are all below */
     uint64_t lock_wait_ticks;     /* part of released_ticks: in a threading lock or what is built of one */
     uint64_t notify_wait_ticks;   /* part of lock_wait_ticks: on a lock that the waiter itself had taken, which is how
                                      Condition, Event and Queue wait to be notified */
     uint64_t gil_lock_wait_ticks; /* in a lock while holding the GIL: everybody else pays.  Part of held_ticks */
-    uint64_t charged_ticks;       /* others' blocked waiting that overlapped this thread's closed holds.  atomic */
+    uint64_t unmeasured_ticks;    /* since start_ticks: pauses */
     /* CPU time.  The clock is read on a budget; a period between two readings in which the thread lived in one state
      * only (held or released; waiting costs next to none) is exact, the others are mixed and apportioned by the
-     * reader.  owner */
+     * reader. */
     uint64_t cpu_last_ns;             /* the thread's CPU clock at the last reading */
     uint64_t cpu_base_held_ticks;     /* held_ticks and released_ticks at that reading, with what was open then: */
     uint64_t cpu_base_released_ticks; /* what has come since is not in the sums below yet */
@@ -223,25 +238,17 @@ struct rec_thread {
     uint64_t cpu_mixed_ns, cpu_mixed_held_ticks, cpu_mixed_released_ticks;
     uint64_t cpu_end_ns;      /* CPU clock at the thread's or process's end, 0 = not known.  owner or closer */
     uint64_t run_delay_ns;    /* runnable, but no processor: /proc/PID/task/TID/schedstat.  owner or closer */
-    uint64_t gil_counted;     /* closed holds that are in their GIL's acquisitions already.  owner */
-    uint64_t contended;       /* acquisitions that had to wait.  owner, as are the next */
-    uint64_t lost_wakeups;    /* woken for a free GIL, found it taken again */
+    uint64_t gil_counted;     /* closed holds that are in their GIL's acquisitions already */
     uint64_t drop_requests;   /* made by this thread */
     uint64_t forced_switches; /* released because another thread asked for it and waited in drop_gil */
     uint64_t forced_max_ticks;
-    uint64_t folded; /* folded record: how many threads it stands for */
     uint64_t folded_wall_ticks;
+    char name[64]; /* UTF-8, cut at 63 bytes; hostile input to every view */
     struct rec_hist hist[REC_HIST_KINDS];
-    uint32_t row; /* cell of the first rec_row, 0 = none.  owner */
+    uint64_t row_other_ticks;  /* blocked, but the row has no entry left for the holder */
+    uint64_t lock_open_ticks;  /* in a lock wait since then, 0 = no: not yet in the sums */
+    uint32_t lock_open_notify; /* 1: that wait is for a notification */
     uint32_t pad;
-    uint64_t row_other_ticks;  /* blocked, but the row has no entry left for the holder.  owner */
-    uint64_t lock_open_ticks;  /* in a lock wait since then, 0 = no: not yet in the sums.  owner */
-    uint32_t lock_open_notify; /* 1: that wait is for a notification.  owner */
-    uint32_t late; /* 1: the last wait, which is in the sums above, has yet to be entered into the histogram and the
-                      row: late_wait_ticks long, blocked while H went from wait_held_base_ticks to late_held_ticks, at
-                      which time there had been late_changes changes of holder.  owner */
-    uint64_t late_wait_ticks, late_held_ticks, late_changes;
-    uint64_t unmeasured_ticks; /* since start_ticks: pauses.  owner */
 };
 
 /* --- GILs -------------------------------------------------------------------------------------------------------- */
@@ -250,39 +257,41 @@ struct rec_thread {
 struct rec_change {
     uint32_t holder;          /* thread index */
     uint32_t holder_cell;     /* of its record, for the collector; the record may have been used again since */
-    uint64_t held_base_ticks; /* H when it took the GIL from another holder */
+    uint64_t held_base_ticks; /* H when it took the GIL from another holder.  All ones while the entry is written */
     uint64_t ticks;           /* when it did */
 };
 
 struct rec_gil {
     struct rec_head head;
-    uint32_t seq;         /* sequence counter of what is written under the mutex */
-    uint32_t index;       /* 0 = main interpreter, then in order of creation.  once */
-    uint64_t address;     /* of gil->cond in the process; identity only.  once */
-    uint64_t start_ticks; /* once */
-    uint64_t end_ticks;   /* not 0: its memory was reused, the interpreter is gone.  mutex */
-    uint64_t interval_us; /* switch interval, as seen last.  mutex */
-    uint32_t holder;      /* index of the thread that took it last, 0 = not known.  It is held now if that thread's
-                             state is REC_STATE_HELD.  mutex */
-    uint32_t pad0;
+    uint32_t index;        /* 0 = main interpreter, then in order of creation.  once */
+    uint32_t n_toggles;    /* as in rec_thread.  mutex */
+    uint64_t address;      /* of gil->cond in the process; identity only.  once */
+    uint64_t start_ticks;  /* once */
+    uint64_t end_ticks;    /* not 0: its memory was reused, the interpreter is gone.  mutex */
+    uint64_t interval_us;  /* switch interval, as seen last.  mutex */
+    uint64_t paused_ticks; /* time since start_ticks in which measuring was paused, closed pauses.  mutex */
+    uint64_t acquisitions; /* of threads that have moved to another GIL or ended; for those that use this one now,
+                              hold count less gil_counted, and the open hold, are to be added.  atomic */
+    /* What changes at each change of holder.  mutex */
+    uint32_t seq;    /* sequence counter of what is written under the mutex */
+    uint32_t holder; /* index of the thread that took it last, 0 = not known.  It is held now if that thread's state is
+                        REC_STATE_HELD */
     uint64_t held_base_ticks; /* H, the time that it was held: this (modulo 2^64) plus the holder's held_ticks plus its
-                                 open hold, if any; without a known holder, this.  mutex */
-    uint32_t n_waiters;       /* now.  mutex */
-    uint32_t n_toggles;       /* as in rec_thread.  mutex */
-    uint64_t waiters_ticks;   /* W: integral of n_waiters up to waiters_at_ticks.  mutex */
+                                 open hold, if any; without a known holder, this */
+    uint64_t n_changes;       /* changes of holder so far; change i is at ring[i % REC_RING] */
+    uint64_t n_waiters;       /* now */
+    uint64_t waiters_ticks;   /* W: integral of n_waiters up to waiters_at_ticks */
     uint64_t waiters_at_ticks;
-    uint64_t hold_waiters_ticks; /* W when the present hold began.  mutex */
-    uint64_t wait_blocked_ticks; /* closed waits.  mutex */
-    uint64_t wait_wakeup_ticks;  /* mutex */
-    uint64_t wait_forced_ticks;  /* atomic */
-    uint64_t acquisitions;       /* of threads that have moved to another GIL or ended; for those that use this one now,
-                                    hold count less gil_counted, and the open hold, are to be added.  atomic */
-    uint64_t contended;          /* mutex */
-    uint64_t drop_requests;      /* mutex */
-    uint64_t forced_switches;    /* atomic */
-    uint64_t lost_wakeups;       /* mutex */
-    uint64_t paused_ticks;       /* time since start_ticks in which measuring was paused, closed pauses.  mutex */
-    uint64_t n_changes;          /* changes of holder so far; change i is at ring[i % REC_RING].  mutex */
+    uint64_t hold_waiters_ticks; /* W when the present hold began */
+    uint64_t contended;
+    /* What changes at each wait.  mutex, where nothing else is said */
+    uint64_t wait_blocked_ticks; /* closed waits */
+    uint64_t wait_wakeup_ticks;
+    uint64_t drop_requests;
+    uint64_t lost_wakeups;
+    uint64_t wait_forced_ticks; /* atomic */
+    uint64_t forced_switches;   /* atomic */
+    uint64_t spare[2];
     struct rec_change ring[REC_RING];
 };
 

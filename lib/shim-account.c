@@ -9,32 +9,39 @@
 
 #include "shim-file.h"
 
-static uint64_t held(const struct shim_gil *g, uint64_t t)
+void shim_account_stop_express(struct shim_gil *g)
 {
-    uint64_t sum = g->rec->held_base_ticks;
-    if (g->holder)
-        sum += g->holder->held_ticks;
-    if (shim_gil_held(g))
-        sum += shim_elapsed(g->holder->state_ticks, t);
-    return sum;
+    struct shim_express *e = &SHIM.express;
+    const struct rec_thread *tr = e->rec;
+    __atomic_store_n(&e->self, 0, __ATOMIC_RELAXED);
+    e->boarded = 0;
+    if (g->holder != tr)
+        return;
+    g->closed_ticks = g->rec->held_base_ticks + tr->held_ticks;
+    g->take_ticks = SHIM_STATE(tr) == REC_STATE_HELD ? tr->state_ticks : 0;
+    if (tr->late_hold_ticks) { /* released since, and perhaps waiting already */
+        g->last_release_ticks = tr->state_ticks;
+        g->last_take_ticks = tr->state_ticks - tr->late_hold_ticks;
+    } else {
+        g->last_take_ticks = g->last_release_ticks = tr->state_ticks;
+    }
 }
 
-/* H when the last closed hold ended. */
-static uint64_t held_closed(const struct shim_gil *g)
+static uint64_t held(const struct shim_gil *g, uint64_t t)
 {
-    return g->rec->held_base_ticks + (g->holder ? g->holder->held_ticks : 0);
+    return g->closed_ticks + (g->take_ticks ? shim_elapsed(g->take_ticks, t) : 0);
 }
 
 /* H at b, of which we learn at t: between them lies a contended lock of gil->mutex, or a preemption in front of it.
- * Exact within the present hold, the last one that others waited for, and before them wherever a holder has held once
- * before the next one took over; else out by no more than what it let go in between. */
+ * Exact within the present hold and the last one, and before them wherever a holder has held once before the next one
+ * took over; else out by no more than what it let go in between. */
 static uint64_t held_at(const struct shim_gil *g, uint64_t b, uint64_t t)
 {
     const struct rec_gil *gr = g->rec;
-    if (shim_gil_held(g) && b >= g->holder->state_ticks)
+    if (g->take_ticks && b >= g->take_ticks)
         return held(g, t) - shim_elapsed(b, t);
-    uint64_t next = held_closed(g);
-    if (b >= g->last_take_ticks && next == g->last_held_ticks) /* no hold has come since for which nobody waited */
+    uint64_t next = g->closed_ticks;
+    if (b >= g->last_take_ticks)
         return next - shim_elapsed(b, g->last_release_ticks);
     for (uint64_t i = gr->n_changes, n = 0; i > 0 && n < REC_RING; n++) {
         const struct rec_change *c = &gr->ring[--i % REC_RING];
@@ -45,29 +52,6 @@ static uint64_t held_at(const struct shim_gil *g, uint64_t b, uint64_t t)
         next = c->held_base_ticks;
     }
     return next;
-}
-
-/* Charges the blocked time from b, where H was base, to t, which passed before the thread could be counted among the
- * waiters: to the present hold, and to those before it as the ring has them. */
-static void charge_late(struct shim_gil *g, uint64_t b, uint64_t base, uint64_t t)
-{
-    struct rec_gil *gr = g->rec;
-    uint64_t high = held_closed(g);
-    if (shim_gil_held(g)) {
-        uint64_t since = g->holder->state_ticks;
-        gr->waiters_ticks += shim_elapsed(b > since ? b : since, t);
-    } else if (!g->holder && shim_gil_taken(g)) {
-        gr->waiters_ticks += shim_elapsed(b, t); /* by a thread that will make itself known at its release */
-    }
-    for (uint64_t i = gr->n_changes, n = 0; high > base && i > 0 && n < REC_RING; n++) {
-        const struct rec_change *c = &gr->ring[--i % REC_RING];
-        if (c->held_base_ticks >= high)
-            continue;
-        uint64_t from = c->held_base_ticks > base ? c->held_base_ticks : base;
-        if (c->holder_cell)
-            shim_charge(shim_file_at(c->holder_cell), high - from);
-        high = from;
-    }
 }
 
 uint64_t shim_account_released(const struct rec_thread *tr, uint64_t t)
@@ -123,13 +107,16 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
     if (b < tr->state_ticks)
         b = tr->state_ticks;
 
+    shim_account_leave_express(g);
+    shim_account_late_hold(tr);
     shim_write_begin(&tr->seq);
     shim_write_begin(&gr->seq);
     shim_note_released(shim_elapsed(tr->state_ticks, b));
     shim_waiters_advance(gr, t);
-    shim_account_leave_express(g);
     tr->wait_held_base_ticks = held_when_wanted(g, b, t);
-    charge_late(g, b, tr->wait_held_base_ticks, t);
+    tr->late_seen_ticks = held(g, t);
+    if (!g->holder && shim_gil_taken(g)) /* by a thread that will make itself known at its release */
+        gr->waiters_ticks += shim_elapsed(b, t);
     T.want = 0;
     gr->n_waiters++;
     tr->state = REC_STATE_WAITING;
@@ -143,23 +130,24 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
     struct rec_gil *gr = g->rec;
     struct rec_thread *tr = T.rec;
     uint64_t b = tr->state_ticks;
-    shim_waiters_advance(gr, t);
+    uint64_t now_held = held(g, t);
     if (SHIM_STATE(tr) == REC_STATE_WAITING) {
+        shim_waiters_advance(gr, t);
         if (gr->n_waiters)
             gr->n_waiters--;
     } else { /* only gil->mutex was in its way */
         b = T.want > b ? T.want : b;
         shim_note_released(shim_elapsed(tr->state_ticks, b));
         tr->wait_held_base_ticks = held_when_wanted(g, b, t);
-        charge_late(g, b, tr->wait_held_base_ticks, t);
+        tr->late_seen_ticks = now_held;
     }
     T.want = 0;
-    uint64_t now_held = held(g, t);
     uint64_t total = shim_elapsed(b, t);
     uint64_t blocked = shim_elapsed(tr->wait_held_base_ticks, now_held);
-    if (blocked > total)
+    if (blocked > total) {
         blocked = total;
-    tr->wait_held_base_ticks = now_held - blocked;
+        tr->wait_held_base_ticks = now_held - blocked;
+    }
     tr->late_held_ticks = now_held;
     tr->late_changes = gr->n_changes;
     tr->late_wait_ticks = total;
@@ -188,21 +176,24 @@ void shim_account_take_after_wait(struct shim_gil *g, uint64_t t)
     shim_write_end(&tr->seq);
 }
 
-/* tr's state is HELD, since now; the old holder's is not. */
+/* tr's state is HELD, since now; the old holder's is not.  The entry of the ring may be read meanwhile, by a thread
+ * that enters its last wait: it is made void first (shim_account_row). */
 void shim_account_holder(struct shim_gil *g, struct rec_thread *tr, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
-    uint64_t sum = held_closed(g);
+    struct rec_change *c = &gr->ring[gr->n_changes % REC_RING];
+    uint64_t sum = g->closed_ticks;
     shim_write_begin(&gr->seq);
+    __atomic_store_n(&c->held_base_ticks, UINT64_MAX, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    c->holder = tr->index;
+    c->holder_cell = tr->index ? shim_file_cell(tr) : 0;
+    c->ticks = t;
+    __atomic_store_n(&c->held_base_ticks, sum, __ATOMIC_RELEASE);
     gr->held_base_ticks = sum - tr->held_ticks;
     gr->holder = tr->index;
     g->holder = tr;
-    gr->ring[gr->n_changes % REC_RING] = (struct rec_change){
-        tr->index,
-        tr->index ? shim_file_cell(tr) : 0,
-        sum,
-        t,
-    };
+    g->takes_in_a_row = 0;
     __atomic_store_n(&gr->n_changes, gr->n_changes + 1, __ATOMIC_RELEASE);
     shim_write_end(&gr->seq);
 }
@@ -213,20 +204,19 @@ void shim_account_hold_begins(struct shim_gil *g, uint64_t t)
     g->rec->hold_waiters_ticks = g->rec->waiters_ticks;
 }
 
-void shim_account_hold_ends(struct shim_gil *g, uint64_t from, uint64_t t)
+void shim_account_hold_ends(struct shim_gil *g, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
     shim_waiters_advance(gr, t);
-    shim_charge(T.rec, gr->waiters_ticks - gr->hold_waiters_ticks);
+    T.rec->charged_ticks += gr->waiters_ticks - gr->hold_waiters_ticks;
     gr->hold_waiters_ticks = gr->waiters_ticks;
-    g->last_take_ticks = from;
-    g->last_release_ticks = t;
-    if (g->holder != T.rec) { /* it held the GIL already when measuring was resumed */
-        shim_account_holder(g, T.rec, from);
-        gr->held_base_ticks += shim_elapsed(from, t);
-    } else if (SHIM.filter) /* several GILs: what this thread holds from now on may be another one */
-        shim_account_settle(g, t);
-    g->last_held_ticks = held_closed(g);
+}
+
+void shim_account_unknown_hold(struct shim_gil *g, uint64_t from, uint64_t t)
+{
+    shim_account_holder(g, T.rec, from);
+    g->rec->held_base_ticks += shim_elapsed(from, t);
+    g->closed_ticks += shim_elapsed(from, t);
 }
 
 void shim_account_settle(struct shim_gil *g, uint64_t t)
@@ -234,8 +224,13 @@ void shim_account_settle(struct shim_gil *g, uint64_t t)
     struct rec_gil *gr = g->rec;
     shim_account_leave_express(g);
     shim_write_begin(&gr->seq);
-    gr->held_base_ticks = held(g, t);
+    gr->held_base_ticks = g->closed_ticks = held(g, t);
     gr->holder = 0;
     g->holder = NULL;
+    if (g->take_ticks) {
+        g->last_take_ticks = g->take_ticks;
+        g->last_release_ticks = t;
+    }
+    g->take_ticks = 0;
     shim_write_end(&gr->seq);
 }

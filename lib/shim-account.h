@@ -22,24 +22,29 @@ static inline void shim_waiters_advance(struct rec_gil *gr, uint64_t t)
     gr->waiters_at_ticks = t;
 }
 
-/* Does the last known holder hold it now?  Holding gil->mutex. */
-static inline bool shim_gil_held(const struct shim_gil *g)
-{
-    return g->holder && SHIM_STATE(g->holder) == REC_STATE_HELD;
-}
-
 /* Others were blocked that long by holds of this thread.  Any thread. */
 static inline void shim_charge(struct rec_thread *holder, uint64_t ticks)
 {
     if (holder && ticks)
-        __atomic_fetch_add(&holder->charged_ticks, ticks, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&holder->charged_late_ticks, ticks, __ATOMIC_RELAXED);
 }
 
-/* Whatever comes next on this GIL goes the long way.  Holding gil->mutex. */
-static inline void shim_account_leave_express(const struct shim_gil *g)
+/* Whatever comes next on this GIL goes the long way.  Brings up to date what the express leaves behind: all else in
+ * the accounts relies on it, and calls this first.  Holding gil->mutex. */
+void shim_account_stop_express(struct shim_gil *g);
+static inline void shim_account_leave_express(struct shim_gil *g)
 {
-    if (g == &SHIM.gils[0] && SHIM.express.self)
-        __atomic_store_n(&SHIM.express.self, 0, __ATOMIC_RELAXED);
+    if (SHIM.express.boarded && g == &SHIM.gils[0])
+        shim_account_stop_express(g);
+}
+
+void shim_account_enter_late_hold(struct rec_thread *tr);
+
+/* Enters the last hold into the histogram if the express has not.  Owner of the record. */
+static inline void shim_account_late_hold(struct rec_thread *tr)
+{
+    if (tr->late_hold_ticks)
+        shim_account_enter_late_hold(tr);
 }
 
 /* H at t, now, without gil->mutex.  False if it could not be read in one piece.  Any thread. */
@@ -61,9 +66,13 @@ void shim_account_holder(struct shim_gil *g, struct rec_thread *tr, uint64_t t);
 /* A hold begins at t for which others wait already.  Holding gil->mutex. */
 void shim_account_hold_begins(struct shim_gil *g, uint64_t t);
 
-/* The calling thread has just given up a hold, from `from` to t, for which others waited, or may have: charges it.
- * Holding gil->mutex. */
-void shim_account_hold_ends(struct shim_gil *g, uint64_t from, uint64_t t);
+/* The calling thread has just given up, at t, a hold for which others waited, or may have: charges it.  Holding
+ * gil->mutex. */
+void shim_account_hold_ends(struct shim_gil *g, uint64_t t);
+
+/* The calling thread has just given up a hold, from `from` to t, that it had already when measuring was resumed: its
+ * held_ticks have it, the GIL's accounts do not.  Holding gil->mutex. */
+void shim_account_unknown_hold(struct shim_gil *g, uint64_t from, uint64_t t);
 
 /* Makes H independent of the holder's record, at t.  Holding gil->mutex. */
 void shim_account_settle(struct shim_gil *g, uint64_t t);

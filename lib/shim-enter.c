@@ -35,25 +35,44 @@ bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks
     return false;
 }
 
-/* The ring goes on being written meanwhile.  What is read has been overwritten only if the number of changes has run
- * ahead by the ring's size, which is looked at after each reading. */
+/* Reads an entry of the ring, which goes on being written meanwhile.  False if it has been, or is being, written anew:
+ * H at such a change is not below what it was at the end of the wait, `high`. */
+static bool read_change(const struct rec_change *entry, uint64_t high, struct rec_change *c)
+{
+    uint64_t before = __atomic_load_n(&entry->held_base_ticks, __ATOMIC_ACQUIRE);
+    *c = *entry;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    c->held_base_ticks = before;
+    return before <= high && before == __atomic_load_n(&entry->held_base_ticks, __ATOMIC_RELAXED);
+}
+
+/* What passed before the thread was seen to wait is in no hold's account yet: its holder is charged now. */
+static void charge_unseen(const struct rec_change *c, uint64_t ticks)
+{
+    struct rec_thread *holder = c->holder_cell ? shim_file_at(c->holder_cell) : NULL;
+    if (holder && holder->index == c->holder)
+        shim_charge(holder, ticks);
+}
+
+/* The number of changes, in the line that the holder writes, is left alone: who holds the GIL now is not to wait. */
 void shim_account_row(struct shim_gil *g)
 {
     struct rec_gil *gr = g->rec;
     struct rec_thread *tr = T.rec;
-    uint64_t low = tr->wait_held_base_ticks, high = tr->late_held_ticks;
+    uint64_t low = tr->wait_held_base_ticks, high = tr->late_held_ticks, seen = tr->late_seen_ticks;
     tr->late = 0;
     if (!tr->index) /* the sink has no row */
         return;
-    for (uint64_t i = tr->late_changes; high > low && i > 0;) {
-        struct rec_change c = gr->ring[--i % REC_RING];
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        /* The entry of change n is written before n_changes says so: one more may be on its way. */
-        if (__atomic_load_n(&gr->n_changes, __ATOMIC_RELAXED) + 1 > i + REC_RING)
+    uint64_t last = tr->late_changes, oldest = last > REC_RING ? last - REC_RING : 0;
+    for (uint64_t i = last; high > low && i > oldest;) {
+        struct rec_change c;
+        if (!read_change(&gr->ring[--i % REC_RING], tr->late_held_ticks, &c))
             break;
         if (c.held_base_ticks >= high)
             continue;
         uint64_t from = c.held_base_ticks > low ? c.held_base_ticks : low;
+        if (seen > from)
+            charge_unseen(&c, (seen < high ? seen : high) - from);
         if (!c.holder)
             tr->row_other_ticks += high - from; /* a thread without a record */
         else if (!shim_account_row_add(tr, c.holder, high - from))
@@ -133,6 +152,13 @@ void shim_account_hold(uint64_t ticks)
         T.holds.width = 0;
     else if (h->max_ticks - T.holds.low < T.holds.width)
         T.holds.width = h->max_ticks - T.holds.low + 1;
+}
+
+void shim_account_enter_late_hold(struct rec_thread *tr)
+{
+    uint64_t ticks = tr->late_hold_ticks;
+    tr->late_hold_ticks = 0;
+    count_in(tr, T.holds.block, (uint32_t)(ticks >> T.holds.shift) % REC_HIST_SUBS);
 }
 
 void shim_account_enter(struct shim_gil *g)

@@ -196,21 +196,25 @@ static bool grow(struct rec_header *h, uint64_t need)
     return ok;
 }
 
+#define ALIGNED_FROM 1024 /* bytes */
+
 void *shim_file_record(uint32_t bytes)
 {
     struct rec_header *h = SHIM.header;
     if (!h)
         return NULL;
     bytes = (bytes + REC_CELL_BYTES - 1) / REC_CELL_BYTES * REC_CELL_BYTES;
-    uint64_t at = __atomic_load_n(&h->used_bytes, __ATOMIC_ACQUIRE);
+    uint64_t at, used = __atomic_load_n(&h->used_bytes, __ATOMIC_ACQUIRE);
     do {
+        at = bytes < ALIGNED_FROM ? used : (used + SHIM_LINE_BYTES - 1) / SHIM_LINE_BYTES * SHIM_LINE_BYTES;
         while (at + bytes > __atomic_load_n(&h->reserved_bytes, __ATOMIC_ACQUIRE)) {
             if (!grow(h, at + bytes)) {
                 shim_file_loss(REC_LOSS_NO_SPACE);
                 return NULL;
             }
         }
-    } while (!__atomic_compare_exchange_n(&h->used_bytes, &at, at + bytes, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    } while (
+        !__atomic_compare_exchange_n(&h->used_bytes, &used, at + bytes, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
     struct rec_head *head = (struct rec_head *)((char *)h + at);
     head->size = bytes;
     head->mark = REC_HEAD_MARK;

@@ -13,7 +13,10 @@
  * directory: absolute path.  Called where a GIL is created, without any of our state in use. */
 bool shim_file_open(const char *directory, const char **why, int *error);
 
-/* Allots a record of at least `bytes` bytes (zeroed), or NULL when there is no space; the loss is counted.
+#define SHIM_LINE_BYTES 64 /* of a cache line; the hot fields of threads' and GILs' records begin at one */
+
+/* Allots a record of at least `bytes` bytes (zeroed), or NULL when there is no space; the loss is counted.  One that is
+ * longer than a few lines begins at a line.
  * Its head is filled in but for the type, which shim_file_publish stores.  May make system calls when the file has to
  * grow: any thread, never while gil->mutex is held. */
 void *shim_file_record(uint32_t bytes);

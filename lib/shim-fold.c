@@ -136,9 +136,12 @@ static bool is_holder(const struct rec_thread *tr)
 static void fold(struct rec_thread *tr)
 {
     shim_write_begin(&folded->seq);
-    add_run(folded, tr, offsetof(struct rec_thread, held_ticks), offsetof(struct rec_thread, gil_lock_wait_ticks));
+    folded->held_ticks += tr->held_ticks;
+    add_run(folded, tr, offsetof(struct rec_thread, wait_blocked_ticks), offsetof(struct rec_thread, contended));
+    add_run(folded, tr, offsetof(struct rec_thread, charged_ticks), offsetof(struct rec_thread, lost_wakeups));
+    folded->charged_late_ticks += __atomic_exchange_n(&tr->charged_late_ticks, 0, __ATOMIC_RELAXED);
     folded->released_ticks += shim_account_released(tr, tr->end_ticks);
-    folded->charged_ticks += __atomic_exchange_n(&tr->charged_ticks, 0, __ATOMIC_RELAXED);
+    add_run(folded, tr, offsetof(struct rec_thread, lock_wait_ticks), offsetof(struct rec_thread, gil_lock_wait_ticks));
     add_run(folded, tr, offsetof(struct rec_thread, cpu_exact_held_ns),
             offsetof(struct rec_thread, cpu_mixed_released_ticks));
     folded->run_delay_ns += tr->run_delay_ns;

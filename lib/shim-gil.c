@@ -132,11 +132,12 @@ void shim_gil_abandoned(struct shim_gil *g)
 {
     struct rec_thread *tr = T.rec;
     uint64_t t = shim_ticks();
+    shim_account_leave_express(g);
     shim_write_begin(&tr->seq);
     shim_write_begin(&g->rec->seq);
     shim_account_wait_end(g, t);
     /* The holder may find nobody waiting at its release: what this wait adds to it is charged now. */
-    if (shim_gil_held(g))
+    if (g->take_ticks)
         shim_charge(g->holder, g->rec->waiters_ticks - g->rec->hold_waiters_ticks);
     g->rec->hold_waiters_ticks = g->rec->waiters_ticks;
     tr->state = REC_STATE_RELEASED;

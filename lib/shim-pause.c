@@ -47,9 +47,10 @@ void shim_account_close(uint64_t t)
 static void sync_gil(struct shim_gil *g, uint32_t n_toggles, uint64_t p, uint64_t r)
 {
     struct rec_gil *gr = g->rec;
+    shim_account_leave_express(g);
     if (p) {
         shim_waiters_advance(gr, p);
-        if (shim_gil_held(g))
+        if (g->take_ticks)
             shim_charge(g->holder, gr->waiters_ticks - gr->hold_waiters_ticks);
         shim_account_settle(g, p);
     }
@@ -82,6 +83,7 @@ void shim_account_sync(struct shim_gil *g, uint32_t n_toggles, enum shim_event e
     }
     if (T.n_toggles == n_toggles)
         return;
+    shim_account_late_hold(tr);
     shim_write_begin(&tr->seq);
     uint64_t closed = tr->state_ticks;
     if (!(T.n_toggles & 1)) {

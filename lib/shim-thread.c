@@ -276,6 +276,7 @@ void shim_thread_count_holds(struct rec_gil *gr)
 {
     struct rec_thread *tr = T.rec;
     const struct rec_hist *h = &tr->hist[REC_HIST_HOLD];
+    shim_account_late_hold(tr);
     uint64_t n = h->count - tr->gil_counted;
     for (int octave = 0; octave < REC_HIST_OCTAVES; octave++) {
         const struct rec_hist_block *block = h->block[octave] ? shim_file_at(h->block[octave]) : NULL;

@@ -47,6 +47,8 @@ static inline bool in_the_way(const pthread_mutex_t *m)
 static COLD int lock_slow(pthread_mutex_t *m)
 {
     struct shim_gil *g = shim_gil_by_mutex(m);
+    if (express()) /* what is stamped here is for the long way */
+        __atomic_store_n(&SHIM.express.self, 0, __ATOMIC_RELAXED);
     if (g && (shim_gil_in_step(g) || shim_thread_present()) && SHIM_STATE(T.rec) != REC_STATE_HELD) {
         uint64_t t = T.cpu_burst && T.gil == g ? shim_thread_check_take() : 0;
         if (!T.want && in_the_way(m)) {
@@ -73,22 +75,23 @@ SHIM_EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
 #define EXPRESS_AFTER 16 /* takes in a row by one thread */
 
 /* The next take or release of this thread can go the shortest way. */
-static void board_express(const struct shim_gil *g)
+static void board_express(struct shim_gil *g)
 {
     struct shim_express *e = &SHIM.express;
     uint32_t n_toggles = *SHIM.n_toggles;
     /* Where the GIL goes to and fro, each change would cost both processors a cache line more. */
-    if (T.gil->takes_in_a_row < EXPRESS_AFTER) {
-        T.gil->takes_in_a_row++;
+    if (g->takes_in_a_row < EXPRESS_AFTER) {
+        g->takes_in_a_row++;
         return;
     }
     if (!shim_ticks_are_fast() || n_toggles != T.n_toggles || g != &SHIM.gils[0] || SHIM.filter || T.post || T.later ||
-        T.cpu_burst || g->rec->n_waiters || !T.rec->index)
+        T.cpu_burst || g->rec->n_waiters || !T.rec->index || g->holder != T.rec)
         return;
     e->rec = T.rec;
     e->due_ticks = T.check_ticks < T.name_due_ticks ? T.check_ticks : T.name_due_ticks;
     e->holds = T.holds;
     e->n_toggles = n_toggles;
+    e->boarded = 1;
     __atomic_store_n(&e->self, shim_self(), __ATOMIC_RELEASE);
 }
 
@@ -102,6 +105,7 @@ static void acquired(struct shim_gil *g)
     if (!shim_gil_in_step(g) && !shim_gil_step(g, SHIM_EVENT_TAKE))
         return;
     struct rec_thread *tr = T.rec;
+    shim_account_late_hold(tr);
     if (T.post) {
         shim_account_take_after_wait(g, t);
     } else {
@@ -109,10 +113,9 @@ static void acquired(struct shim_gil *g)
         tr->state = REC_STATE_HELD;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
     }
-    if (g->holder != tr) {
+    if (g->holder != tr)
         shim_account_holder(g, tr, t);
-        g->takes_in_a_row = 0;
-    }
+    g->take_ticks = t;
     if (g->rec->n_waiters)
         shim_account_hold_begins(g, t);
     if (t >= T.name_due_ticks)
@@ -145,11 +148,17 @@ static void released(struct shim_gil *g)
         T.later |= SHIM_LATER_HOLD;
     }
     T.post = T.later != 0 || t >= T.check_ticks ? SHIM_POST_RELEASED : 0;
-    /* Somebody waits, perhaps only for gil->mutex so far (glibc: lock word above 1); or this holder may turn to
-     * another GIL next; or it held the GIL already when measuring was resumed. */
-    if (g->rec->n_waiters || __atomic_load_n((const int *)g->mutex, __ATOMIC_RELAXED) > 1 || SHIM.filter ||
-        g->holder != tr)
-        shim_account_hold_ends(g, from, t);
+    if (g->rec->n_waiters)
+        shim_account_hold_ends(g, t);
+    if (LIKELY(g->holder == tr))
+        g->closed_ticks += d;
+    else
+        shim_account_unknown_hold(g, from, t);
+    g->take_ticks = 0;
+    g->last_take_ticks = from;
+    g->last_release_ticks = t;
+    if (SHIM.filter) /* what this thread holds from now on may be another GIL */
+        shim_account_settle(g, t);
 }
 
 static COLD int signal_slow(pthread_cond_t *c)
@@ -186,8 +195,13 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
         uint64_t t = shim_ticks_fast(), d = t - tr->state_ticks; /* a negative difference is a very long one */
         if (UNLIKELY(d >= REC_LONG_RELEASED_TICKS || t >= e->due_ticks || resumed_or_paused(e)))
             return signal_slow(c);
+        uint64_t hold = tr->late_hold_ticks;
+        uint32_t sub = (uint32_t)(hold >> e->holds.shift) % REC_HIST_SUBS;
         tr->state = REC_STATE_HELD;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
+        tr->late_hold_ticks = 0;
+        if (UNLIKELY(++e->holds.block->count[sub] == 0))
+            return signal_wrapped(c, sub);
         return shim_real.cond_signal(c);
     }
     if (LIKELY(c == SHIM.cond)) {
@@ -202,9 +216,7 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
         tr->state = REC_STATE_RELEASED;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
         tr->held_ticks += d;
-        uint32_t sub = (uint32_t)(d >> e->holds.shift) % REC_HIST_SUBS;
-        if (UNLIKELY(++e->holds.block->count[sub] == 0))
-            return signal_wrapped(c, sub);
+        tr->late_hold_ticks = d + !d; /* entered into the histogram by the next take: nothing there waits for a load */
         return shim_real.cond_signal(c);
     }
     if (UNLIKELY(SHIM.filter != 0))

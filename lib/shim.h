@@ -58,12 +58,15 @@ void shim_real_resolve(void);
 struct shim_gil {
     const void *mutex, *cond, *switch_cond; /* identity: addresses in the interpreter */
     struct rec_gil *rec;
-    uint32_t takes_in_a_row;   /* by the holder, up to a bound */
-    struct rec_thread *holder; /* rec->holder's record; what it has held since it took the GIL is in rec's H */
-    /* The last hold that anybody waited for, for waits that began before their thread could have been seen as waiting.
-     * Under the mutex. */
-    uint64_t last_take_ticks, last_release_ticks, last_held_ticks; /* the last one: H at its end */
-    uint64_t paused_held_ticks;                                    /* H when measuring was paused last */
+    uint64_t paused_held_ticks; /* H when measuring was paused last */
+    /* Under the mutex.  A change of holder moves this line, one of the record and one of the ring from processor to
+     * processor, and not the holders' records: what one has to know of the other's holds is here.  While the holder is
+     * on the express, the last four are behind (shim_account_leave_express). */
+    struct rec_thread *holder __attribute__((aligned(64))); /* rec->holder's record */
+    uint64_t takes_in_a_row;                                /* by the holder, up to a bound */
+    uint64_t take_ticks;                                    /* the present hold's begin, 0 = it is not held */
+    uint64_t last_take_ticks, last_release_ticks;           /* the last closed hold */
+    uint64_t closed_ticks;                                  /* H at its end */
 };
 
 /* The octave of a thread's hold histogram that was used last. */
@@ -82,6 +85,7 @@ struct shim_express {
     uint64_t due_ticks;     /* then something is due */
     struct shim_octave holds;
     uint32_t n_toggles; /* header.n_toggles then */
+    uint32_t boarded;   /* 1 until shim_account_leave_express.  Under the mutex */
 };
 
 /* Everything that says "measure" lives on pages of its own that the kernel wipes in a forked child

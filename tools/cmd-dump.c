@@ -85,6 +85,7 @@ static const struct field thread_fields[] = {
     FIELD(rec_thread, state_ticks),
     FIELD(rec_thread, wait_held_base_ticks),
     FIELD(rec_thread, held_ticks),
+    FIELD(rec_thread, late_hold_ticks),
     FIELD(rec_thread, released_ticks),
     FIELD(rec_thread, wait_blocked_ticks),
     FIELD(rec_thread, wait_wakeup_ticks),
@@ -93,6 +94,7 @@ static const struct field thread_fields[] = {
     FIELD(rec_thread, notify_wait_ticks),
     FIELD(rec_thread, gil_lock_wait_ticks),
     FIELD(rec_thread, charged_ticks),
+    FIELD(rec_thread, charged_late_ticks),
     FIELD(rec_thread, cpu_last_ns),
     FIELD(rec_thread, cpu_base_held_ticks),
     FIELD(rec_thread, cpu_base_released_ticks),
@@ -121,6 +123,7 @@ static const struct field thread_fields[] = {
     FIELD(rec_thread, late_wait_ticks),
     FIELD(rec_thread, late_held_ticks),
     FIELD(rec_thread, late_changes),
+    FIELD(rec_thread, late_seen_ticks),
     FIELD(rec_thread, unmeasured_ticks),
     END,
 };

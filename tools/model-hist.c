@@ -14,19 +14,16 @@ struct sums {
     uint64_t in_buckets; /* may differ from count in the file of a process that was killed in between */
 };
 
-/* The last wait may not have been entered yet. */
-static void add_late_wait(const struct rec_thread *thread, struct sums *sums)
+/* One that has yet to be entered. */
+static void add_value(uint64_t ticks, struct sums *sums)
 {
-    struct hist_place place = hist_place(thread->late_wait_ticks);
+    struct hist_place place = hist_place(ticks);
 
-    if (!thread->late)
-        return;
     sums->buckets[place.octave][place.sub]++;
     sums->in_buckets++;
     sums->count++;
-    sums->sum_ticks += thread->late_wait_ticks;
-    if (thread->late_wait_ticks > sums->max_ticks)
-        sums->max_ticks = thread->late_wait_ticks;
+    if (ticks > sums->max_ticks)
+        sums->max_ticks = ticks;
 }
 
 static void add(const struct build *build, const struct rec_thread *thread, enum rec_hist_kind kind, struct sums *sums)
@@ -49,8 +46,12 @@ static void add(const struct build *build, const struct rec_thread *thread, enum
     sums->in_buckets += in_buckets;
     if (kind == REC_HIST_HOLD)
         sums->count += in_buckets;
-    if (kind == REC_HIST_WAIT)
-        add_late_wait(thread, sums);
+    if (kind == REC_HIST_HOLD && thread->late_hold_ticks)
+        add_value(thread->late_hold_ticks, sums); /* the last hold has not been entered yet */
+    if (kind == REC_HIST_WAIT && thread->late) {
+        add_value(thread->late_wait_ticks, sums);
+        sums->sum_ticks += thread->late_wait_ticks;
+    }
 }
 
 /* The value below or at which a part of all values is, in ticks: the middle of its bucket, but not above the largest

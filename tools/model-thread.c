@@ -137,7 +137,7 @@ static void set_dists(const struct build *build, const struct rec_thread *rec, c
 
 static uint64_t charged_ticks(const struct build *build, const struct rec_thread *rec)
 {
-    uint64_t ticks = rec->charged_ticks;
+    uint64_t ticks = rec->charged_ticks + rec->charged_late_ticks;
 
     for (size_t i = 0; i < build->file->n_gils; i++)
         if (build->file->gils[i].holder == rec->index)
