@@ -216,22 +216,17 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
         tr->state = REC_STATE_RELEASED;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
         tr->held_ticks += d;
-        tr->late_hold_ticks = d + !d; /* entered into the histogram by the next take: nothing there waits for a load */
+        tr->late_hold_ticks = d | 1; /* entered into the histogram by the next take: nothing there waits for a load */
         return shim_real.cond_signal(c);
     }
     if (UNLIKELY(SHIM.filter != 0))
         return signal_unmatched(c);
-    if (SHIM.dormant) {
-        if (UNLIKELY(!(__atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED) & 1)))
-            return signal_unmatched(c);
-        if (UNLIKELY(T.dormant_cond != NULL))
-            T.dormant_cond = NULL;
-    }
+    if (SHIM.dormant && UNLIKELY(!(__atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED) & 1)))
+        return signal_unmatched(c);
     return shim_real.cond_signal(c);
 }
 
-/* --- after it
- * --------------------------------------------------------------------------------------------------------- */
+/* --- after it ---------------------------------------------------------------------------------------------------- */
 /* After the real unlock that follows a release: what would have delayed the others, all of it.  Not even after a take
  * is anything done that can wait until here, because then the thread holds the GIL. */
 static void after_release(struct shim_gil *g)
@@ -283,18 +278,28 @@ SHIM_EXPORT int pthread_mutex_unlock(pthread_mutex_t *m)
     return shim_real.mutex_unlock(m);
 }
 
-/* --- waits
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- waits ------------------------------------------------------------------------------------------------------- */
+/* If measuring is resumed in this wait, it is the thread's state since then. */
+static COLD int dormant_wait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
+{
+    if (T.dormant_cond != c) {
+        T.dormant_cond = c;
+        T.want = shim_ticks();
+    }
+    int result = shim_real.cond_timedwait(c, m, until);
+    const uint32_t *n_toggles = SHIM.n_toggles; /* NULL: forked meanwhile, in a signal handler */
+    if (!n_toggles || (__atomic_load_n(n_toggles, __ATOMIC_RELAXED) & 1))
+        T.dormant_cond = NULL;
+    return result;
+}
+
 SHIM_EXPORT int pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
 {
     struct shim_gil *g = shim_gil_by_cond(c);
     if (SHIM.dormant && g == NULL) {
-        if (shim_gil_wake())
-            g = shim_gil_by_cond(c);
-        else if (T.dormant_cond != c) { /* if measuring is resumed in this wait, it is the thread's state since then */
-            T.dormant_cond = c;
-            T.want = shim_ticks();
-        }
+        if (!shim_gil_wake())
+            return dormant_wait(c, m, until);
+        g = shim_gil_by_cond(c);
     }
     if (LIKELY(g == NULL) || g->mutex != m)
         return shim_real.cond_timedwait(c, m, until);
