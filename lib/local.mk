@@ -23,6 +23,8 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-file.h \
     lib/shim-fold.c \
     lib/shim-fold.h \
+    lib/shim-frames.c \
+    lib/shim-frames.h \
     lib/shim-gil.c \
     lib/shim-gil.h \
     lib/shim-host.c \
@@ -32,10 +34,16 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-lock.c \
     lib/shim-name.c \
     lib/shim-name.h \
+    lib/shim-native.c \
+    lib/shim-native.h \
     lib/shim-pause.c \
     lib/shim-python.c \
     lib/shim-python.h \
     lib/shim-real.c \
+    lib/shim-sample.c \
+    lib/shim-sample.h \
+    lib/shim-stack.c \
+    lib/shim-stack.h \
     lib/shim-text.h \
     lib/shim-thread.c \
     lib/shim-thread.h

@@ -111,7 +111,7 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
     shim_account_late_hold(tr);
     shim_write_begin(&tr->seq);
     shim_write_begin(&gr->seq);
-    shim_note_released(shim_elapsed(tr->state_ticks, b));
+    shim_note_released(tr->state_ticks, b);
     shim_waiters_advance(gr, t);
     tr->wait_held_base_ticks = held_when_wanted(g, b, t);
     tr->late_seen_ticks = held(g, t);
@@ -137,12 +137,13 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
             gr->n_waiters--;
     } else { /* only gil->mutex was in its way */
         b = T.want > b ? T.want : b;
-        shim_note_released(shim_elapsed(tr->state_ticks, b));
+        shim_note_released(tr->state_ticks, b);
         tr->wait_held_base_ticks = held_when_wanted(g, b, t);
         tr->late_seen_ticks = now_held;
     }
     T.want = 0;
     uint64_t total = shim_elapsed(b, t);
+    shim_sample_end(SHIM_SAMPLE_WAIT, b, t);
     uint64_t blocked = shim_elapsed(tr->wait_held_base_ticks, now_held);
     if (blocked > total) {
         blocked = total;
@@ -209,6 +210,7 @@ void shim_account_hold_ends(struct shim_gil *g, uint64_t t)
     struct rec_gil *gr = g->rec;
     shim_waiters_advance(gr, t);
     T.rec->charged_ticks += gr->waiters_ticks - gr->hold_waiters_ticks;
+    shim_sample_charge(gr->waiters_ticks - gr->hold_waiters_ticks);
     gr->hold_waiters_ticks = gr->waiters_ticks;
 }
 

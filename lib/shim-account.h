@@ -6,6 +6,7 @@
 #include "hist.h"
 #include "shim-clock.h"
 #include "shim-file.h"
+#include "shim-sample.h"
 #include "shim.h"
 
 /* Time between two readings, in ticks; 0 where the counters of two processors disagree by a hair. */
@@ -111,8 +112,10 @@ static inline bool shim_gil_taken(const struct shim_gil *g)
 }
 
 /* A released interval has ended; long ones go into a histogram after the next release. */
-static inline void shim_note_released(uint64_t ticks)
+static inline void shim_note_released(uint64_t from, uint64_t to)
 {
+    uint64_t ticks = shim_elapsed(from, to);
+    shim_sample_end(SHIM_SAMPLE_RELEASED, from, to);
     if (UNLIKELY(ticks >= REC_LONG_RELEASED_TICKS)) {
         T.released_ticks = ticks;
         T.later |= SHIM_LATER_RELEASED;

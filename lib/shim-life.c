@@ -17,15 +17,18 @@
 #include "shim-fold.h"
 #include "shim-host.h"
 #include "shim-python.h"
+#include "shim-sample.h"
 #include "shim-text.h"
 #include "shim-thread.h"
 #include "shim.h"
 
 static char output[SHIM_PATH_BYTES]; /* absolute; empty = not given */
 static bool start_paused;
-static bool ready;              /* the constructor has run */
-static bool said;               /* this process has been told why it stays inert */
-static char strange_option[64]; /* in GILSCOPE */
+static bool without_native, without_stacks;
+static uint64_t sample_us = 1000; /* between two samples of a thread's stack, on average */
+static bool ready;                /* the constructor has run */
+static bool said;                 /* this process has been told why it stays inert */
+static char strange_option[64];   /* in GILSCOPE */
 static uint64_t start_ticks, start_cpu_ns;
 static int64_t start_mono_ns;
 static struct shim_python python;
@@ -133,6 +136,20 @@ void shim_life_layout_unknown(const void *caller)
 }
 
 /* --- start ------------------------------------------------------------------------------------------------------- */
+/* "500us", "1ms", "0.5" is none: a whole number of us, ms or s, from 20 us to 10 s. */
+static bool read_interval(const char *s, uint64_t *us)
+{
+    uint64_t n = 0;
+    int digits = 0;
+    for (; *s >= '0' && *s <= '9' && digits < 9; s++, digits++)
+        n = n * 10 + (uint64_t)(*s - '0');
+    uint64_t unit = strcmp(s, "us") == 0 ? 1 : strcmp(s, "ms") == 0 ? 1000 : strcmp(s, "s") == 0 ? 1000000 : 0;
+    if (!digits || n * unit < 20 || n * unit > 10000000)
+        return false;
+    *us = n * unit;
+    return true;
+}
+
 /* GILSCOPE=output=DIR,paused with \ before a comma or backslash that is part of DIR. */
 static void read_options(const char *s)
 {
@@ -148,6 +165,12 @@ static void read_options(const char *s)
         s += *s == ',';
         if (strcmp(word, "paused") == 0) {
             start_paused = true;
+        } else if (strcmp(word, "no-native") == 0) {
+            without_native = true;
+        } else if (strcmp(word, "no-stacks") == 0) {
+            without_stacks = true;
+        } else if (strncmp(word, "sample=", 7) == 0 && read_interval(word + 7, &sample_us)) {
+            /* as told */
         } else if (strncmp(word, "output=", 7) == 0 && word[7] && !text.cut) {
             struct shim_text path;
             shim_text_init(&path, output, sizeof output);
@@ -208,6 +231,7 @@ static void in_forked_child(void)
     T.n_inits = n_inits & 3 ? 0 : n_inits;
     said = false;
     start_cpu_ns = 1;
+    shim_sample_forget();
     shim_fold_forget();
 }
 
@@ -292,6 +316,7 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     }
     if (!forked && n_known_conds < SHIM_GILS)
         known_conds[n_known_conds++] = cond;
+    shim_sample_start(without_stacks ? 0 : sample_us, !without_native, python.runtime);
     *since = start_ticks;
     /* The magic makes it a recording: from here on it can be read. */
     __atomic_thread_fence(__ATOMIC_RELEASE);

@@ -15,7 +15,7 @@ void shim_account_close(uint64_t t)
         tr->held_ticks += d;
         break;
     case REC_STATE_RELEASED:
-        shim_note_released(d);
+        shim_note_released(tr->state_ticks, t);
         break;
     case REC_STATE_WAITING: {
         uint64_t held = T.gil && T.gil->rec ? T.gil->paused_held_ticks : 0;

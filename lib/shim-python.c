@@ -39,6 +39,7 @@ void shim_python_identify(struct shim_python *p, const void *caller)
             n = sizeof p->version - 1;
         memcpy(p->version, text, n);
         uint32_t major = number(&s), minor = number(&s), micro = number(&s);
+        p->runtime = dlsym(scope, "_PyRuntime");
         p->hex = major << 24 | minor << 16 | micro << 8;
     } else if (!caller) {
         p->pypy = dlsym(scope, "pypy_execute_source") != NULL; /* PyPy's embedding interface */

@@ -10,8 +10,9 @@ struct shim_python {
     bool found; /* a CPython, of whatever version */
     bool pypy;
     bool free_threaded;
-    uint32_t hex;     /* PY_VERSION_HEX without the release level: 0x030b0200 */
-    char version[64]; /* "3.11.2" */
+    uint32_t hex;        /* PY_VERSION_HEX without the release level: 0x030b0200 */
+    char version[64];    /* "3.11.2" */
+    const void *runtime; /* _PyRuntime, or NULL */
 };
 
 /* The Python in the module that holds the code at `caller`; NULL: in the program and its libraries.  Uses the dynamic

@@ -16,6 +16,7 @@
 #include "shim-gil.h"
 #include "shim-life.h"
 #include "shim-name.h"
+#include "shim-sample.h"
 #include "shim-text.h"
 
 __thread struct shim_thread shim_thread __attribute__((tls_model("initial-exec")));
@@ -139,6 +140,7 @@ void shim_thread_attach(uint64_t since, bool main_thread)
     /* With a pause behind us, the first event has to say what the thread was doing (shim_account_sync). */
     T.n_toggles = n_toggles && !(n_toggles & 1) ? n_toggles - 1 : n_toggles;
     T.generation = SHIM.generation;
+    shim_sample_attach(since);
     T.busy = 0;
     errno = saved_errno;
 }
@@ -326,6 +328,7 @@ static void thread_end(void *value)
     T.step = 0;
     T.ending = 0;
     T.post = 0;
+    shim_sample_detach();
     shim_fold_ended(tr);
     T.busy = 0;
     errno = saved_errno;

@@ -13,6 +13,7 @@
 
 #include "shim-account.h"
 #include "shim-gil.h"
+#include "shim-sample.h"
 #include "shim-thread.h"
 #include "shim.h"
 
@@ -51,10 +52,14 @@ static COLD int lock_slow(pthread_mutex_t *m)
         __atomic_store_n(&SHIM.express.self, 0, __ATOMIC_RELAXED);
     if (g && (shim_gil_in_step(g) || shim_thread_present()) && SHIM_STATE(T.rec) != REC_STATE_HELD) {
         uint64_t t = T.cpu_burst && T.gil == g ? shim_thread_check_take() : 0;
-        if (!T.want && in_the_way(m)) {
-            T.want = t ? t : shim_ticks();
+        bool wait = in_the_way(m);
+        if (!t)
+            t = shim_ticks();
+        if (!T.want && wait) {
+            T.want = t;
             T.post = SHIM_POST_WANT;
         }
+        shim_sample_before_take(t, wait);
     }
     return shim_real.mutex_lock(m);
 }
@@ -89,6 +94,8 @@ static void board_express(struct shim_gil *g)
         return;
     e->rec = T.rec;
     e->due_ticks = T.check_ticks < T.name_due_ticks ? T.check_ticks : T.name_due_ticks;
+    if (T.sample.due_ticks < e->due_ticks)
+        e->due_ticks = T.sample.due_ticks;
     e->holds = T.holds;
     e->n_toggles = n_toggles;
     e->boarded = 1;
@@ -109,7 +116,7 @@ static void acquired(struct shim_gil *g)
     if (T.post) {
         shim_account_take_after_wait(g, t);
     } else {
-        shim_note_released(shim_elapsed(tr->state_ticks, t));
+        shim_note_released(tr->state_ticks, t);
         tr->state = REC_STATE_HELD;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
     }
@@ -118,8 +125,10 @@ static void acquired(struct shim_gil *g)
     g->take_ticks = t;
     if (g->rec->n_waiters)
         shim_account_hold_begins(g, t);
-    if (t >= T.name_due_ticks)
-        T.post = SHIM_POST_NAME;
+    if (t >= T.name_due_ticks || T.sample.pending)
+        T.post = SHIM_POST_TAKEN;
+    else
+        T.sample.have_native = false;
     board_express(g);
 }
 
@@ -147,6 +156,7 @@ static void released(struct shim_gil *g)
         T.hold_ticks = d;
         T.later |= SHIM_LATER_HOLD;
     }
+    shim_sample_end(SHIM_SAMPLE_HELD, from, t);
     T.post = T.later != 0 || t >= T.check_ticks ? SHIM_POST_RELEASED : 0;
     if (g->rec->n_waiters)
         shim_account_hold_ends(g, t);
@@ -159,6 +169,10 @@ static void released(struct shim_gil *g)
     g->last_release_ticks = t;
     if (SHIM.filter) /* what this thread holds from now on may be another GIL */
         shim_account_settle(g, t);
+    if (UNLIKELY(T.sample.pending)) {
+        T.post = SHIM_POST_RELEASED;
+        T.hold_ticks = d;
+    }
 }
 
 static COLD int signal_slow(pthread_cond_t *c)
@@ -239,6 +253,8 @@ static void after_release(struct shim_gil *g)
         shim_write_end(&tr->seq);
         shim_leave();
     }
+    if (T.sample.pending)
+        shim_sample_released(T.hold_ticks);
     if (tr->state_ticks >= T.check_ticks)
         shim_thread_check_release();
 }
@@ -255,9 +271,12 @@ static COLD int unlock_slow(pthread_mutex_t *m)
         after_release(g);
         return result;
     }
-    if (post == SHIM_POST_NAME) {
+    if (post == SHIM_POST_TAKEN) {
         int result = shim_real.mutex_unlock(m);
-        shim_thread_check_name();
+        if (T.rec->state_ticks >= T.name_due_ticks)
+            shim_thread_check_name();
+        if (T.sample.pending)
+            shim_sample_taken();
         return result;
     }
     /* Neither taken nor released: signal_active_thread (3.13+), or a wait given up because of finalization. */

@@ -118,7 +118,7 @@ extern union shim_pages shim_pages;
 enum {                         /* shim_thread.post: the next event of the GIL has more to do than the shortest path */
        SHIM_POST_WANT = 1,     /* a take was stamped, nothing has come of it yet */
        SHIM_POST_WAITING = 2,  /* the thread is counted among the waiters */
-       SHIM_POST_NAME = 4,     /* the GIL has been taken, and the thread's name is due to be read */
+       SHIM_POST_TAKEN = 4,    /* the GIL has been taken, and the thread's name or frames are to be read */
        SHIM_POST_RELEASED = 8, /* the GIL has been given up, and there is something to enter or to read */
 };
 enum {                      /* shim_thread.later: what is to be entered after the next release */
@@ -127,6 +127,27 @@ enum {                      /* shim_thread.later: what is to be entered after th
        SHIM_LATER_HOLD = 4, /* into an octave that is not the cached one */
 };
 #define SHIM_OWN_LOCKS 8
+
+enum shim_sample_kind {
+    SHIM_SAMPLE_RELEASED,
+    SHIM_SAMPLE_WAIT,
+    SHIM_SAMPLE_HELD,
+    SHIM_SAMPLE_CHARGED,
+    SHIM_SAMPLE_KINDS
+};
+
+struct shim_samples {           /* of a thread: shim-sample.h */
+    uint64_t due_ticks;         /* the next point on the thread's time line; UINT64_MAX = never */
+    uint64_t charge_left_ticks; /* so much more has the thread to be charged with to the next point; as above */
+    uint64_t mean_ticks, charge_mean_ticks;        /* with which those two were drawn */
+    uint64_t weight_ticks[SHIM_SAMPLE_KINDS];      /* of what is pending */
+    uint64_t held_oncpu_ticks, longest_hold_ticks; /* of what is pending */
+    uint64_t random, cost_ticks;
+    struct shim_half *half; /* native frames, NULL = never taken */
+    uint64_t native_ticks;  /* when they were taken last */
+    bool have_native;       /* they are those of the present place */
+    uint8_t pending;        /* bits of kinds: sampled, waiting for the next take, after which the frames are read */
+};
 
 struct shim_thread {
     uint32_t step;       /* header.n_toggles + 1 when all below is in step with the recording, or measuring is paused;
@@ -155,6 +176,7 @@ struct shim_thread {
     uint64_t released_ticks; /* the last released interval that was long */
     uint64_t name_due_ticks;
     uint32_t name_tries;
+    struct shim_samples sample;
     /* threading locks */
     const void *lock_failed; /* the semaphore of the last sem_trywait that found it taken, or parking semaphore */
     const void *own_locks[SHIM_OWN_LOCKS]; /* semaphores that this thread took last and has not posted */

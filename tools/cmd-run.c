@@ -24,11 +24,12 @@ struct run_options {
     const char *dir;              /* -o, NULL = to be named after the program */
     struct report_options report; /* output NULL = stderr */
     int quiet;
-    int paused;
+    int paused, no_native, no_stacks;
+    const char *sample; /* --sample-interval, NULL = the default */
     char **command;
 };
 
-enum { OPT_FORMAT = 256, OPT_REPORT, OPT_NO_NATIVE, OPT_NO_STACKS, OPT_TIMELINE, OPT_PAUSED };
+enum { OPT_FORMAT = 256, OPT_REPORT, OPT_NO_NATIVE, OPT_NO_STACKS, OPT_TIMELINE, OPT_PAUSED, OPT_SAMPLE };
 
 static const struct argp_option options[] = {
     {"output", 'o', "DIR", 0, "Record into DIR, which must be empty or not exist [./NAME.gilscope]", 0},
@@ -36,11 +37,23 @@ static const struct argp_option options[] = {
     {"format", OPT_FORMAT, "FORMAT", 0, "Report as text or json [text]", 0},
     {"report", OPT_REPORT, "FILE", 0, "Write the report to FILE [standard error]", 0},
     {"paused", OPT_PAUSED, NULL, 0, "Do not measure until `gilscope resume PID'", 0},
-    {"no-native", OPT_NO_NATIVE, NULL, 0, "Record no native frames (this version records none)", 0},
-    {"no-stacks", OPT_NO_STACKS, NULL, 0, "Record no stacks (this version records none)", 0},
+    {"no-native", OPT_NO_NATIVE, NULL, 0, "Record the Python frames of stacks only", 0},
+    {"no-stacks", OPT_NO_STACKS, NULL, 0, "Record no stacks", 0},
+    {"sample-interval", OPT_SAMPLE, "TIME", 0,
+     "Record a stack for each TIME of a thread's life on average, such as 500us [1ms]", 0},
     {"timeline", OPT_TIMELINE, NULL, 0, "Record a timeline (not available in this version)", 0},
     {0},
 };
+
+/* As the shim reads it (lib/shim-life.c): a whole number of us, ms or s. */
+static int is_interval(const char *text)
+{
+    char *unit;
+    unsigned long long n = strtoull(text, &unit, 10);
+    unsigned long long us = !strcmp(unit, "us") ? 1 : !strcmp(unit, "ms") ? 1000 : !strcmp(unit, "s") ? 1000000 : 0;
+
+    return text[0] >= '0' && text[0] <= '9' && unit - text < 10 && n * us >= 20 && n * us <= 10000000;
+}
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
@@ -65,7 +78,16 @@ static error_t parse(int key, char *text, struct argp_state *state)
         run->paused = 1;
         return 0;
     case OPT_NO_NATIVE:
+        run->no_native = 1;
+        return 0;
     case OPT_NO_STACKS:
+        run->no_stacks = 1;
+        return 0;
+    case OPT_SAMPLE:
+        if (!is_interval(text))
+            argp_error(state, "--sample-interval takes 20us to 10s, a number with us, ms or s behind it, not '%s'",
+                       text);
+        run->sample = text;
         return 0;
     case OPT_TIMELINE:
         argp_failure(state, CMD_RUN_FAILED, 0, "--timeline is not available in this version");
@@ -129,7 +151,13 @@ static int report(const struct run_options *run, char *dir)
 /* Runs the program and reports; returns the exit status. */
 static int run_in(const struct run_options *run, const char *shim, char *dir)
 {
-    struct launch launch = {.shim = shim, .dir = dir, .paused = run->paused, .argv = run->command};
+    struct launch launch = {.shim = shim,
+                            .dir = dir,
+                            .paused = run->paused,
+                            .no_native = run->no_native,
+                            .no_stacks = run->no_stacks,
+                            .sample = run->sample,
+                            .argv = run->command};
     struct launch_end end;
     int failed = launch_run(&launch, &end);
 

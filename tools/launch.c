@@ -52,7 +52,9 @@ static void restore_signals(const struct sigaction *old)
 /* The value of GILSCOPE: a comma ends an option there, a backslash takes the next character as it is. */
 static char *shim_options(const struct launch *launch)
 {
-    char *options = malloc(strlen("output=") + 2 * strlen(launch->dir) + strlen(",paused") + 1);
+    const char *sample = launch->sample ? launch->sample : "";
+    char *options = malloc(strlen("output=") + 2 * strlen(launch->dir) + strlen(",paused,no-native,no-stacks,sample=") +
+                           strlen(sample) + 1);
 
     if (!options)
         return NULL;
@@ -62,7 +64,11 @@ static char *shim_options(const struct launch *launch)
             *at++ = '\\';
         *at++ = *from;
     }
-    strcpy(at, launch->paused ? ",paused" : "");
+    at = stpcpy(at, launch->paused ? ",paused" : "");
+    at = stpcpy(at, launch->no_native ? ",no-native" : "");
+    at = stpcpy(at, launch->no_stacks ? ",no-stacks" : "");
+    at = stpcpy(at, *sample ? ",sample=" : "");
+    strcpy(at, sample);
     return options;
 }
 

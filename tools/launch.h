@@ -9,10 +9,13 @@
 #include <sys/types.h>
 
 struct launch {
-    const char *shim;  /* path of the shim */
-    const char *dir;   /* absolute directory of the recording */
-    int paused;        /* start without measuring */
-    char *const *argv; /* the command */
+    const char *shim;   /* path of the shim */
+    const char *dir;    /* absolute directory of the recording */
+    int paused;         /* start without measuring */
+    int no_native;      /* record Python frames only */
+    int no_stacks;      /* record no stacks */
+    const char *sample; /* time for each stack, as GILSCOPE takes it; NULL = the default */
+    char *const *argv;  /* the command */
 };
 
 struct launch_end {

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* shim-frames.h - the calling thread's Python frames, as cells of the recording's frames. */
+#ifndef GILSCOPE_SHIM_FRAMES_H
+#define GILSCOPE_SHIM_FRAMES_H
+
+#include "shim.h"
+
+#pragma GCC visibility push(hidden)
+
+/* For a new recording of the Python with this PY_VERSION_HEX; runtime: the address of its _PyRuntime, or NULL. */
+void shim_frames_start(uint32_t python_hex, const void *runtime);
+
+/* Reads the frames of the thread state at tstate, the calling thread's, which holds the GIL and is inside
+ * shim_stack_enter.  Returns a static array of *n cells with REC_ENTRY_FRAME, the innermost first; adds to *flags
+ * (REC_STACK_...).  *place tells the instruction at which the innermost frame is from others of its line. */
+const uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint64_t *place);
+
+#pragma GCC visibility pop
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* shim-native.h - native frames of the calling thread, and the objects in which their code lies. */
+#ifndef GILSCOPE_SHIM_NATIVE_H
+#define GILSCOPE_SHIM_NATIVE_H
+
+#include "shim.h"
+
+struct shim_half;
+
+#pragma GCC visibility push(hidden)
+
+/* Opens libunwind, for itself only.  Uses the dynamic loader: only where a GIL is created.  False: there is none. */
+bool shim_native_open(void);
+
+/* Forgets the objects of the last recording. */
+void shim_native_reset(void);
+
+/* Takes the calling thread's native frames, the innermost first, without the shim's own.  By a thread that holds
+ * neither the GIL nor gil->mutex: unwinding may take the dynamic loader's locks, and a thread that has them may be
+ * waiting for the GIL. */
+void shim_native_take(struct shim_half *half);
+
+/* How often objects had been unmapped when they were looked at last. */
+uint32_t shim_native_generation(void);
+
+/* Do these addresses, taken in an older generation, lie in objects that are still there, or in none?  Inside
+ * shim_stack_enter. */
+bool shim_native_still(const uint64_t *addresses, uint32_t n, uint32_t generation);
+
+#pragma GCC visibility pop
+#endif

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/* shim-sample.c - which intervals have their stack recorded, and what each sample stands for. */
+#define _GNU_SOURCE
+#include "shim-sample.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "shim-account.h"
+#include "shim-clock.h"
+#include "shim-file.h"
+#include "shim-frames.h"
+#include "shim-native.h"
+#include "shim-stack.h"
+#include "shim-thread.h"
+
+/* At most one part in this many of a thread's time goes into samples: where stacks are deep, points lie further apart.
+ */
+#define COST_PARTS 256
+
+#define NATIVE_EVERY_US 250 /* in front of takes that will wait, at most */
+
+static uint64_t mean_ticks; /* 0 = off */
+static bool native;         /* native frames are taken, too */
+
+/* --- halves ------------------------------------------------------------------------------------------------------ */
+#define HALVES 16 /* made at a time */
+static struct shim_half *free_halves;
+static uint32_t halves_busy;
+
+/* A place for the calling thread's native frames; NULL = not now.  Not holding gil->mutex. */
+static struct shim_half *get_half(void)
+{
+    if (T.sample.half || __atomic_exchange_n(&halves_busy, 1, __ATOMIC_ACQUIRE))
+        return T.sample.half;
+    if (!free_halves) {
+        struct shim_half *made =
+            mmap(NULL, HALVES * sizeof *made, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        for (int i = 0; made != MAP_FAILED && i < HALVES; i++) {
+            made[i].next_free = free_halves;
+            free_halves = &made[i];
+        }
+    }
+    T.sample.half = free_halves;
+    if (free_halves)
+        free_halves = free_halves->next_free;
+    __atomic_store_n(&halves_busy, 0, __ATOMIC_RELEASE);
+    return T.sample.half;
+}
+
+static void put_half(void)
+{
+    struct shim_half *half = T.sample.half;
+    T.sample.half = NULL;
+    if (!half || __atomic_exchange_n(&halves_busy, 1, __ATOMIC_ACQUIRE))
+        return; /* another thread is at it: this one is lost */
+    half->next_free = free_halves;
+    free_halves = half;
+    __atomic_store_n(&halves_busy, 0, __ATOMIC_RELEASE);
+}
+
+static void take_native(uint64_t t)
+{
+    struct shim_half *half = native ? get_half() : NULL;
+    if (!half)
+        return;
+    T.sample.native_ticks = t;
+    shim_native_take(half);
+    T.sample.have_native = half->n > 0;
+}
+
+/* --- random points ----------------------------------------------------------------------------------------------- */
+static uint64_t next_random(void)
+{
+    uint64_t x = T.sample.random; /* xorshift64*, never 0 */
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    T.sample.random = x;
+    return x * 0x2545f4914f6cdd1du;
+}
+
+/* -ln(u) for u = bits / 2^53 in (0, 1], within 1e-6: the exponent, and a series for what is left of the mantissa. */
+static double minus_log(uint64_t bits)
+{
+    const double ln2 = 0.69314718055994531;
+    int shift = __builtin_clzll(bits | 1) - 11;          /* leading zeros of a number of 53 bits */
+    double mantissa = (double)(bits << shift) * 0x1p-53; /* in [0.5, 1) */
+    if (mantissa < 0.70710678118654752) {
+        mantissa *= 2;
+        shift++;
+    }
+    double z = (mantissa - 1) / (mantissa + 1), z2 = z * z; /* ln(m) = 2 artanh(z), |z| < 0.1716 */
+    double log = 2 * z * (1 + z2 * (1.0 / 3 + z2 * (1.0 / 5 + z2 * (1.0 / 7 + z2 / 9))));
+    return shift * ln2 - log;
+}
+
+static uint64_t draw(uint64_t mean)
+{
+    return (uint64_t)((double)mean * minus_log((next_random() >> 11) | 1)) + 1;
+}
+
+/* The distance of the points from now on. */
+static uint64_t mean_now(void)
+{
+    uint64_t mean = mean_ticks > T.sample.cost_ticks * COST_PARTS ? mean_ticks : T.sample.cost_ticks * COST_PARTS;
+    /* Each of many waiters adds its samples to the one GIL's work. */
+    if (T.gil && T.gil->rec)
+        mean += mean * __atomic_load_n(&T.gil->rec->n_waiters, __ATOMIC_RELAXED) / 4;
+    return mean;
+}
+
+/* --- intervals --------------------------------------------------------------------------------------------------- */
+void shim_sample_hit(enum shim_sample_kind kind, uint64_t from, uint64_t to)
+{
+    if (T.sample.due_ticks < from) /* what came before was not looked at: a pause, a forced switch */
+        T.sample.due_ticks = from + draw(T.sample.mean_ticks);
+    if (to < T.sample.due_ticks)
+        return;
+    T.sample.weight_ticks[kind] += T.sample.mean_ticks + (to - T.sample.due_ticks);
+    T.sample.pending |= (uint8_t)(1u << kind);
+    T.sample.mean_ticks = mean_now();
+    T.sample.due_ticks = to + draw(T.sample.mean_ticks);
+}
+
+void shim_sample_charge_hit(uint64_t ticks)
+{
+    uint64_t beyond = ticks - T.sample.charge_left_ticks;
+    if (!mean_ticks)
+        return;
+    T.sample.weight_ticks[SHIM_SAMPLE_CHARGED] += T.sample.charge_mean_ticks + beyond;
+    T.sample.pending |= 1u << SHIM_SAMPLE_CHARGED;
+    T.sample.charge_mean_ticks = mean_now();
+    T.sample.charge_left_ticks = draw(T.sample.charge_mean_ticks);
+}
+
+/* --- threads ----------------------------------------------------------------------------------------------------- */
+void shim_sample_start(uint64_t mean_us, bool with_native, const void *runtime)
+{
+    native = mean_us && with_native && shim_native_open();
+    shim_native_reset();
+    mean_ticks = mean_us * shim_clock_ticks_per_us();
+    shim_stack_reset();
+    shim_frames_start(SHIM.header->python_hex, runtime);
+}
+
+void shim_sample_forget(void)
+{
+    mean_ticks = 0;
+    free_halves = NULL;
+    halves_busy = 0;
+    shim_stack_reset();
+}
+
+void shim_sample_attach(uint64_t since)
+{
+    T.sample.due_ticks = T.sample.charge_left_ticks = UINT64_MAX;
+    if (!mean_ticks || !T.rec->index)
+        return;
+    T.sample.random = (since ^ (uint64_t)T.rec->index << 40) * 0x9e3779b97f4a7c15u | 1;
+    next_random();
+    T.sample.mean_ticks = T.sample.charge_mean_ticks = mean_ticks;
+    T.sample.due_ticks = since + draw(mean_ticks);
+    T.sample.charge_left_ticks = draw(mean_ticks);
+}
+
+static void enter(struct rec_stack *s);
+
+static void clear(void)
+{
+    T.sample.pending = 0;
+    T.sample.have_native = false;
+    T.sample.longest_hold_ticks = 0;
+    for (int kind = 0; kind < SHIM_SAMPLE_KINDS; kind++)
+        T.sample.weight_ticks[kind] = 0;
+}
+
+void shim_sample_detach(void)
+{
+    /* Of its last hold: it has no Python frames any more. */
+    if (T.sample.pending && mean_ticks && shim_stack_enter()) {
+        struct rec_stack *s = shim_stack_get(NULL, 0, REC_STACK_NO_PYTHON, T.sample.have_native ? T.sample.half : NULL,
+                                             0, shim_native_generation());
+        if (s)
+            enter(s);
+        else
+            shim_file_loss(REC_LOSS_STACKS);
+        shim_stack_leave();
+    }
+    clear();
+    put_half();
+}
+
+/* --- CPU time ---------------------------------------------------------------------------------------------------- */
+/* The shares of held and released time that were spent on a processor since the thread's CPU clock was read last: what
+ * it has used since is divided like the readings that enclosed one state only say.  By the thread itself. */
+static void cpu_shares(double *held_share, double *released_share)
+{
+    const struct rec_thread *tr = T.rec;
+    double ns_per_tick = 1000.0 / (double)shim_clock_ticks_per_us();
+    uint64_t now = shim_thread_cpu_ns(0), t = shim_ticks();
+    bool holds = SHIM_STATE(tr) == REC_STATE_HELD;
+    double held = (double)(tr->held_ticks - tr->cpu_base_held_ticks) * ns_per_tick;
+    /* At the time of a take, the released interval is over: it is what remains. */
+    uint64_t released_sum = shim_account_released(tr, holds ? tr->state_ticks : t);
+    double released = (double)shim_elapsed(tr->cpu_base_released_ticks, released_sum) * ns_per_tick;
+    double used = now > tr->cpu_last_ns && tr->cpu_last_ns ? (double)(now - tr->cpu_last_ns) : 0;
+    double h = 1, r = 0.1;
+    if (tr->cpu_exact_held_ticks)
+        h = (double)tr->cpu_exact_held_ns / ((double)tr->cpu_exact_held_ticks * ns_per_tick);
+    if (tr->cpu_exact_released_ticks)
+        r = (double)tr->cpu_exact_released_ns / ((double)tr->cpu_exact_released_ticks * ns_per_tick);
+    h = h < 0.01 ? 0.01 : h > 1 ? 1 : h;
+    r = r < 0.01 ? 0.01 : r > 1 ? 1 : r;
+    double expected = h * held + r * released;
+    double scale = expected > 0 ? used / expected : 0;
+    double for_held = h * held * scale;
+    if (for_held > held)
+        for_held = held;
+    double for_released = used - for_held;
+    if (for_released > released) {
+        for_released = released;
+        for_held = used - released < held ? used - released : held;
+    }
+    *held_share = held > 0 && for_held > 0 ? for_held / held : 0;
+    *released_share = released > 0 && for_released > 0 ? for_released / released : 0;
+}
+
+/* --- samples ----------------------------------------------------------------------------------------------------- */
+void shim_sample_released(uint64_t hold_ticks)
+{
+    int saved_errno = errno;
+    double held_share, released_share;
+    shim_enter();
+    if (hold_ticks > T.sample.longest_hold_ticks)
+        T.sample.longest_hold_ticks = hold_ticks;
+    if (T.sample.pending & 1u << SHIM_SAMPLE_HELD) {
+        cpu_shares(&held_share, &released_share);
+        T.sample.held_oncpu_ticks = (uint64_t)((double)T.sample.weight_ticks[SHIM_SAMPLE_HELD] * held_share);
+    }
+    take_native(T.rec->state_ticks);
+    shim_leave();
+    errno = saved_errno;
+}
+
+void shim_sample_before_take(uint64_t t, bool in_the_way)
+{
+    /* Else the interval that ends now is not sampled, or what was taken at its begin serves. */
+    if (!native || T.sample.have_native ||
+        (t < T.sample.due_ticks &&
+         !(in_the_way && t - T.sample.native_ticks > NATIVE_EVERY_US * shim_clock_ticks_per_us())))
+        return;
+    int saved_errno = errno;
+    shim_enter();
+    take_native(t);
+    shim_leave();
+    errno = saved_errno;
+}
+
+static void add(struct rec_stack *s, enum rec_weight weight, uint64_t ticks)
+{
+    s->weight_ticks[weight] += ticks;
+    s->samples[weight]++;
+}
+
+/* Enters what is pending into the record of its stack. */
+static void enter(struct rec_stack *s)
+{
+    const uint64_t *ticks = T.sample.weight_ticks;
+    uint8_t pending = T.sample.pending;
+    if (pending & 1u << SHIM_SAMPLE_WAIT)
+        add(s, REC_WEIGHT_WAIT, ticks[SHIM_SAMPLE_WAIT]);
+    if (pending & 1u << SHIM_SAMPLE_CHARGED)
+        add(s, REC_WEIGHT_CHARGED, ticks[SHIM_SAMPLE_CHARGED]);
+    if (pending & 1u << SHIM_SAMPLE_HELD) {
+        add(s, REC_WEIGHT_HELD, ticks[SHIM_SAMPLE_HELD]);
+        add(s, REC_WEIGHT_HELD_ONCPU, T.sample.held_oncpu_ticks);
+    }
+    if (pending & 1u << SHIM_SAMPLE_RELEASED) {
+        double held_share, released_share;
+        cpu_shares(&held_share, &released_share);
+        add(s, REC_WEIGHT_RELEASED, ticks[SHIM_SAMPLE_RELEASED]);
+        add(s, REC_WEIGHT_RELEASED_ONCPU, (uint64_t)((double)ticks[SHIM_SAMPLE_RELEASED] * released_share));
+    }
+    if (T.sample.longest_hold_ticks > s->weight_ticks[REC_STACK_LONGEST_HOLD])
+        s->weight_ticks[REC_STACK_LONGEST_HOLD] = T.sample.longest_hold_ticks;
+}
+
+static void sample(uintptr_t tstate)
+{
+    uint32_t n, flags = 0;
+    uint64_t place;
+    const uint32_t *python = shim_frames_read(tstate, &n, &flags, &place);
+    if (flags & (REC_STACK_NO_PYTHON | REC_STACK_PYTHON_CUT))
+        shim_file_loss(REC_LOSS_STACKS_UNREAD);
+    struct rec_stack *s =
+        shim_stack_get(python, n, flags, T.sample.have_native ? T.sample.half : NULL, place, shim_native_generation());
+    if (s)
+        enter(s);
+    else
+        shim_file_loss(REC_LOSS_STACKS);
+}
+
+void shim_sample_taken(void)
+{
+    int saved_errno = errno;
+    uint64_t from = shim_ticks();
+    shim_enter();
+    if (shim_stack_enter()) {
+        /* gil->last_holder is this thread's state while it holds the GIL: 24 below cond in 3.8 to 3.15. */
+        sample(*(const uintptr_t *)((const char *)T.gil->cond - 24));
+        shim_stack_leave();
+    } else {
+        shim_file_loss(REC_LOSS_STACKS);
+    }
+    clear();
+    uint64_t cost = shim_elapsed(from, shim_ticks());
+    T.sample.cost_ticks = (T.sample.cost_ticks * 7 + cost) / 8;
+    shim_leave();
+    errno = saved_errno;
+}
