@@ -119,6 +119,8 @@ void shim_sample_hit(enum shim_sample_kind kind, uint64_t from, uint64_t to)
         return;
     T.sample.weight_ticks[kind] += T.sample.mean_ticks + (to - T.sample.due_ticks);
     T.sample.pending |= (uint8_t)(1u << kind);
+    if (to - from > T.sample.span_ticks)
+        T.sample.span_ticks = to - from;
     T.sample.mean_ticks = mean_now();
     T.sample.due_ticks = to + draw(T.sample.mean_ticks);
 }
@@ -170,7 +172,7 @@ static void clear(void)
 {
     T.sample.pending = 0;
     T.sample.have_native = false;
-    T.sample.longest_hold_ticks = 0;
+    T.sample.longest_hold_ticks = T.sample.span_ticks = 0;
     for (int kind = 0; kind < SHIM_SAMPLE_KINDS; kind++)
         T.sample.weight_ticks[kind] = 0;
 }
@@ -192,38 +194,49 @@ void shim_sample_detach(void)
 }
 
 /* --- CPU time ---------------------------------------------------------------------------------------------------- */
-/* The shares of held and released time that were spent on a processor since the thread's CPU clock was read last: what
- * it has used since is divided like the readings that enclosed one state only say.  By the thread itself. */
+static double between(double low, double x, double high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* What one state used of the CPU time of a period, as a share of its ticks, by the readings that enclosed that state
+ * only; `guess` where there are none. */
+static double usual_share(uint64_t ns, uint64_t ticks, double ns_per_tick, double guess)
+{
+    return ticks ? between(0.01, (double)ns / ((double)ticks * ns_per_tick), 1) : guess;
+}
+
+void shim_sample_cpu_read(uint64_t used_ns, uint64_t held_ticks, uint64_t released_ticks)
+{
+    T.sample.cpu_used_ns = used_ns;
+    T.sample.cpu_held_ticks = held_ticks;
+    T.sample.cpu_released_ticks = released_ticks;
+}
+
+/* The shares of held and released time that the thread has spent on a processor since its CPU clock was read last, and
+ * in the period before if this one does not reach as far back as the sampled interval.  By the thread itself. */
 static void cpu_shares(double *held_share, double *released_share)
 {
     const struct rec_thread *tr = T.rec;
     double ns_per_tick = 1000.0 / (double)shim_clock_ticks_per_us();
-    uint64_t now = shim_thread_cpu_ns(0), t = shim_ticks();
-    bool holds = SHIM_STATE(tr) == REC_STATE_HELD;
-    double held = (double)(tr->held_ticks - tr->cpu_base_held_ticks) * ns_per_tick;
+    uint64_t now = shim_thread_cpu_ns(0),
+             used_ns = now > tr->cpu_last_ns && tr->cpu_last_ns ? now - tr->cpu_last_ns : 0;
     /* At the time of a take, the released interval is over: it is what remains. */
-    uint64_t released_sum = shim_account_released(tr, holds ? tr->state_ticks : t);
-    double released = (double)shim_elapsed(tr->cpu_base_released_ticks, released_sum) * ns_per_tick;
-    double used = now > tr->cpu_last_ns && tr->cpu_last_ns ? (double)(now - tr->cpu_last_ns) : 0;
-    double h = 1, r = 0.1;
-    if (tr->cpu_exact_held_ticks)
-        h = (double)tr->cpu_exact_held_ns / ((double)tr->cpu_exact_held_ticks * ns_per_tick);
-    if (tr->cpu_exact_released_ticks)
-        r = (double)tr->cpu_exact_released_ns / ((double)tr->cpu_exact_released_ticks * ns_per_tick);
-    h = h < 0.01 ? 0.01 : h > 1 ? 1 : h;
-    r = r < 0.01 ? 0.01 : r > 1 ? 1 : r;
-    double expected = h * held + r * released;
-    double scale = expected > 0 ? used / expected : 0;
-    double for_held = h * held * scale;
-    if (for_held > held)
-        for_held = held;
-    double for_released = used - for_held;
-    if (for_released > released) {
-        for_released = released;
-        for_held = used - released < held ? used - released : held;
+    uint64_t t = SHIM_STATE(tr) == REC_STATE_HELD ? tr->state_ticks : shim_ticks();
+    uint64_t held_ticks = tr->held_ticks - tr->cpu_base_held_ticks;
+    uint64_t released_ticks = shim_elapsed(tr->cpu_base_released_ticks, shim_account_released(tr, t));
+    if (held_ticks + released_ticks < T.sample.span_ticks) {
+        used_ns += T.sample.cpu_used_ns;
+        held_ticks += T.sample.cpu_held_ticks;
+        released_ticks += T.sample.cpu_released_ticks;
     }
-    *held_share = held > 0 && for_held > 0 ? for_held / held : 0;
-    *released_share = released > 0 && for_released > 0 ? for_released / released : 0;
+    double held = (double)held_ticks * ns_per_tick, released = (double)released_ticks * ns_per_tick;
+    double used = between(0, (double)used_ns, held + released);
+    double h = held * usual_share(tr->cpu_exact_held_ns, tr->cpu_exact_held_ticks, ns_per_tick, 1);
+    double r = released * usual_share(tr->cpu_exact_released_ns, tr->cpu_exact_released_ticks, ns_per_tick, 0.1);
+    double for_held = h + r > 0 ? between(used - released, used * h / (h + r), held) : 0;
+    *held_share = held > 0 ? between(0, for_held / held, 1) : 0;
+    *released_share = released > 0 ? between(0, (used - for_held) / released, 1) : 0;
 }
 
 /* --- samples ----------------------------------------------------------------------------------------------------- */
@@ -315,7 +328,8 @@ void shim_sample_taken(void)
     }
     clear();
     uint64_t cost = shim_elapsed(from, shim_ticks());
-    T.sample.cost_ticks = (T.sample.cost_ticks * 7 + cost) / 8;
+    if (shim_frames_proven()) /* before that, each costs a hundred times as much, but they are few */
+        T.sample.cost_ticks = (T.sample.cost_ticks * 15 + cost) / 16;
     shim_leave();
     errno = saved_errno;
 }

@@ -47,6 +47,9 @@ static inline void shim_sample_charge(uint64_t ticks)
         T.sample.charge_left_ticks -= ticks;
 }
 
+/* The calling thread's CPU clock was read: in the period that ends now, it used so much of it. */
+void shim_sample_cpu_read(uint64_t used_ns, uint64_t held_ticks, uint64_t released_ticks);
+
 /* A hold of `ticks` has ended, and it or what it was charged with is pending.  After the real unlock of gil->mutex that
  * follows the release: the native frames are taken.  Preserves errno, as do the next two. */
 void shim_sample_released(uint64_t hold_ticks);

@@ -178,6 +178,7 @@ static void read_cpu(struct rec_thread *tr, uint64_t t)
     uint64_t held = held_sum - tr->cpu_base_held_ticks,
              released = shim_elapsed(tr->cpu_base_released_ticks, released_sum);
     uint64_t used = now > tr->cpu_last_ns ? now - tr->cpu_last_ns : 0;
+    shim_sample_cpu_read(used, held, released);
     shim_write_begin(&tr->seq);
     if (tr->cpu_last_ns == 0) {
         /* just resumed: nothing to compare with */

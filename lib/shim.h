@@ -139,9 +139,11 @@ enum shim_sample_kind {
 struct shim_samples {           /* of a thread: shim-sample.h */
     uint64_t due_ticks;         /* the next point on the thread's time line; UINT64_MAX = never */
     uint64_t charge_left_ticks; /* so much more has the thread to be charged with to the next point; as above */
-    uint64_t mean_ticks, charge_mean_ticks;        /* with which those two were drawn */
-    uint64_t weight_ticks[SHIM_SAMPLE_KINDS];      /* of what is pending */
-    uint64_t held_oncpu_ticks, longest_hold_ticks; /* of what is pending */
+    uint64_t mean_ticks, charge_mean_ticks;                   /* with which those two were drawn */
+    uint64_t weight_ticks[SHIM_SAMPLE_KINDS];                 /* of what is pending */
+    uint64_t held_oncpu_ticks, longest_hold_ticks;            /* of what is pending */
+    uint64_t span_ticks;                                      /* the longest interval of what is pending */
+    uint64_t cpu_used_ns, cpu_held_ticks, cpu_released_ticks; /* in the last period between readings of the CPU clock */
     uint64_t random, cost_ticks;
     struct shim_half *half; /* native frames, NULL = never taken */
     uint64_t native_ticks;  /* when they were taken last */
