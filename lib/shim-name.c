@@ -12,6 +12,9 @@
 #include "shim-file.h"
 #include "shim.h"
 
+/* From 3.14 on, a threading.Thread gives its name to the kernel (Lib/threading.py, _set_os_name). */
+#define PYTHON_NAMES_THREADS 0x030e0000u
+
 /* Through the kernel, although it is our own memory: a layout that does not fit costs a name, not the process. */
 int shim_name_read_self(const void *address, void *bytes, size_t n)
 {
@@ -23,6 +26,17 @@ static int read_self(void *context, uint64_t address, void *bytes, size_t n)
 {
     (void)context;
     return shim_name_read_self((const void *)(uintptr_t)address, bytes, n);
+}
+
+void shim_name_at_end(struct rec_thread *tr)
+{
+    char os_name[16] = "";
+    if (tr->name_source != REC_NAME_NONE || SHIM.header->python_hex < PYTHON_NAMES_THREADS)
+        return;
+    if (prctl(PR_GET_NAME, os_name) != 0 || !os_name[0])
+        return;
+    memcpy(tr->name, os_name, sizeof os_name);
+    tr->name_source = REC_NAME_OS;
 }
 
 void shim_name_read(uintptr_t tstate)

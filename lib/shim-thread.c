@@ -319,6 +319,7 @@ static void thread_end(void *value)
     if (T.gil && T.gil->rec)
         shim_thread_count_holds(T.gil->rec);
     tr->cpu_end_ns = tr->cpu_last_ns;
+    shim_name_at_end(tr);
     if (shim_elapsed(tr->start_ticks, now) > LONG_ENOUGH_FOR_SCHEDSTAT_US * shim_clock_ticks_per_us())
         tr->run_delay_ns = run_delay_ns(tr->tid);
     tr->state = REC_STATE_ENDED;
