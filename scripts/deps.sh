@@ -23,6 +23,9 @@ deps_have() {
     libjansson-dev) command -v pkg-config >/dev/null && pkg-config --exists 'jansson >= 2.7' ;;
     libelf-dev) command -v pkg-config >/dev/null && pkg-config --exists libelf ;;
     libdw-dev) command -v pkg-config >/dev/null && pkg-config --exists libdw ;;
+    libprotobuf-c-dev) command -v pkg-config >/dev/null && pkg-config --exists libprotobuf-c ;;
+    protobuf-c-compiler) command -v protoc-c >/dev/null ;;
+    zlib1g-dev) command -v pkg-config >/dev/null && pkg-config --exists zlib ;;
     libc6-dev) echo '#include <argp.h>' | gcc -E - >/dev/null 2>&1 ;;
     libbpf-dev) command -v pkg-config >/dev/null && pkg-config --exists libbpf ;;
     bpftool) [ -x /usr/sbin/bpftool ] || command -v bpftool >/dev/null ;;
@@ -34,6 +37,11 @@ deps_have() {
     python3-system) [ -x /usr/bin/python3 ] ;;
     python3-venv) /usr/bin/python3 -c 'import venv, ensurepip' >/dev/null 2>&1 ;;
     python3-pytest) /usr/bin/python3 -c 'import pytest' >/dev/null 2>&1 ;;
+    python3-selenium) /usr/bin/python3 -c 'import selenium' >/dev/null 2>&1 ;;
+    chromium-driver) command -v chromedriver >/dev/null ;;
+    golang-go) [ -x /usr/local/go/bin/go ] || command -v go >/dev/null ;;
+    libdevel-nytprof-perl) [ -f /usr/share/perl5/Devel/NYTProf/flamegraph.pl ] || command -v flamegraph.pl >/dev/null ;;
+    psmisc) command -v fuser >/dev/null ;;
     python3-dev) [ -n "$(find /usr/include -path '*/python3*/Python.h' -print -quit 2>/dev/null)" ] ;;
     *) command -v "$1" >/dev/null ;;
     esac
@@ -61,7 +69,7 @@ deps_need() {
     if ! command -v apt-get >/dev/null; then
         echo "This needs: ${packages[*]} (the names are Debian's)." >&2
         echo "Install them with this system's package manager, for instance on Fedora:" >&2
-        echo "  dnf install gcc make autoconf automake libtool pkgconf jansson-devel elfutils-devel python3-devel" >&2
+        echo "  dnf install gcc make autoconf automake libtool pkgconf jansson-devel elfutils-devel protobuf-c-devel zlib-devel python3-devel" >&2
         return 1
     fi
     if [ "$(id -u)" -ne 0 ]; then
@@ -87,5 +95,6 @@ deps_need() {
     done
 }
 
-DEPS_BUILD=(gcc libc6-dev make autoconf automake libtool pkg-config libjansson-dev libelf-dev libdw-dev)
+DEPS_BUILD=(gcc libc6-dev make autoconf automake libtool pkg-config libjansson-dev libelf-dev libdw-dev
+    libprotobuf-c-dev protobuf-c-compiler zlib1g-dev)
 export DEPS_BUILD

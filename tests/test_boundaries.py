@@ -9,7 +9,10 @@ import pytest
 from helpers import gs
 
 CONTRACT = {"record.h", "hist.h", "cpython.h", "cpython-frames.h", "cpython-read.h"}
-SOURCES = sorted(p for folder in ("lib", "probes", "tools") for p in (gs.REPO / folder).glob("*.[ch]"))
+MADE = {"embedded.c", "profile.pb-c.c", "profile.pb-c.h"} # by the build
+SOURCES = sorted(p for folder in ("lib", "probes", "tools") for p in (gs.REPO / folder).glob("*.[ch]")
+                 if p.name not in MADE)
+ASSETS = sorted(p for folder in ("svg", "html") for p in (gs.REPO / "tools" / folder).glob("*"))
 SCRIPTS = [gs.REPO / name for name in ("quickstart", "runtests", ".ci/run", "scripts/deps.sh")]
 
 
@@ -50,7 +53,7 @@ def test_views_know_the_model_only(path):
     """A view prints the model: it reads no files, and the recording's format is none of its business."""
     included = own_includes(path)
     assert not {name for name in included if name.startswith("reader")}
-    assert not included & {"record.h", "hist.h", "recfile.h"}
+    assert not included & {"record.h", "hist.h", "recfile.h", "symbols.h", "model-build.h"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")
@@ -70,6 +73,15 @@ def test_scripts_open_with_licence(path):
     if "work" in path.relative_to(gs.REPO).parts or "__pycache__" in path.parts:
         pytest.skip("made by a test run")
     assert "SPDX-License-Identifier: MIT" in "\n".join(path.read_text(encoding="utf-8").split("\n")[:2])
+
+
+@pytest.mark.parametrize("path", ASSETS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_assets_open_with_licence_and_load_nothing(path):
+    """What reports take along says what licence it is under, is no longer than code, and asks no network for anything."""
+    text = path.read_text(encoding="utf-8")
+    assert "SPDX-License-Identifier: MIT" in text.split("\n")[0]
+    assert len(text.split("\n")) <= 500
+    assert not re.search(r"https?://(?!www\.w3\.org/)|@import|innerHTML|eval\(|document\.write|fetch\(", text)
 
 
 def test_the_version_stands_in_one_place():

@@ -2,7 +2,8 @@
 # tools/local.mk - the gilscope executable.  All but main() is in a library, which the unit tests link too.
 
 noinst_LIBRARIES += libgilscope-tool.a
-libgilscope_tool_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(ELFUTILS_CFLAGS) -DPKGLIBDIR='"$(pkglibdir)"'
+libgilscope_tool_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(ELFUTILS_CFLAGS) \
+    $(PROTOBUF_C_CFLAGS) $(ZLIB_CFLAGS) -I$(srcdir)/tools -Itools -DPKGLIBDIR='"$(pkglibdir)"'
 libgilscope_tool_a_SOURCES = \
     tools/closer.c \
     tools/closer.h \
@@ -18,10 +19,13 @@ libgilscope_tool_a_SOURCES = \
     tools/doctor.h \
     tools/elfscan.c \
     tools/elfscan.h \
+    tools/embedded.h \
     tools/explain.c \
     tools/explain.h \
     tools/format.c \
     tools/format.h \
+    tools/gzip.c \
+    tools/gzip.h \
     tools/intern.c \
     tools/intern.h \
     tools/label.c \
@@ -34,6 +38,10 @@ libgilscope_tool_a_SOURCES = \
     tools/mem.h \
     tools/model-build.h \
     tools/model-cpu.c \
+    tools/model-flame-arrange.c \
+    tools/model-flame-build.h \
+    tools/model-flame.c \
+    tools/model-flame.h \
     tools/model-gil.c \
     tools/model-hist.c \
     tools/model-hot.c \
@@ -56,6 +64,8 @@ libgilscope_tool_a_SOURCES = \
     tools/model.h \
     tools/msg.c \
     tools/msg.h \
+    tools/palette.c \
+    tools/palette.h \
     tools/paths.c \
     tools/paths.h \
     tools/procinfo.c \
@@ -90,12 +100,35 @@ libgilscope_tool_a_SOURCES = \
     tools/view-json-stacks.c \
     tools/view-json.c \
     tools/view-json.h \
+    tools/view-pprof.c \
+    tools/view-speedscope.c \
+    tools/view-svg.c \
     tools/view-text-tables.c \
     tools/view-text.c \
     tools/view-text.h \
     tools/view.h
 
-TOOL_LIBS = $(JANSSON_LIBS) $(ELFUTILS_LIBS) -lm
+# What reports take along is readable as it is, and a string when it is built.
+embedded_files = tools/svg/flame.css tools/svg/flame.js
+tools/embedded.c: $(embedded_files) scripts/embed.sh
+	$(AM_V_GEN)$(MKDIR_P) tools && $(SHELL) $(srcdir)/scripts/embed.sh \
+	    embedded_svg_css=$(srcdir)/tools/svg/flame.css \
+	    embedded_svg_js=$(srcdir)/tools/svg/flame.js >$@.new && mv -f $@.new $@
+CLEANFILES += tools/embedded.c
+
+# pprof's messages.
+tools/profile.pb-c.c: $(srcdir)/tools/profile.proto
+	$(AM_V_GEN)$(MKDIR_P) tools && $(PROTOC_C) --proto_path=$(srcdir)/tools --c_out=tools profile.proto
+tools/profile.pb-c.h: tools/profile.pb-c.c
+	@test -f $@ || { rm -f tools/profile.pb-c.c && $(MAKE) $(AM_MAKEFLAGS) tools/profile.pb-c.c; }
+BUILT_SOURCES += tools/profile.pb-c.h
+CLEANFILES += tools/profile.pb-c.c tools/profile.pb-c.h
+EXTRA_DIST += tools/profile.proto
+nodist_libgilscope_tool_a_SOURCES = tools/embedded.c tools/profile.pb-c.c tools/profile.pb-c.h
+
+EXTRA_DIST += $(embedded_files) scripts/embed.sh
+
+TOOL_LIBS = $(JANSSON_LIBS) $(ELFUTILS_LIBS) $(PROTOBUF_C_LIBS) $(ZLIB_LIBS) -lm
 bin_PROGRAMS += gilscope
 gilscope_SOURCES = tools/main.c
 gilscope_LDADD = libgilscope-tool.a $(TOOL_LIBS)

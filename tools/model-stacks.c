@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mem.h"
 #include "model-build.h"
 #include "model-names.h"
 
@@ -71,6 +72,19 @@ static void scale_view(const struct build *build, struct model_stacks *stacks, e
     }
 }
 
+static void add_up_threads(const struct model_process *process, struct model_stacks *stacks)
+{
+    stacks->thread_ns = mem_zeroed((process->n_threads + 1) * MODEL_VIEWS, sizeof *stacks->thread_ns);
+    for (size_t i = 0; i < stacks->n_stacks; i++)
+        for (int view = 0; view < MODEL_VIEWS; view++)
+            stacks->thread_ns[stacks->stacks[i].thread * (size_t)MODEL_VIEWS + view] += stacks->stacks[i].ns[view];
+}
+
+uint64_t model_stacks_thread_ns(const struct model_process *process, enum model_view view, size_t thread)
+{
+    return process->stacks.thread_ns[thread * MODEL_VIEWS + view];
+}
+
 void build_stacks(struct build *build)
 {
     struct model_stacks *stacks = &build->process->stacks;
@@ -85,6 +99,7 @@ void build_stacks(struct build *build)
         stacks->n_unmatched += stack->unmatched;
         stacks->n_cut += stack->cut;
     }
+    add_up_threads(build->process, stacks);
     build_modules(build);
     build_hot(build);
 }
@@ -99,4 +114,5 @@ void build_stacks_free(struct model_stacks *stacks)
     free(stacks->modules);
     free(stacks->calls);
     free(stacks->hot);
+    free(stacks->thread_ns);
 }

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct model_process;
+
 enum model_view {
     MODEL_WAIT,     /* waiting for the GIL: blocked, and for the wake-up */
     MODEL_CHARGED,  /* others' waiting while the thread held the GIL */
@@ -102,6 +104,7 @@ struct model_stacks {
     struct model_stack *stacks;
     size_t n_stacks;
     struct model_flow flows[MODEL_VIEWS];
+    uint64_t *thread_ns;          /* by thread, n_threads + 1 of them, and view */
     uint64_t n_unmatched, n_cut;  /* stacks */
     struct model_module *modules; /* the interpreter last, else the most charged first, then the most released */
     size_t n_modules;
@@ -115,5 +118,8 @@ struct model_stacks {
 /* "wait", "charged", "held", "released", and what it shows, in a few words. */
 const char *model_view_name(enum model_view view);
 const char *model_view_title(enum model_view view);
+
+/* What a thread (index into the process's threads) has of a view.  ns */
+uint64_t model_stacks_thread_ns(const struct model_process *process, enum model_view view, size_t thread);
 
 #endif

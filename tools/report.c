@@ -23,7 +23,8 @@
 #define COLUMNS_MIN 40
 #define COLUMNS_MAX 1000
 
-static const struct view *const views[] = {&view_text, &view_json, &view_folded};
+static const struct view *const views[] = {&view_text, &view_json,       &view_folded,
+                                           &view_svg,  &view_speedscope, &view_pprof};
 #define N_VIEWS (sizeof views / sizeof views[0])
 
 static const struct view *find_view(const char *name)
@@ -176,6 +177,12 @@ static bool write_report(const struct view *view, const struct report_options *o
     bool failed;
     char *error;
 
+    if (out && (view->needs & VIEW_BINARY) && isatty(fileno(out))) {
+        say(view, "this format is not for a terminal: give a file with -o FILE, or a pipe");
+        if (out != stream)
+            fclose(out);
+        return false;
+    }
     if (out) {
         errno = 0;
         render(view, options, model, recordings, n, out);

@@ -32,7 +32,6 @@ static json_t *frame(const struct model_stacks *stacks, const struct model_frame
     view_json_put(object, "function", json_string(function->name));
     view_json_put(object, "file", json_string(function->file));
     view_json_put(object, "line", view_json_integer(f->line));
-    view_json_put(object, "first_line", view_json_integer(function->first_line));
     view_json_put(object, "native", json_boolean(function->native));
     return object;
 }
@@ -119,7 +118,7 @@ static void print_stack(const struct model_process *process, const struct model_
     fputs("]}", out);
 }
 
-void view_json_print_stacks(const struct model_process *process, FILE *out)
+void view_json_print_stacks(const struct model_process *process, const enum model_view *only, FILE *out)
 {
     const struct model_stacks *stacks = &process->stacks;
     char **texts = frame_texts(stacks);
@@ -127,7 +126,7 @@ void view_json_print_stacks(const struct model_process *process, FILE *out)
 
     for (enum model_view view = 0; view < MODEL_VIEWS; view++) {
         for (size_t i = 0; i < stacks->n_stacks; i++) {
-            if (!stacks->stacks[i].ns[view])
+            if (!stacks->stacks[i].ns[view] || (only && view != *only))
                 continue;
             if (!first)
                 putc_unlocked(',', out);

@@ -188,7 +188,7 @@ static json_t *process(const struct model_process *p)
 }
 
 /* The document up to its list of stacks, which is the last thing in it, then this one by one. */
-static void print_process(const struct model_process *p, FILE *out)
+static void print_process(const struct model_process *p, const struct view_options *options, FILE *out)
 {
     json_t *object = process(p);
     char *text = json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
@@ -197,7 +197,7 @@ static void print_process(const struct model_process *p, FILE *out)
         checked(NULL);
     *strrchr(text, '[') = 0;
     fprintf(out, "%s[", text);
-    view_json_print_stacks(p, out);
+    view_json_print_stacks(p, options->view_given ? &options->view : NULL, out);
     fputs("]}", out);
     free(text);
     json_decref(object);
@@ -205,12 +205,11 @@ static void print_process(const struct model_process *p, FILE *out)
 
 static void render(const struct model *model, const struct view_options *options, FILE *out)
 {
-    (void)options;
     /* A failure to write shows in the stream. */
     fprintf(out, "{\"schema\": \"%s\", \"version\": \"%s\", \"processes\": [", SCHEMA, PACKAGE_VERSION);
     for (size_t i = 0; i < model->n_processes; i++) {
         fputs(i ? ",\n" : "\n", out);
-        print_process(&model->processes[i], out);
+        print_process(&model->processes[i], options, out);
     }
     fputs("]}\n", out);
 }

@@ -24,7 +24,7 @@ json_t *view_json_integer(uint64_t value);
 /* Adds modules, calls and how the views were sampled to a process's object. */
 void view_json_put_stacks(json_t *object, const struct model_stacks *stacks);
 
-/* Prints the elements of a process's list of stacks. */
-void view_json_print_stacks(const struct model_process *process, FILE *out);
+/* Prints the elements of a process's list of stacks; only: of this view, NULL = of all. */
+void view_json_print_stacks(const struct model_process *process, const enum model_view *only, FILE *out);
 
 #endif

@@ -21,7 +21,10 @@ struct view_options {
     const char *recording; /* what was reported on, for the commands that the report suggests; NULL: leave them out */
 };
 
-enum { VIEW_NEEDS_TERMINAL = 1 }; /* the output's properties; a view without gets zeroed options */
+enum {
+    VIEW_NEEDS_TERMINAL = 1, /* the output's properties; a view without gets zeroed ones */
+    VIEW_BINARY = 2,         /* not for a terminal */
+};
 
 struct view {
     const char *name; /* of --format */
@@ -29,8 +32,7 @@ struct view {
     void (*render)(const struct model *model, const struct view_options *options, FILE *out);
 };
 
-extern const struct view view_text;   /* view-text.c */
-extern const struct view view_json;   /* view-json.c */
-extern const struct view view_folded; /* view-folded.c */
+/* Each is in its own view-NAME.c. */
+extern const struct view view_text, view_json, view_folded, view_svg, view_speedscope, view_pprof;
 
 #endif

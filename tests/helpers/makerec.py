@@ -9,7 +9,7 @@ from helpers import gs
 
 HEADER_BYTES, CELL, MARK = 4096, 16, 0x6752
 START = 1000 * 1000 * 1000
-TYPES = {"rec_gil": 1, "rec_thread": 2, "rec_text": 5, "rec_string": 6, "rec_frame": 7, "rec_object": 8, "rec_stack": 9}
+TYPES = {"rec_gil": 1, "rec_thread": 2, "rec_row": 4, "rec_text": 5, "rec_string": 6, "rec_frame": 7, "rec_object": 8, "rec_stack": 9}
 ENTRY = 0x80000000
 FORMATS = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
 WEIGHTS = {"wait": 0, "charged": 1, "held": 2, "held_oncpu": 3, "released": 4, "released_oncpu": 5, "longest_hold": 7}
@@ -98,6 +98,12 @@ class Maker:
                                  start_ticks=START, end_ticks=self.end, state=5, state_ticks=self.end, cpu_last_ns=1,
                                  cpu_end_ns=1, gil=0, **ns))
         return self.n_threads
+
+    def blocking(self, waiter, holder, ns):
+        """Adds an entry to a thread's row of the matrix."""
+        values = self.threads[waiter - 1]
+        values["row"] = self.record("rec_row", next=values.get("row", 0), owner=waiter, holder=[holder],
+                                    blocked_ticks=[int(ns)])
 
     def string(self, text):
         data = text if isinstance(text, bytes) else text.encode()

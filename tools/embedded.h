@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * embedded.h - text files that reports take along: made into strings by scripts/embed.sh when gilscope is built.
+ */
+#ifndef GILSCOPE_EMBEDDED_H
+#define GILSCOPE_EMBEDDED_H
+
+extern const char embedded_svg_css[]; /* tools/svg/flame.css */
+extern const char embedded_svg_js[];  /* tools/svg/flame.js */
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * view-speedscope.c - stacks for speedscope (www.speedscope.app): a profile for each view of each process, and for each
+ * of its threads.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "label.h"
+#include "mem.h"
+#include "view.h"
+
+#define THREADS_MAX 64 /* that have profiles of their own */
+
+struct writer {
+    FILE *out;
+    size_t first_function; /* number of the present process's first one */
+    size_t first_thread;   /* threads are frames, too, in the profiles of all of them */
+    size_t n_profiles;
+    bool several; /* processes */
+};
+
+/* Frames come first: those of all processes, functions and threads. */
+static void print_frame(struct writer *writer, size_t *n, const char *name, const char *file, uint32_t line)
+{
+    fputs((*n)++ ? ",\n{\"name\":" : "\n{\"name\":", writer->out);
+    label_json(writer->out, name);
+    if (file[0]) {
+        fputs(",\"file\":", writer->out);
+        label_json(writer->out, file);
+    }
+    if (line)
+        fprintf(writer->out, ",\"line\":%" PRIu32, line);
+    fputs("}", writer->out);
+}
+
+static void print_frames(struct writer *writer, const struct model *model)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < model->n_processes; i++) {
+        const struct model_process *process = &model->processes[i];
+        for (size_t j = 0; j < process->stacks.n_functions; j++) {
+            const struct model_function *function = &process->stacks.functions[j];
+            print_frame(writer, &n, function->name, function->file, function->first_line);
+        }
+        for (size_t j = 0; j <= process->n_threads; j++) {
+            char *label = label_thread(process, (uint32_t)j);
+            print_frame(writer, &n, label, "", 0);
+            free(label);
+        }
+    }
+}
+
+/* thread: n_threads + 1 = all of them. */
+static bool is_in(const struct model_stack *stack, enum model_view view, size_t thread, size_t n_threads)
+{
+    return stack->ns[view] && (thread > n_threads || stack->thread == thread);
+}
+
+static void print_samples(const struct writer *writer, const struct model_process *process, enum model_view view,
+                          size_t thread)
+{
+    const struct model_stacks *stacks = &process->stacks;
+    const char *comma = "";
+
+    for (size_t i = 0; i < stacks->n_stacks; i++) {
+        const struct model_stack *stack = &stacks->stacks[i];
+        if (!is_in(stack, view, thread, process->n_threads))
+            continue;
+        fprintf(writer->out, "%s[", comma);
+        if (thread > process->n_threads)
+            fprintf(writer->out, "%zu", writer->first_thread + stack->thread);
+        for (size_t j = 0; j < stack->n_frames; j++)
+            fprintf(writer->out, j || thread > process->n_threads ? ",%zu" : "%zu",
+                    writer->first_function + stacks->frames[stacks->frame_ids[stack->first_frame + j]].function);
+        putc(']', writer->out);
+        comma = ",\n";
+    }
+}
+
+static void print_weights(const struct writer *writer, const struct model_process *process, enum model_view view,
+                          size_t thread)
+{
+    const struct model_stacks *stacks = &process->stacks;
+    const char *comma = "";
+
+    for (size_t i = 0; i < stacks->n_stacks; i++) {
+        const struct model_stack *stack = &stacks->stacks[i];
+        if (!is_in(stack, view, thread, process->n_threads))
+            continue;
+        fprintf(writer->out, "%s%" PRIu64, comma, stack->ns[view]);
+        comma = ",";
+    }
+}
+
+static void print_profile(struct writer *writer, const struct model_process *process, enum model_view view,
+                          size_t thread)
+{
+    bool all = thread > process->n_threads;
+    char *label = all ? mem_print("all threads") : label_thread(process, (uint32_t)thread);
+    char *owner = writer->several ? label_process(process) : mem_print("%s", "");
+    char *name = mem_print("%s: %s%s%s", model_view_name(view), label, owner[0] ? ", " : "", owner);
+
+    fputs(writer->n_profiles++ ? ",\n{\"type\":\"sampled\",\"name\":" : "\n{\"type\":\"sampled\",\"name\":",
+          writer->out);
+    label_json(writer->out, name);
+    fprintf(writer->out, ",\"unit\":\"nanoseconds\",\"startValue\":0,\"endValue\":%" PRIu64 ",\"samples\":[\n",
+            all ? process->stacks.flows[view].total_ns : model_stacks_thread_ns(process, view, thread));
+    print_samples(writer, process, view, thread);
+    fputs("],\"weights\":[", writer->out);
+    print_weights(writer, process, view, thread);
+    fputs("]}", writer->out);
+    free(label);
+    free(owner);
+    free(name);
+}
+
+static void print_view(struct writer *writer, const struct model_process *process, enum model_view view)
+{
+    size_t n_shown = 0;
+
+    if (!process->stacks.flows[view].n_stacks)
+        return;
+    print_profile(writer, process, view, process->n_threads + 1);
+    for (size_t i = 0; i < process->n_threads && n_shown < THREADS_MAX; i++) {
+        if (!model_stacks_thread_ns(process, view, i))
+            continue;
+        print_profile(writer, process, view, i);
+        n_shown++;
+    }
+}
+
+static void render(const struct model *model, const struct view_options *options, FILE *out)
+{
+    /* What says most comes first. */
+    static const enum model_view order[] = {MODEL_CHARGED, MODEL_WAIT, MODEL_HELD, MODEL_RELEASED};
+    struct writer writer = {.out = out, .several = model->n_processes > 1};
+    size_t first = 0;
+
+    fputs("{\"$schema\":\"https://www.speedscope.app/file-format-schema.json\",\"shared\":{\"frames\":[", out);
+    print_frames(&writer, model);
+    fputs("]},\n\"profiles\":[", out);
+    for (size_t i = 0; i < model->n_processes; i++) {
+        const struct model_process *process = &model->processes[i];
+        writer.first_function = first;
+        writer.first_thread = first + process->stacks.n_functions;
+        first = writer.first_thread + process->n_threads + 1;
+        for (size_t j = 0; j < sizeof order / sizeof order[0]; j++)
+            if (!options->view_given || options->view == order[j])
+                print_view(&writer, process, order[j]);
+    }
+    fputs("],\n\"activeProfileIndex\":0,\"exporter\":\"gilscope " PACKAGE_VERSION "\",\"name\":", out);
+    label_json(out, model->n_processes ? model->processes[0].command : "gilscope");
+    fputs("}\n", out);
+}
+
+const struct view view_speedscope = {"speedscope", 0, render};
