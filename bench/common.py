@@ -32,9 +32,10 @@ def bare_env():
     return {k: v for k, v in os.environ.items() if k != "LD_PRELOAD" and not k.startswith(("GILSCOPE", "PYTHON"))}
 
 
-def measured_env(preload, directory, paused=False):
-    """The environment of a program that the shim measures, without the launcher."""
-    return dict(bare_env(), LD_PRELOAD=preload, GILSCOPE=f"output={directory}" + (",paused" if paused else ""))
+def measured_env(preload, directory, paused=False, options=""):
+    """The environment of a program that the shim measures, without the launcher; options: more of GILSCOPE's."""
+    return dict(bare_env(), LD_PRELOAD=preload,
+                GILSCOPE=f"output={directory}" + (",paused" if paused else "") + (f",{options}" if options else ""))
 
 
 def python_version(python):

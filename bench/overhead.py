@@ -91,8 +91,11 @@ def run_pair(name, args, preload, where):
     """A pair of a case; where: an empty directory of its own for the recording."""
     case = CASES[name]
     argv = [args.python, "-B", str(Path(__file__).with_name("workloads.py")), case.program]
-    measured = common.bare_env() if args.null else common.measured_env(preload, where, case.paused)
-    pair = measure_pair(argv, [common.bare_env(), measured], max(1, round(args.sample / case.turn_s)), case.turn_s)
+    measured = common.bare_env() if args.null else common.measured_env(preload, where, case.paused, args.options)
+    baseline = common.bare_env()
+    if args.stacks:
+        baseline = common.measured_env(preload, where, case.paused, "no-stacks")
+    pair = measure_pair(argv, [baseline, measured], max(1, round(args.sample / case.turn_s)), case.turn_s)
     if not args.null and not list(Path(where).glob("*.gil")):
         common.fail(f"{name}: nothing was recorded, so nothing was compared")
     return pair
@@ -104,9 +107,12 @@ def undisturbed_ratio(pairs):
     return measured[len(measured) // 10] / bare[len(bare) // 10]
 
 
-def summary(name, pairs, null):
+STACKS_TARGET = 1.02
+
+
+def summary(name, pairs, args):
     """The figures of a case over its pairs."""
-    target = None if null else CASES[name].target
+    target = None if args.null else STACKS_TARGET if args.stacks else CASES[name].target
     ratios = sorted(p["ratio"] for p in pairs)
     median = statistics.median(ratios)
     low, _, high = statistics.quantiles(ratios, n=4)
@@ -139,6 +145,9 @@ def parse():
     parser.add_argument("--cpus", help="processors to use, such as 0 or 0,1 [all]")
     parser.add_argument("--output", help="directory for the recordings [a temporary one]")
     parser.add_argument("--seed", type=int, default=None, help="of the order, which is random")
+    parser.add_argument("--options", default="", help="of the library, such as no-stacks or sample=100us [none]")
+    parser.add_argument("--stacks", action="store_true",
+                        help="compare with a process that is measured, too, but records no stacks: what do stacks cost?")
     parser.add_argument("--null", action="store_true", help="preload nothing: how large is the noise?")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
@@ -156,7 +165,8 @@ def main():
     gilscope = common.gilscope_bin(args.gilscope)
     preload = args.preload or common.preload_path(gilscope)
     env = dict(common.environment(args.python, gilscope), pairs=args.pairs, sample_s=args.sample,
-               compared="bare with bare" if args.null else "measured with bare")
+               compared="bare with bare" if args.null else
+               "with stacks and without" if args.stacks else "measured with bare")
     names = args.workload or list(CASES)
     skipped = []
     if "matmul" in names and not have_numpy(args.python):
@@ -172,7 +182,7 @@ def main():
                 directory = Path(where) / f"{name}-{i}.gilscope"
                 directory.mkdir()
                 pairs[name].append(run_pair(name, args, preload, directory))
-    rows = [summary(name, pairs[name], args.null) for name in CASES if pairs.get(name)]
+    rows = [summary(name, pairs[name], args) for name in CASES if pairs.get(name)]
     if args.json:
         json.dump({"environment": env, "results": rows, "skipped": skipped}, sys.stdout, indent=2)
         print()
