@@ -117,11 +117,6 @@ static uint32_t cell_of(struct cpython_reader *r, const struct cpython_frame *f)
     return cell;
 }
 
-bool shim_frames_proven(void)
-{
-    return proven >= PROVING;
-}
-
 const uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint64_t *place)
 {
     struct cpython_reader r;

@@ -15,8 +15,5 @@ void shim_frames_start(uint32_t python_hex, const void *runtime);
  * (REC_STACK_...).  *place tells the instruction at which the innermost frame is from others of its line. */
 const uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint64_t *place);
 
-/* Is memory read directly by now? */
-bool shim_frames_proven(void);
-
 #pragma GCC visibility pop
 #endif

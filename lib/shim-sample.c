@@ -17,6 +17,8 @@
 /* At most one part in this many of a thread's time goes into samples: where stacks are deep, points lie further apart.
  */
 #define COST_PARTS 256
+#define SAMPLE_NS 1500 /* with its native frames */
+#define FRAME_NS 100   /* for each Python frame */
 
 #define NATIVE_EVERY_US 250 /* in front of takes that will wait, at most */
 
@@ -304,6 +306,9 @@ static void sample(uintptr_t tstate)
     uint32_t n, flags = 0;
     uint64_t place;
     const uint32_t *python = shim_frames_read(tstate, &n, &flags, &place);
+    /* By count, not by the clock, which sees others' work, too. */
+    uint64_t cost = (SAMPLE_NS + (uint64_t)n * FRAME_NS) * shim_clock_ticks_per_us() / 1000;
+    T.sample.cost_ticks = (T.sample.cost_ticks * 3 + cost) / 4;
     if (flags & (REC_STACK_NO_PYTHON | REC_STACK_PYTHON_CUT))
         shim_file_loss(REC_LOSS_STACKS_UNREAD);
     struct rec_stack *s =
@@ -317,7 +322,6 @@ static void sample(uintptr_t tstate)
 void shim_sample_taken(void)
 {
     int saved_errno = errno;
-    uint64_t from = shim_ticks();
     shim_enter();
     if (shim_stack_enter()) {
         /* gil->last_holder is this thread's state while it holds the GIL: 24 below cond in 3.8 to 3.15. */
@@ -327,9 +331,6 @@ void shim_sample_taken(void)
         shim_file_loss(REC_LOSS_STACKS);
     }
     clear();
-    uint64_t cost = shim_elapsed(from, shim_ticks());
-    if (shim_frames_proven()) /* before that, each costs a hundred times as much, but they are few */
-        T.sample.cost_ticks = (T.sample.cost_ticks * 15 + cost) / 16;
     shim_leave();
     errno = saved_errno;
 }

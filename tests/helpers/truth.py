@@ -55,6 +55,16 @@ def build(python):
     return compile_shared(where / "_giltruth.so", "_giltruth.c", f"-I{python.include}").parent
 
 
+def places():
+    """The library of tests/truth/places.c."""
+    return compile_shared(gs.WORK / "truth" / "places.so", "places.c")
+
+
+def constructor():
+    """The library whose constructor takes the GIL."""
+    return compile_shared(gs.WORK / "truth" / "constructor.so", "constructor.c")
+
+
 def stamps():
     """The library that tells the extension the instants of the changes of hands, to be preloaded."""
     return compile_shared(gs.WORK / "truth" / "stamps.so", "stamps.c",
