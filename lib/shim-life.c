@@ -16,6 +16,7 @@
 #include "shim-file.h"
 #include "shim-fold.h"
 #include "shim-host.h"
+#include "shim-native.h"
 #include "shim-python.h"
 #include "shim-sample.h"
 #include "shim-text.h"
@@ -221,6 +222,7 @@ static void before_fork(void)
 {
     if (SHIM.n_toggles)
         start_paused = *SHIM.n_toggles & 1;
+    shim_native_before_fork();
 }
 
 static void in_forked_child(void)
@@ -232,6 +234,7 @@ static void in_forked_child(void)
     said = false;
     start_cpu_ns = 1;
     shim_sample_forget();
+    shim_native_in_child();
     shim_fold_forget();
 }
 
@@ -311,7 +314,7 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     static bool registered;
     if (!registered) {
         registered = true;
-        pthread_atfork(before_fork, NULL, in_forked_child);
+        pthread_atfork(before_fork, shim_native_after_fork, in_forked_child);
         shim_thread_init();
     }
     if (!forked && n_known_conds < SHIM_GILS)

@@ -4,9 +4,11 @@
 #include "shim-native.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <link.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shim-file.h"
@@ -32,6 +34,47 @@ static uint32_t generation;
 static uint64_t last_adds, last_subs; /* of the dynamic loader, at the last look */
 static uint64_t own_start, own_end;   /* the shim's code */
 static bool greenlets;
+
+/* --- forks ------------------------------------------------------------------------------------------------------- */
+#define FORK_WAITS 400 /* of 50 us: a thread that is in there may have been switched out */
+
+static uint32_t n_inside, n_forking;
+
+static bool go_in(void)
+{
+    __atomic_fetch_add(&n_inside, 1, __ATOMIC_SEQ_CST);
+    if (LIKELY(!__atomic_load_n(&n_forking, __ATOMIC_SEQ_CST)))
+        return true;
+    __atomic_fetch_sub(&n_inside, 1, __ATOMIC_RELEASE);
+    return false;
+}
+
+static void go_out(void)
+{
+    __atomic_fetch_sub(&n_inside, 1, __ATOMIC_RELEASE);
+}
+
+void shim_native_before_fork(void)
+{
+    const struct timespec moment = {0, 50000};
+    int saved_errno = errno;
+    __atomic_fetch_add(&n_forking, 1, __ATOMIC_SEQ_CST);
+    for (int i = 0; i < FORK_WAITS && __atomic_load_n(&n_inside, __ATOMIC_SEQ_CST); i++)
+        nanosleep(&moment, NULL);
+    errno = saved_errno;
+}
+
+void shim_native_after_fork(void)
+{
+    __atomic_fetch_sub(&n_forking, 1, __ATOMIC_SEQ_CST);
+}
+
+void shim_native_in_child(void)
+{
+    if (n_inside) /* in a signal handler on top of us, or for longer than we wait: libunwind may be locked */
+        backtrace_of = NULL;
+    n_inside = n_forking = 0;
+}
 
 bool shim_native_open(void)
 {
@@ -232,6 +275,8 @@ void shim_native_take(struct shim_half *half)
     struct counters now = {0, 0};
     half->n = 0;
     half->flags = 0;
+    if (!go_in())
+        return;
     dl_iterate_phdr(read_counters, &now);
     if ((now.adds != last_adds || now.subs != last_subs || !n_objects) && shim_stack_enter()) {
         look_again();
@@ -241,6 +286,7 @@ void shim_native_take(struct shim_half *half)
     }
     half->generation = shim_native_generation();
     int n = backtrace_of((void **)half->native, SHIM_NATIVE_FRAMES);
+    go_out();
     int own = 0;
     while (own < n && own < OWN_FRAMES && half->native[own] >= own_start && half->native[own] < own_end)
         own++;

@@ -20,6 +20,14 @@ void shim_native_reset(void);
  * waiting for the GIL. */
 void shim_native_take(struct shim_half *half);
 
+/* Around a fork.  A child inherits the locks of the dynamic loader and of libunwind as they are, for ever if a thread
+ * that is not there any more had them (glibc 2.36 and 2.43: dl_iterate_phdr and dlopen then never return).  So no thread
+ * of ours may be at it when the process forks: before() turns away those that come and waits, for a moment, until those
+ * that are there have left.  From the atfork handlers; in the child the third. */
+void shim_native_before_fork(void);
+void shim_native_after_fork(void);
+void shim_native_in_child(void);
+
 /* How often objects had been unmapped when they were looked at last. */
 uint32_t shim_native_generation(void);
 
