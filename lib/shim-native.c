@@ -8,6 +8,8 @@
 #include <link.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,6 +41,14 @@ static bool greenlets;
 #define FORK_WAITS 400 /* of 50 us: a thread that is in there may have been switched out */
 
 static uint32_t n_inside, n_forking;
+static bool several_threads; /* there were, at the last fork */
+
+/* The directory has a link for each thread, and two of its own.  Where /proc is not there, many. */
+static bool has_several_threads(void)
+{
+    struct stat st;
+    return stat("/proc/self/task", &st) != 0 || st.st_nlink != 3;
+}
 
 static bool go_in(void)
 {
@@ -59,8 +69,9 @@ void shim_native_before_fork(void)
     const struct timespec moment = {0, 50000};
     int saved_errno = errno;
     __atomic_fetch_add(&n_forking, 1, __ATOMIC_SEQ_CST);
+    several_threads = backtrace_of && has_several_threads();
     for (int i = 0; i < FORK_WAITS && __atomic_load_n(&n_inside, __ATOMIC_SEQ_CST); i++)
-        nanosleep(&moment, NULL);
+        syscall(SYS_nanosleep, &moment, NULL); /* not the libc's, which is a cancellation point */
     errno = saved_errno;
 }
 
@@ -71,7 +82,10 @@ void shim_native_after_fork(void)
 
 void shim_native_in_child(void)
 {
-    if (n_inside) /* in a signal handler on top of us, or for longer than we wait: libunwind may be locked */
+    /* Any thread of the program itself may have had the loader's lock, which the child would then wait for without ever
+     * having asked for it: to load something, to throw an exception.  Or one of ours was inside for longer than we
+     * wait, or this is a signal handler on top of us. */
+    if (several_threads || n_inside)
         backtrace_of = NULL;
     n_inside = n_forking = 0;
 }

@@ -42,6 +42,8 @@ deps_have() {
     golang-go) [ -x /usr/local/go/bin/go ] || command -v go >/dev/null ;;
     libdevel-nytprof-perl) [ -f /usr/share/perl5/Devel/NYTProf/flamegraph.pl ] || command -v flamegraph.pl >/dev/null ;;
     psmisc) command -v fuser >/dev/null ;;
+    python3-greenlet) /usr/bin/python3 -c 'import greenlet' >/dev/null 2>&1 ;;
+    libunwind8) [ -n "$(find /usr/lib /lib -name 'libunwind.so.8' -print -quit 2>/dev/null)" ] ;;
     python3-dev) [ -n "$(find /usr/include -path '*/python3*/Python.h' -print -quit 2>/dev/null)" ] ;;
     *) command -v "$1" >/dev/null ;;
     esac
