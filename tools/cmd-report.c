@@ -18,7 +18,7 @@ enum { OPTION_VIEW = 256 };
 
 static const struct argp_option options[] = {
     {"format", 'f', "FORMAT", 0,
-     "The report's form: text (the default), json; for stacks folded, svg, speedscope, pprof", 0},
+     "The report's form: text (the default), html, json; for stacks folded, svg, speedscope, pprof", 0},
     {"view", OPTION_VIEW, "VIEW", 0,
      "Of stacks: wait (where threads want the GIL), charged (what makes others wait, the default), held or released",
      0},

@@ -45,6 +45,8 @@ libgilscope_tool_a_SOURCES = \
     tools/model-gil.c \
     tools/model-hist.c \
     tools/model-hot.c \
+    tools/model-matrix.c \
+    tools/model-matrix.h \
     tools/model-merge.c \
     tools/model-merge.h \
     tools/model-modules.c \
@@ -93,10 +95,15 @@ libgilscope_tool_a_SOURCES = \
     tools/verdict-facts.c \
     tools/verdict-facts.h \
     tools/verdict-speedup.c \
+    tools/verdict-stacks.c \
     tools/verdict-text.c \
     tools/verdict.c \
     tools/verdict.h \
     tools/view-folded.c \
+    tools/view-html-data.c \
+    tools/view-html-tables.c \
+    tools/view-html.c \
+    tools/view-html.h \
     tools/view-json-stacks.c \
     tools/view-json.c \
     tools/view-json.h \
@@ -109,9 +116,12 @@ libgilscope_tool_a_SOURCES = \
     tools/view.h
 
 # What reports take along is readable as it is, and a string when it is built.
-embedded_files = tools/svg/flame.css tools/svg/flame.js
+embedded_files = tools/html/report.css tools/html/report.html tools/html/report.js tools/svg/flame.css tools/svg/flame.js
 tools/embedded.c: $(embedded_files) scripts/embed.sh
 	$(AM_V_GEN)$(MKDIR_P) tools && $(SHELL) $(srcdir)/scripts/embed.sh \
+	    embedded_html_css=$(srcdir)/tools/html/report.css \
+	    embedded_html_page=$(srcdir)/tools/html/report.html \
+	    embedded_html_js=$(srcdir)/tools/html/report.js \
 	    embedded_svg_css=$(srcdir)/tools/svg/flame.css \
 	    embedded_svg_js=$(srcdir)/tools/svg/flame.js >$@.new && mv -f $@.new $@
 CLEANFILES += tools/embedded.c

@@ -137,3 +137,34 @@ void flame_arrange(struct flame *flame, enum model_view view)
         qsort(flame->selfs, flame->n_selfs, sizeof *flame->selfs, by_node);
     free(moved);
 }
+
+static int most_first(const void *a, const void *b)
+{
+    const struct flame_own *x = a, *y = b;
+
+    if (x->ns != y->ns)
+        return x->ns < y->ns ? 1 : -1;
+    return (x->function > y->function) - (x->function < y->function);
+}
+
+size_t flame_own(const struct model_process *process, enum model_view view, struct flame_own *list, size_t max)
+{
+    const struct model_stacks *stacks = &process->stacks;
+    struct flame_own *all = mem_zeroed(stacks->n_functions, sizeof *all);
+    size_t n = 0;
+
+    for (size_t i = 0; i < stacks->n_functions; i++)
+        all[i].function = (uint32_t)i;
+    for (size_t i = 0; i < stacks->n_stacks; i++) {
+        const struct model_stack *stack = &stacks->stacks[i];
+        if (stack->n_frames)
+            all[stacks->frames[stacks->frame_ids[stack->first_frame + stack->n_frames - 1]].function].ns +=
+                stack->ns[view];
+    }
+    if (stacks->n_functions)
+        qsort(all, stacks->n_functions, sizeof *all, most_first);
+    for (; n < max && n < stacks->n_functions && all[n].ns; n++)
+        list[n] = all[n];
+    free(all);
+    return n;
+}

@@ -49,4 +49,12 @@ void flame_build(struct flame *flame, const struct model_process *process, enum 
                  size_t max_nodes);
 void flame_free(struct flame *flame);
 
+struct flame_own { /* a function with what it had itself, over all stacks */
+    uint32_t function;
+    uint64_t ns;
+};
+
+/* The functions with the most of a view, the most first; returns how many, at most max. */
+size_t flame_own(const struct model_process *process, enum model_view view, struct flame_own *list, size_t max);
+
 #endif

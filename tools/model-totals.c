@@ -24,12 +24,9 @@ static double share(uint64_t part, uint64_t whole)
     return whole ? (double)part / (double)whole : 0;
 }
 
-static void set_thread_shares(struct model_thread *thread)
+static struct model_shares state_shares(const struct model_states *states, uint64_t wall_ns)
 {
-    const struct model_states *states = &thread->states;
-    uint64_t wall_ns = thread->wall_ns;
-
-    thread->shares = (struct model_shares){
+    return (struct model_shares){
         .held_oncpu = share(states->held_oncpu_ns, wall_ns),
         .held_offcpu = share(states->held_offcpu_ns, wall_ns),
         .wait_blocked = share(states->wait_blocked_ns, wall_ns),
@@ -37,10 +34,17 @@ static void set_thread_shares(struct model_thread *thread)
         .wait_forced = share(states->wait_forced_ns, wall_ns),
         .released_oncpu = share(states->released_oncpu_ns, wall_ns),
         .released_offcpu = share(states->released_offcpu_ns, wall_ns),
-        .held = share(thread->held_ns, wall_ns),
-        .wait = share(thread->wait_ns + states->wait_forced_ns, wall_ns),
-        .lock_wait = share(thread->lock_wait_ns, wall_ns),
     };
+}
+
+static void set_thread_shares(struct model_thread *thread)
+{
+    uint64_t wall_ns = thread->wall_ns;
+
+    thread->shares = state_shares(&thread->states, wall_ns);
+    thread->shares.held = share(thread->held_ns, wall_ns);
+    thread->shares.wait = share(thread->wait_ns + thread->states.wait_forced_ns, wall_ns);
+    thread->shares.lock_wait = share(thread->lock_wait_ns, wall_ns);
 }
 
 static void add_states(struct model_states *sum, const struct model_states *states)
@@ -130,6 +134,7 @@ void build_totals(struct build *build)
             add_rest(&process->rest, thread);
     }
     set_thread_shares(&process->rest);
+    process->totals.shares = state_shares(&process->totals.states, process->totals.wall_ns);
     totals->wanted_ns = totals->held_ns + totals->wait_ns;
     totals->oncpu_ns = totals->states.held_oncpu_ns + totals->states.released_oncpu_ns;
     totals->oncpu_cpus = share(totals->oncpu_ns, process->wall_ns);

@@ -76,6 +76,7 @@ struct model_loss {
 
 struct model_totals { /* over the threads of a process */
     struct model_states states;
+    struct model_shares shares; /* of wall_ns */
     uint64_t wall_ns, held_ns, wait_ns, wanted_ns /* the GIL: both */, oncpu_ns, demand_ns, lock_wait_ns,
         notify_wait_ns, gil_lock_wait_ns, run_delay_ns, charged_ns, long_released;
     uint64_t acquisitions, contended, forced_switches, lost_wakeups;

@@ -23,7 +23,7 @@
 #define COLUMNS_MIN 40
 #define COLUMNS_MAX 1000
 
-static const struct view *const views[] = {&view_text, &view_json,       &view_folded,
+static const struct view *const views[] = {&view_text, &view_json,       &view_html, &view_folded,
                                            &view_svg,  &view_speedscope, &view_pprof};
 #define N_VIEWS (sizeof views / sizeof views[0])
 

@@ -74,6 +74,10 @@ double verdict_thread_lock_wait(const struct model_process *process, const struc
 /* --- verdict-speedup.c: fills speedup_low and speedup_high. */
 void verdict_speedup(const struct verdict_facts *facts, struct verdict *verdict);
 
+/* --- verdict-stacks.c: the sentence that names the function that others waited for most, to be freed; NULL if the
+ * recording does not tell. */
+char *verdict_look_first(const struct model_process *process);
+
 /* --- verdict-text.c: fills the summary, the evidence and the advice; class and speed-up are there. */
 void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict);
 

@@ -227,8 +227,10 @@ static const char *range(char buffer[FORMAT_BYTES], double low, double high)
 
 static void advise_gil(const struct verdict_facts *facts, struct verdict *verdict)
 {
-    char speedup[FORMAT_BYTES];
+    char speedup[FORMAT_BYTES], *first = verdict_look_first(facts->process);
 
+    if (first)
+        add(verdict->advice, &verdict->n_advice, first);
     if (facts->sleeper) {
         ADVICE(verdict,
                "Find what %s calls while it sleeps: an extension that waits must release the GIL "

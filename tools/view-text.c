@@ -175,7 +175,7 @@ static void render(const struct model *model, const struct view_options *options
         text_print(&text, TEXT_PLAIN, "In %s more process%s too little happened for a section; -f json has all.\n",
                    format_count(count, model->n_minor), model->n_minor == 1 ? "" : "es");
     if (options->recording)
-        text_print(&text, TEXT_DIM, "Next: gilscope report -f json %s\n", options->recording);
+        text_print(&text, TEXT_DIM, "Next: gilscope report -f html -o report.html %s\n", options->recording);
 }
 
 const struct view view_text = {"text", VIEW_NEEDS_TERMINAL, render};

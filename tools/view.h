@@ -33,6 +33,6 @@ struct view {
 };
 
 /* Each is in its own view-NAME.c. */
-extern const struct view view_text, view_json, view_folded, view_svg, view_speedscope, view_pprof;
+extern const struct view view_text, view_json, view_folded, view_svg, view_speedscope, view_pprof, view_html;
 
 #endif

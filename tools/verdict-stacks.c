@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * verdict-stacks.c - where to look first: the function that others waited for most.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "format.h"
+#include "mem.h"
+#include "verdict-facts.h"
+
+#define WORTH_NAMING_SHARE 0.1 /* of all waiting behind holders */
+#define SAMPLES_MIN 20         /* below, shares mean little */
+
+char *verdict_look_first(const struct model_process *process)
+{
+    const struct model_stacks *stacks = &process->stacks;
+    const struct model_flow *flow = &stacks->flows[MODEL_CHARGED];
+    const struct model_hot *hot = stacks->hot;
+    char part[FORMAT_BYTES], whole[FORMAT_BYTES], line[32] = "", *native = NULL, *advice;
+    const struct model_function *function;
+
+    if (!stacks->n_hot || hot->share < WORTH_NAMING_SHARE || flow->samples < SAMPLES_MIN)
+        return NULL;
+    function = &stacks->functions[hot->function];
+    if (hot->line)
+        snprintf(line, sizeof line, ":%u", hot->line);
+    if (hot->native < stacks->n_functions)
+        native = mem_print(", which calls %s in %s", stacks->functions[hot->native].name,
+                           stacks->functions[hot->native].basename);
+    advice = mem_print("Look first at %s (%s%s)%s: %.0f %% of the waiting behind a holder was for it (%s of %s).",
+                       function->name, function->basename, line, native ? native : "", 100 * hot->share,
+                       format_time(part, hot->ns), format_time(whole, flow->total_ns));
+    free(native);
+    return advice;
+}
