@@ -61,9 +61,28 @@ static void put_half(void)
     __atomic_store_n(&halves_busy, 0, __ATOMIC_RELEASE);
 }
 
+/* libunwind keeps 256 KiB for each thread that it has unwound (x86_64/Gtrace.c), until the thread ends: only so many
+ * have their native frames taken at a time.  The others borrow those of threads that ran the same code. */
+#define UNWOUND_THREADS 32
+static uint32_t n_unwound;
+
+static bool may_unwind(void)
+{
+    if (T.sample.unwound)
+        return true;
+    if (__atomic_load_n(&n_unwound, __ATOMIC_RELAXED) >= UNWOUND_THREADS)
+        return false;
+    if (__atomic_fetch_add(&n_unwound, 1, __ATOMIC_RELAXED) >= UNWOUND_THREADS) {
+        __atomic_fetch_sub(&n_unwound, 1, __ATOMIC_RELAXED);
+        return false;
+    }
+    T.sample.unwound = true;
+    return true;
+}
+
 static void take_native(uint64_t t)
 {
-    struct shim_half *half = native ? get_half() : NULL;
+    struct shim_half *half = native && may_unwind() ? get_half() : NULL;
     if (!half)
         return;
     T.sample.native_ticks = t;
@@ -153,6 +172,7 @@ void shim_sample_forget(void)
     mean_ticks = 0;
     free_halves = NULL;
     halves_busy = 0;
+    n_unwound = 0;
     shim_stack_reset();
 }
 
@@ -193,6 +213,9 @@ void shim_sample_detach(void)
     }
     clear();
     put_half();
+    if (T.sample.unwound)
+        __atomic_fetch_sub(&n_unwound, 1, __ATOMIC_RELAXED);
+    T.sample.unwound = false;
 }
 
 /* --- CPU time ---------------------------------------------------------------------------------------------------- */

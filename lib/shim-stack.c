@@ -185,7 +185,7 @@ uint32_t shim_stack_frame(uint32_t function, uint32_t file, uint32_t line, uint3
 /* --- stacks ------------------------------------------------------------------------------------------------------ */
 static bool same_python(const struct rec_stack *s, const uint32_t *python, uint32_t n_python, uint32_t flags)
 {
-    return s->thread == T.rec->index && s->n_python == n_python &&
+    return s->n_python == n_python &&
            (s->flags & (REC_STACK_PYTHON_CUT | REC_STACK_NO_PYTHON)) ==
                (flags & (REC_STACK_PYTHON_CUT | REC_STACK_NO_PYTHON)) &&
            memcmp(&s->native[s->n_native], python, n_python * sizeof *python) == 0;
@@ -207,53 +207,76 @@ static void set_alias(uint32_t hash, uint32_t cell)
         add(&aliases, hash, cell);
 }
 
-struct rec_stack *shim_stack_get(const uint32_t *python, uint32_t n_python, uint32_t flags,
-                                 const struct shim_half *native, uint64_t place, uint32_t generation)
+/* The stack that is remembered for these Python frames under this hash, if it still means the same. */
+static struct rec_stack *alias(uint32_t hash, const uint32_t *python, uint32_t n_python, uint32_t flags,
+                               uint32_t generation)
 {
-    uint64_t sum = mix(T.rec->index, flags);
+    const struct slot *s = find(&aliases, hash, NULL);
+    struct rec_stack *known = s ? shim_file_at(s->cell) : NULL;
+    return known && same_python(known, python, n_python, flags) && still(known, generation) ? known : NULL;
+}
+
+struct rec_stack *shim_stack_get(const uint32_t *python, uint32_t n_python, uint32_t flags,
+                                 const struct shim_half *half, uint64_t place, uint32_t generation)
+{
+    const uint64_t *native = NULL;
+    uint32_t n_native = 0;
+    uint64_t sum = flags;
     for (uint32_t i = 0; i < n_python; i++)
         sum = mix(sum, python[i]);
-    uint32_t alias = finish(mix(sum, place)), n_native = 0;
-    if (native) {
-        n_native = native->n;
-        generation = native->generation;
-        for (uint32_t i = 0; i < n_native; i++)
-            sum = mix(sum, native->native[i]);
-        sum = mix(sum, native->flags);
-        flags |= native->flags;
+    uint32_t everybodys = finish(mix(sum, place));
+    sum = mix(sum, T.rec->index);
+    uint32_t own = finish(mix(sum, place));
+    if (half) {
+        native = half->native;
+        n_native = half->n;
+        generation = half->generation;
+        flags |= half->flags;
     } else {
-        flags |= REC_STACK_NO_NATIVE;
-        struct slot *s = find(&aliases, alias, NULL);
-        struct rec_stack *known = s ? shim_file_at(s->cell) : NULL;
-        if (known && same_python(known, python, n_python, flags) && still(known, generation))
+        struct rec_stack *known = alias(own, python, n_python, flags, generation);
+        if (known && known->thread == T.rec->index)
             return known;
-    }
-    uint32_t hash = finish(sum);
-    for (struct slot *s = NULL; (s = find(&stacks, hash, s)) != NULL;) {
-        struct rec_stack *found = shim_file_at(s->cell);
-        if (found->n_native == n_native && found->flags == flags && same_python(found, python, n_python, flags) &&
-            (!n_native || memcmp(found->native, native->native, n_native * sizeof *found->native) == 0) &&
-            still(found, generation)) {
-            if (native)
-                set_alias(alias, s->cell);
-            return found;
+        known = alias(everybodys, python, n_python, flags, generation);
+        if (known) { /* another thread was at the same place of the same code */
+            native = known->native;
+            n_native = known->n_native;
+            generation = known->generation;
+            flags = known->flags;
+        } else {
+            flags |= REC_STACK_NO_NATIVE;
         }
     }
-    struct rec_stack *made = allot(&stacks, sizeof *made + n_native * sizeof *made->native + n_python * sizeof *python);
-    if (!made)
-        return NULL;
-    made->thread = T.rec->index;
-    made->hash = hash;
-    made->n_native = n_native;
-    made->n_python = n_python;
-    made->flags = flags;
-    made->generation = generation;
-    if (n_native)
-        memcpy(made->native, native->native, n_native * sizeof *made->native);
-    memcpy(&made->native[n_native], python, n_python * sizeof *python);
-    shim_file_publish(made, REC_STACK);
-    add(&stacks, hash, shim_file_cell(made));
-    if (native)
-        set_alias(alias, shim_file_cell(made));
-    return made;
+    for (uint32_t i = 0; i < n_native; i++)
+        sum = mix(sum, native[i]);
+    uint32_t hash = finish(mix(sum, flags)), cell = 0;
+    for (struct slot *s = NULL; (s = find(&stacks, hash, s)) != NULL && !cell;) {
+        const struct rec_stack *found = shim_file_at(s->cell);
+        if (found->thread == T.rec->index && found->n_native == n_native && found->flags == flags &&
+            same_python(found, python, n_python, flags) &&
+            (!n_native || memcmp(found->native, native, n_native * sizeof *native) == 0) && still(found, generation))
+            cell = s->cell;
+    }
+    struct rec_stack *stack = cell ? shim_file_at(cell) : NULL;
+    if (!stack) {
+        stack = allot(&stacks, sizeof *stack + n_native * sizeof *native + n_python * sizeof *python);
+        if (!stack)
+            return NULL;
+        stack->thread = T.rec->index;
+        stack->hash = hash;
+        stack->n_native = n_native;
+        stack->n_python = n_python;
+        stack->flags = flags;
+        stack->generation = generation;
+        if (n_native)
+            memcpy(stack->native, native, n_native * sizeof *native);
+        memcpy(&stack->native[n_native], python, n_python * sizeof *python);
+        shim_file_publish(stack, REC_STACK);
+        cell = shim_file_cell(stack);
+        add(&stacks, hash, cell);
+    }
+    if (native) {
+        set_alias(own, cell);
+        set_alias(everybodys, cell);
+    }
+    return stack;
 }

@@ -30,11 +30,11 @@ void shim_stack_reset(void);
 uint32_t shim_stack_string(const char *bytes, size_t n);
 uint32_t shim_stack_frame(uint32_t function, uint32_t file, uint32_t line, uint32_t first_line);
 
-/* The calling thread's stack of these frames; NULL if there is no room for it.  native NULL: none was taken; a stack
- * with the same Python frames at the same place serves, if one with native frames is known.  place: something that
- * tells two instructions of a line apart. */
+/* The calling thread's stack of these frames; NULL if there is no room for it.  half NULL: no native frames were taken;
+ * those of a stack with the same Python frames at the same place serve, if there is one, of this thread or of another.
+ * place: something that tells two instructions of a line apart. */
 struct rec_stack *shim_stack_get(const uint32_t *python, uint32_t n_python, uint32_t flags,
-                                 const struct shim_half *native, uint64_t place, uint32_t generation);
+                                 const struct shim_half *half, uint64_t place, uint32_t generation);
 
 #pragma GCC visibility pop
 #endif
