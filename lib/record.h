@@ -299,6 +299,7 @@ struct rec_gil {
 enum rec_text_kind {
     REC_TEXT_COMMAND = 1, /* /proc/self/cmdline: arguments, each ended by a 0 byte */
     REC_TEXT_INERT = 2,   /* why measuring stopped: one sentence */
+    REC_TEXT_NOTE = 3,    /* how exact the figures are: one sentence */
 };
 struct rec_text {
     struct rec_head head;

@@ -3,6 +3,7 @@
 
 dist_man_MANS += \
     man/gilscope.1 \
+    man/gilscope-attach.1 \
     man/gilscope-doctor.1 \
     man/gilscope-dump.1 \
     man/gilscope-pause.1 \

@@ -14,7 +14,7 @@ import pytest
 
 from helpers import gs
 
-COMMANDS = ["run", "report", "dump", "doctor", "pause", "resume", "preload"]
+COMMANDS = ["run", "attach", "report", "dump", "doctor", "pause", "resume", "preload"]
 SLEEPER = "import time\nprint('ready', flush=True)\ntime.sleep(60)\n"
 
 

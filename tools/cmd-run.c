@@ -3,8 +3,6 @@
  * cmd-run.c - `gilscope run`: runs a program under the preload shim and reports.
  */
 #include <argp.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,24 +16,18 @@
 #include "msg.h"
 #include "paths.h"
 #include "recdir.h"
-#include "report.h"
+#include "recoptions.h"
 
 struct run_options {
-    const char *dir;              /* -o, NULL = to be named after the program */
-    struct report_options report; /* output NULL = stderr */
-    int quiet;
+    struct recoptions common;
     int paused, no_native, no_stacks;
     const char *sample; /* --sample-interval, NULL = the default */
     char **command;
 };
 
-enum { OPT_FORMAT = 256, OPT_REPORT, OPT_NO_NATIVE, OPT_NO_STACKS, OPT_TIMELINE, OPT_PAUSED, OPT_SAMPLE };
+enum { OPT_NO_NATIVE = 512, OPT_NO_STACKS, OPT_TIMELINE, OPT_PAUSED, OPT_SAMPLE };
 
 static const struct argp_option options[] = {
-    {"output", 'o', "DIR", 0, "Record into DIR, which must be empty or not exist [./NAME.gilscope]", 0},
-    {"quiet", 'q', NULL, 0, "Record only; print no report", 0},
-    {"format", OPT_FORMAT, "FORMAT", 0, "Report as text or json [text]", 0},
-    {"report", OPT_REPORT, "FILE", 0, "Write the report to FILE [standard error]", 0},
     {"paused", OPT_PAUSED, NULL, 0, "Do not measure until `gilscope resume PID'", 0},
     {"no-native", OPT_NO_NATIVE, NULL, 0, "Record the Python frames of stacks only", 0},
     {"no-stacks", OPT_NO_STACKS, NULL, 0, "Record no stacks", 0},
@@ -60,19 +52,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     struct run_options *run = state->input;
 
     switch (key) {
-    case 'o':
-        run->dir = text;
-        return 0;
-    case 'q':
-        run->quiet = 1;
-        return 0;
-    case OPT_FORMAT:
-        if (!report_has_format(text))
-            argp_error(state, "there is no format '%s'; use one of: %s", text, report_formats());
-        run->report.format = text;
-        return 0;
-    case OPT_REPORT:
-        run->report.output = text;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &run->common;
         return 0;
     case OPT_PAUSED:
         run->paused = 1;
@@ -103,9 +84,12 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
 }
 
+static const struct argp_child children[] = {{&recoptions_argp, 0, NULL, 0}, {0}};
+
 static const struct argp argp = {
     .options = options,
     .parser = parse,
+    .children = children,
     .args_doc = "[--] COMMAND [ARGUMENT...]",
     .doc = "Run COMMAND, record what the GIL costs each of its Python processes, and report when it has ended.\v"
            "Exits with COMMAND's status (128+N if signal N ended it), 125 if gilscope itself failed, 126 if COMMAND "
@@ -117,35 +101,16 @@ static int exit_status(int status)
     return WIFSIGNALED(status) ? CMD_RUN_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-/* Whether the report can be written to FILE in the end: better to know before the program has run for hours.  *made
- * tells whether the file is new. */
-static int can_write(const char *file, int *made)
-{
-    int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-
-    *made = fd >= 0;
-    if (fd < 0 && errno == EEXIST)
-        fd = open(file, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 && errno != ENXIO) { /* a FIFO without reader: there may be one in the end */
-        msg_error("cannot write the report to '%s': %s", file, strerror(errno));
-        return 0;
-    }
-    if (fd >= 0)
-        close(fd);
-    return 1;
-}
-
 /* Reports on what was recorded in DIR, or says why nothing was.  Returns 0, or -1 if the report could not be had. */
 static int report(const struct run_options *run, char *dir)
 {
-    if (run->quiet)
+    if (run->common.quiet)
         return 0;
     if (!recdir_has_recordings(dir)) {
         explain_nothing(run->command[0]);
         return 0;
     }
-    int status = report_write(&run->report, &dir, 1, stderr);
-    return status == CMD_FAILED ? -1 : 0;
+    return recoptions_report(&run->common, dir);
 }
 
 /* Runs the program and reports; returns the exit status. */
@@ -170,24 +135,18 @@ static int run_in(const struct run_options *run, const char *shim, char *dir)
 
 int cmd_run(int argc, char **argv)
 {
-    struct run_options run = {.quiet = 0};
+    struct run_options run = {.paused = 0};
     int status = CMD_RUN_FAILED, made_dir = 0, made_file = 0;
 
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &run);
-    if (run.report.output && !run.quiet && !can_write(run.report.output, &made_file))
+    if (recoptions_prepare(&run.common, &made_file))
         return CMD_RUN_FAILED;
 
     char *shim = paths_shim();
-    char *dir = shim ? recdir_make(run.dir, run.command, &made_dir) : NULL;
+    char *dir = shim ? recdir_make(run.common.dir, run.command, &made_dir) : NULL;
     if (dir)
         status = run_in(&run, shim, dir);
-    /* Nothing empty is left behind. */
-    if (!dir || !recdir_has_recordings(dir)) {
-        if (made_dir)
-            rmdir(dir);
-        if (made_file)
-            unlink(run.report.output);
-    }
+    recoptions_tidy(&run.common, dir, made_dir, made_file);
     free(dir);
     free(shim);
     return status;

@@ -18,6 +18,7 @@ enum cmd_status {
 
 /* Each takes its own argument vector, argv[0] being "gilscope NAME", and returns the exit status.  Options are parsed
  * with argp, which exits by itself for --help (0) and for wrong usage (CMD_USAGE; `run`: CMD_RUN_FAILED). */
+int cmd_attach(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_dump(int argc, char **argv);
 int cmd_pause(int argc, char **argv);

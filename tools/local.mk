@@ -5,8 +5,19 @@ noinst_LIBRARIES += libgilscope-tool.a
 libgilscope_tool_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(ELFUTILS_CFLAGS) \
     $(PROTOBUF_C_CFLAGS) $(ZLIB_CFLAGS) -I$(srcdir)/tools -Itools -DPKGLIBDIR='"$(pkglibdir)"'
 libgilscope_tool_a_SOURCES = \
+    lib/cpython-frames.c \
+    lib/cpython-frames.h \
+    lib/cpython-read.c \
+    lib/cpython-read.h \
+    lib/cpython.c \
+    lib/cpython.h \
+    tools/attach.c \
+    tools/attach.h \
+    tools/children.c \
+    tools/children.h \
     tools/closer.c \
     tools/closer.h \
+    tools/cmd-attach.c \
     tools/cmd-control.c \
     tools/cmd-doctor.c \
     tools/cmd-dump.c \
@@ -14,6 +25,10 @@ libgilscope_tool_a_SOURCES = \
     tools/cmd-report.c \
     tools/cmd-run.c \
     tools/cmd.h \
+    tools/collect-sample-picture.c \
+    tools/collect-sample.c \
+    tools/collect-sample.h \
+    tools/collect.h \
     tools/doctor-process.c \
     tools/doctor-python.c \
     tools/doctor.h \
@@ -22,6 +37,10 @@ libgilscope_tool_a_SOURCES = \
     tools/embedded.h \
     tools/explain.c \
     tools/explain.h \
+    tools/find-gil.c \
+    tools/find-gil.h \
+    tools/find-module.c \
+    tools/find-module.h \
     tools/format.c \
     tools/format.h \
     tools/gzip.c \
@@ -70,6 +89,10 @@ libgilscope_tool_a_SOURCES = \
     tools/palette.h \
     tools/paths.c \
     tools/paths.h \
+    tools/peer.c \
+    tools/peer.h \
+    tools/privileges.c \
+    tools/privileges.h \
     tools/procinfo.c \
     tools/procinfo.h \
     tools/reader-copy.c \
@@ -82,6 +105,10 @@ libgilscope_tool_a_SOURCES = \
     tools/recdir.h \
     tools/recfile.c \
     tools/recfile.h \
+    tools/recoptions.c \
+    tools/recoptions.h \
+    tools/recwriter.c \
+    tools/recwriter.h \
     tools/report.c \
     tools/report.h \
     tools/symbols-file.c \
@@ -90,6 +117,8 @@ libgilscope_tool_a_SOURCES = \
     tools/symbols.h \
     tools/text.c \
     tools/text.h \
+    tools/threads.c \
+    tools/threads.h \
     tools/utf8.c \
     tools/utf8.h \
     tools/verdict-facts.c \

@@ -21,6 +21,7 @@ struct cmd {
 
 static const struct cmd commands[] = {
     {"run", "run a program and report what the GIL cost it", cmd_run},
+    {"attach", "measure a running process, without restarting it", cmd_attach},
     {"report", "report on recordings, as text or JSON", cmd_report},
     {"dump", "print a recording's raw contents", cmd_dump},
     {"doctor", "say what works on this machine, and what is missing", cmd_doctor},

@@ -132,8 +132,9 @@ void build_time(struct build *build, struct reader_file *const *others, size_t n
     struct live_now now;
     bool has_now = live_same_boot(header) && live_read_now(header->clock, &now);
 
-    build->running = file->pid_here && !next && has_now &&
-                     (header->source != REC_SOURCE_PRELOAD || live_has_mapped(file->pid_here, base_name(file->path)));
+    /* A collector outside of the process closes its accounts whenever it writes: the last beat is their end. */
+    build->running = file->pid_here && !next && has_now && header->source == REC_SOURCE_PRELOAD &&
+                     live_has_mapped(file->pid_here, base_name(file->path));
     set_rate(build, has_now ? &now : NULL);
     set_end(build, next, has_now ? &now : NULL);
     set_pauses(build);

@@ -48,17 +48,34 @@ static void estimate(struct model_process *process, const char *field)
     process->estimated[process->n_estimated++] = field;
 }
 
+/* What a collector that looks from outside cannot know: takes and releases that made no call.  The sampler knows nothing
+ * but samples. */
+static void estimate_outside(struct model_process *process, uint32_t source)
+{
+    static const char *const bpf[] = {"held_oncpu_ns", "released_oncpu_ns", "held_ns", "free_ns", "acquisitions", "hold"};
+    static const char *const sample[] = {"held_offcpu_ns",  "released_offcpu_ns", "wait_blocked_ns", "wait_wakeup_ns",
+                                         "wait_forced_ns",  "charged_ns",         "contended",       "wait",
+                                         "blocking"};
+
+    for (size_t i = 0; source != REC_SOURCE_PRELOAD && i < sizeof bpf / sizeof *bpf; i++)
+        estimate(process, bpf[i]);
+    for (size_t i = 0; source == REC_SOURCE_SAMPLE && i < sizeof sample / sizeof *sample; i++)
+        estimate(process, sample[i]);
+}
+
 static void build_estimated(struct build *build)
 {
     struct model_process *process = build->process;
+    uint32_t source = build->file->header.source;
 
-    if (build->cpu_unsure_ns > CPU_UNSURE_SHARE * (double)process->totals.oncpu_ns) {
+    estimate_outside(process, source);
+    if (source == REC_SOURCE_PRELOAD && build->cpu_unsure_ns > CPU_UNSURE_SHARE * (double)process->totals.oncpu_ns) {
         estimate(process, "held_oncpu_ns");
         estimate(process, "held_offcpu_ns");
         estimate(process, "released_oncpu_ns");
         estimate(process, "released_offcpu_ns");
     }
-    if (build->file->header.losses[REC_LOSS_PAIRS])
+    if (build->file->header.losses[REC_LOSS_PAIRS] && source != REC_SOURCE_SAMPLE)
         estimate(process, "blocking");
 }
 
@@ -164,6 +181,8 @@ static void build_process(struct model_process *process, const struct reader_fil
     process->source = source_name(header->source);
     process->start = rfc3339(header->start_realtime_ns);
     process->inert = inert ? utf8_clean(inert->bytes, inert->length) : NULL;
+    const struct reader_text *note = reader_text(file, REC_TEXT_NOTE);
+    process->note = note ? utf8_clean(note->bytes, note->length) : NULL;
     process->free_threaded = header->free_threaded;
     process->complete = header->complete;
     process->running = build.running;
@@ -234,6 +253,7 @@ static void free_process(struct model_process *process)
     free(process->start);
     free(process->argv);
     free(process->inert);
+    free(process->note);
     free(process->gils);
     free(process->threads);
     free(process->pairs);

@@ -93,6 +93,7 @@ struct model_process {
     char **argv;
     size_t argc;
     char *inert; /* why nothing was measured, or not all; NULL if all is well */
+    char *note;  /* how exact the figures are, in one sentence; NULL where there is nothing to say */
     bool free_threaded, complete, running, paused;
     uint32_t cpus;
     uint64_t wall_ns, switch_interval_ns;
@@ -107,7 +108,7 @@ struct model_process {
     bool waiting_matters;      /* there was enough of it to look at the pairs */
     struct model_loss *losses; /* those that are not 0 */
     size_t n_losses;
-    const char *estimated[8]; /* names of fields of the JSON report */
+    const char *estimated[24]; /* names of fields of the JSON report */
     size_t n_estimated;
     struct model_totals totals;
     struct model_stacks stacks;

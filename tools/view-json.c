@@ -159,6 +159,8 @@ static void put_lists(json_t *object, const struct model_process *p)
         append(blocking, pair(&p->pairs[i]));
     put(object, "losses", losses);
     put(object, "estimated", estimated);
+    if (p->note)
+        put(object, "note", json_string(p->note));
     put(object, "verdict", verdict(&p->verdict));
     put(object, "gils", gils);
     put(object, "threads", threads);

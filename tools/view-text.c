@@ -136,6 +136,8 @@ static void print_process(const struct text *text, const struct model_process *p
     print_verdict(text, &process->verdict);
     if (process->inert && process->n_gils)
         text_wrap(text, "NOTE  ", process->inert);
+    if (process->note)
+        text_wrap(text, "NOTE  ", process->note);
     if (process->n_gils)
         print_gils(text, process);
     if (process->n_threads) {

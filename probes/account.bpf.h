@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * account.bpf.h - a thread's accounts: waits, holds, time on and off processors, and who held the GIL meanwhile.
+ */
+#ifndef GILSCOPE_ACCOUNT_BPF_H
+#define GILSCOPE_ACCOUNT_BPF_H
+
+struct gs_view { /* of a GIL, as its memory says */
+    bool locked, mine;
+    gs_u32 holder; /* slot, 0 = not known */
+    gs_u64 switches, interval_ns;
+};
+
+static __always_inline struct gs_thread *thread_of(gs_u32 tid)
+{
+    gs_u32 *slot = bpf_map_lookup_elem(&tids, &tid);
+
+    return slot ? bpf_map_lookup_elem(&slots, slot) : NULL;
+}
+
+static __always_inline struct gs_thread *current_thread(void)
+{
+    return thread_of((gs_u32)bpf_get_current_pid_tgid());
+}
+
+static __always_inline struct gs_target *target_of(const struct gs_thread *t)
+{
+    gs_u32 index = t->target;
+
+    return bpf_map_lookup_elem(&target_info, &index);
+}
+
+static __always_inline gs_u32 slot_of(const struct gs_thread *t)
+{
+    gs_u32 tid = t->tid;
+    gs_u32 *slot = bpf_map_lookup_elem(&tids, &tid);
+
+    return slot ? *slot : 0;
+}
+
+/* --- who a thread is --------------------------------------------------------------------------------------------- */
+static __always_inline void learn_self_of(struct gs_thread *t, struct task_struct *task)
+{
+    struct gs_self key = {.target = t->target};
+    gs_u32 slot = slot_of(t);
+
+    key.self = BPF_CORE_READ(task, thread.fsbase);
+    if (!key.self || !slot)
+        return;
+    t->self = key.self;
+    bpf_map_update_elem(&selves, &key, &slot, BPF_ANY);
+}
+
+static __always_inline void learn_self(struct gs_thread *t)
+{
+    if (!t->self)
+        learn_self_of(t, (struct task_struct *)bpf_get_current_task());
+}
+
+static __always_inline void new_thread(gs_u32 tid, gs_u32 target)
+{
+    gs_u32 slot = __sync_fetch_and_add(&n_slots, 1);
+    struct gs_target *info = bpf_map_lookup_elem(&target_info, &target);
+    struct gs_thread *t = slot < max_slots ? bpf_map_lookup_elem(&slots, &slot) : NULL;
+
+    if (!t || !info) {
+        __sync_fetch_and_add(&losses[GS_LOSS_THREADS], 1);
+        return;
+    }
+    t->tid = tid;
+    t->target = target;
+    t->gil = info->first_gil;
+    t->start_ns = t->since_ns = t->free_ns = bpf_ktime_get_ns();
+    bpf_map_update_elem(&tids, &tid, &slot, BPF_ANY);
+}
+
+/* --- histograms: lib/hist.h's buckets ---------------------------------------------------------------------------- */
+static __always_inline void add(struct gs_hist *h, gs_u64 ns)
+{
+    gs_u32 top = 0, index;
+    gs_u64 rest = ns;
+
+    if ((gs_s64)ns < 0)
+        return;
+    if (rest >> 32)
+        top += 32, rest >>= 32;
+    if (rest >> 16)
+        top += 16, rest >>= 16;
+    if (rest >> 8)
+        top += 8, rest >>= 8;
+    if (rest >> 4)
+        top += 4, rest >>= 4;
+    if (rest >> 2)
+        top += 2, rest >>= 2;
+    if (rest >> 1)
+        top += 1;
+    if (top < 4)
+        index = ns;
+    else
+        index = (top - 3) * GS_HIST_SUBS + ((ns >> (top - 4)) & (GS_HIST_SUBS - 1));
+    if (index >= GS_HIST_OCTAVES * GS_HIST_SUBS)
+        index = GS_HIST_OCTAVES * GS_HIST_SUBS - 1;
+    h->bucket[index]++;
+    h->count++;
+    h->sum_ns += ns;
+    if (ns > h->max_ns)
+        h->max_ns = ns;
+}
+
+/* --- what the GIL's memory says ---------------------------------------------------------------------------------- */
+static __always_inline void look(const struct gs_gil *gil, const struct gs_target *target, const struct gs_thread *t,
+                                 struct gs_view *view)
+{
+    struct {
+        gs_u64 interval_us, last_holder;
+        gs_s32 locked, pad;
+        gs_u64 switches;
+    } g = {.locked = 0};
+    struct gs_self key = {.target = t->target};
+
+    view->locked = view->mine = false;
+    view->holder = 0;
+    view->switches = 0;
+    view->interval_ns = 5000000;
+    if (bpf_probe_read_user(&g, sizeof g, (void *)gil->address))
+        return;
+    view->switches = g.switches;
+    view->interval_ns = g.interval_us * 1000;
+    if (g.locked != 1)
+        return;
+    view->locked = true;
+    bpf_probe_read_user(&key.self, sizeof key.self, (void *)(g.last_holder + target->tstate_thread_id));
+    view->mine = key.self && key.self == t->self;
+    gs_u32 *slot = key.self ? bpf_map_lookup_elem(&selves, &key) : NULL;
+    if (slot)
+        view->holder = *slot;
+}
+
+static __always_inline void change(struct gs_gil *gil, gs_u64 now, gs_u32 slot)
+{
+    gs_u64 i = __sync_fetch_and_add(&gil->n_changes, 1);
+    struct gs_change *c = &gil->ring[i & (GS_RING - 1)];
+
+    c->ns = now;
+    c->slot = slot;
+}
+
+/* Enters a holder who took the GIL without a call: he has had it since it was free, and he was last seen without it,
+ * and not before `since`. */
+static __always_inline void observe(struct gs_gil *gil, const struct gs_view *view, gs_u64 since)
+{
+    gs_u64 n = gil->n_changes;
+    const struct gs_change *last = &gil->ring[(n - 1) & (GS_RING - 1)];
+    gs_u32 slot = view->holder;
+    struct gs_thread *holder;
+
+    if (!view->locked || (n && last->slot == slot && slot))
+        return;
+    if (n && last->ns > since && last->slot == 0)
+        since = last->ns;
+    holder = bpf_map_lookup_elem(&slots, &slot);
+    if (holder && slot && holder->state == GS_WAITS && holder->tentative_ns > since)
+        since = holder->tentative_ns;
+    else if (holder && slot && holder->free_ns > since)
+        since = holder->free_ns;
+    if (!since)
+        since = bpf_ktime_get_ns();
+    change(gil, since, slot ? slot : 0xffffffff);
+}
+
+/* --- running, on a processor and off it -------------------------------------------------------------------------- */
+static __always_inline void run_until(struct gs_thread *t, gs_u64 now)
+{
+    gs_u64 ns = now > t->since_ns ? now - t->since_ns : 0;
+
+    if (t->on_cpu)
+        t->oncpu_ns += ns;
+    else if (t->off_held) {
+        t->held_off_ns += ns;
+        t->hold_off_ns += ns;
+    } else
+        t->released_off_ns += ns;
+    if (!t->on_cpu && !t->off_held)
+        add(&t->off, ns);
+    t->since_ns = now;
+}
+
+/* --- waits ------------------------------------------------------------------------------------------------------- */
+static __always_inline void wait_is_over(struct gs_thread *t, gs_u64 end)
+{
+    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &t->gil);
+    gs_u64 ns = end > t->state_ns ? end - t->state_ns : 0;
+
+    t->wait_ns += ns;
+    t->pending_from_ns = t->state_ns;
+    t->pending_to_ns = t->state_ns + ns;
+    t->state = GS_RUNS;
+    t->since_ns = t->state_ns + ns;
+    t->tentative_ns = 0;
+    t->on_cpu = 1;
+    if (gil)
+        __sync_fetch_and_sub(&gil->n_waiters, 1);
+}
+
+static __always_inline void weigh_wait(struct gs_thread *t, gs_u64 ns);
+
+/* It has had the GIL since `at`. */
+static __always_inline void take(struct gs_thread *t, gs_u64 at)
+{
+    gs_u64 from = t->state_ns;
+
+    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &t->gil);
+    gs_u32 slot = slot_of(t);
+
+    if (gil && slot) {
+        const struct gs_change *last = &gil->ring[(gil->n_changes - 1) & (GS_RING - 1)];
+        if (last->slot != slot && last->ns <= at)
+            change(gil, at, slot);
+    }
+    if (!t->woken && t->deadline_ns &&
+        at >= t->deadline_ns) /* it asked, and was answered before it could sleep again */
+        t->drop_requests++;
+    wait_is_over(t, at);
+    add(&t->wait, at > from ? at - from : 0);
+    t->contended++;
+    t->hold_ns = t->state_ns = at;
+    weigh_wait(t, at > from ? at - from : 0);
+}
+
+/* The present hold is over; if not seen to end, it counts as any other time on a processor does. */
+static __always_inline void end_hold(struct gs_thread *t)
+{
+    t->samples_held += t->hold_samples;
+    t->hold_samples = 0;
+    t->hold_off_ns = 0;
+    t->hold_ns = 0;
+}
+
+/* The thread gives the GIL up, now, to somebody who waits.  If nobody saw it take the GIL, it has had it since it was
+ * last seen without. */
+static __always_inline void released(struct gs_thread *t, struct gs_gil *gil, gs_u32 index)
+{
+    gs_u64 now = bpf_ktime_get_ns();
+    struct gs_view mine = {.locked = true, .mine = true, .holder = slot_of(t)};
+
+    if (t->state == GS_WAITS && t->tentative_ns)
+        take(t, t->tentative_ns);
+    if (t->state != GS_RUNS)
+        return;
+    t->gil = index;
+    observe(gil, &mine, t->hold_ns);
+    change(gil, now, 0);
+    if (t->hold_ns) {
+        add(&t->hold, now - t->hold_ns);
+        if (now - t->hold_ns > t->hold_off_ns)
+            t->known_held_ns += now - t->hold_ns - t->hold_off_ns;
+        t->hold_samples = 0;
+    }
+    end_hold(t);
+    t->releases++;
+    t->free_ns = t->released_ns = now;
+}
+
+/* The thread has not got the GIL at `now`.  If it was the last that was seen to have it, it gave it up without waking
+ * anybody: those who wait were on their way already. */
+static __always_inline void has_not(struct gs_thread *t, struct gs_gil *gil, const struct gs_view *view, gs_u64 now)
+{
+    const struct gs_change *last = &gil->ring[(gil->n_changes - 1) & (GS_RING - 1)];
+    gs_u32 slot = slot_of(t);
+
+    if (slot && last->slot == slot)
+        change(gil, now, 0);
+    t->free_ns = now;
+    end_hold(t);
+    observe(gil, view, 0);
+}
+
+/* The thread ends while it waits. */
+static __always_inline void abandon(struct gs_thread *t, gs_u64 now)
+{
+    if (t->state == GS_WAITS)
+        wait_is_over(t, now);
+    t->state = GS_RUNS;
+    t->since_ns = now;
+}
+
+static __always_inline void end_forced(struct gs_thread *t, gs_u64 now)
+{
+    gs_u64 ns = now - t->state_ns;
+
+    t->forced_ns += ns;
+    if (ns > t->forced_max_ns)
+        t->forced_max_ns = ns;
+    t->forced_switches++;
+    t->state = GS_RUNS;
+    t->since_ns = now;
+    t->on_cpu = 1;
+    t->free_ns = now;
+}
+
+static __always_inline void lost(struct gs_thread *t, struct gs_gil *gil, const struct gs_view *view)
+{
+    if (t->woken) {
+        t->lost_wakeups++;
+
+    } else if (view->switches - t->call_switches <= 1) { /* the holder may have answered already */
+        t->drop_requests++;
+    }
+}
+
+/* --- charging ---------------------------------------------------------------------------------------------------- */
+/* Divides the last wait among those who held the GIL meanwhile.  Called when the thread is about to sleep: it holds
+ * nobody up. */
+static __noinline int charge_walk(gs_u32 gil_index, gs_u32 self)
+{
+    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &gil_index);
+    struct gs_thread *t = bpf_map_lookup_elem(&slots, &self);
+
+    if (!gil || !t)
+        return 0;
+    gs_u64 from = t->pending_from_ns, high = t->pending_to_ns, n = gil->n_changes;
+    t->pending_to_ns = 0;
+    for (gs_u32 i = 1; i <= GS_WALK; i++) {
+        if (high <= from)
+            return 0;
+        if (i > n)
+            break;
+        const struct gs_change *c = &gil->ring[(n - i) & (GS_RING - 1)];
+        gs_u64 begin = c->ns > from ? c->ns : from;
+        struct gs_pair key = {.waiter = self, .holder = c->slot};
+        if (begin >= high)
+            continue;
+        gs_u64 ns = high - begin;
+        high = begin;
+        if (!key.holder || key.holder == self)
+            continue;
+        t->blocked_ns += ns;
+        if (key.holder >= max_slots) {
+            t->not_told_ns += ns;
+            continue;
+        }
+        gs_u64 *sum = bpf_map_lookup_elem(&pairs, &key);
+        if (sum) {
+            __sync_fetch_and_add(sum, ns);
+        } else if (bpf_map_update_elem(&pairs, &key, &ns, BPF_NOEXIST)) {
+            t->not_told_ns += ns;
+            __sync_fetch_and_add(&losses[GS_LOSS_PAIRS], 1);
+        }
+        struct gs_thread *holder = bpf_map_lookup_elem(&slots, &key.holder);
+        if (holder)
+            __sync_fetch_and_add(&holder->charged_ns, ns);
+    }
+    if (high > from && n) { /* more changes than are looked at: somebody had it */
+        t->blocked_ns += high - from;
+        t->not_told_ns += high - from;
+        __sync_fetch_and_add(&losses[GS_LOSS_PAIRS], 1);
+    }
+    return 0;
+}
+
+static __always_inline void charge_pending(struct gs_thread *t)
+{
+    if (t->pending_to_ns)
+        charge_walk(t->gil, slot_of(t));
+}
+
+#endif

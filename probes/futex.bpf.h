@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * futex.bpf.h - the futex call that a thread is in, by the registers with which it entered the kernel.
+ */
+#ifndef GILSCOPE_FUTEX_BPF_H
+#define GILSCOPE_FUTEX_BPF_H
+
+enum { /* struct _gil_runtime_state from `cond` on; sizes of glibc's types on x86-64 */
+       AT_COND = 32,
+       AT_MUTEX = 80,
+       AT_SWITCH_COND = 120,
+       AT_SWITCH_MUTEX = 168,
+       GIL_BYTES = 208
+};
+enum { FUTEX_WAIT_CALL, FUTEX_WAKE_CALL };
+
+struct gs_call {
+    gs_u32 gil;         /* index */
+    gs_u32 offset;      /* of the word in the GIL */
+    gs_u64 deadline_ns; /* of a wait, CLOCK_MONOTONIC; 0 = none */
+};
+
+/* Whether the thread is in a futex call of this kind on a word of one of its process's GILs. */
+static __always_inline bool futex_call(struct task_struct *task, const struct gs_target *target, int kind,
+                                       struct gs_call *call)
+{
+    struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+    if (regs->orig_ax != 202) /* __NR_futex; an interrupt has another value there.  asm/unistd_64.h */
+        return false;
+    gs_u32 command = regs->si & 0x7f; /* without FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME */
+    bool waits = command == 0 || command == 9, wakes = command == 1 || command == 10;
+    if (kind == FUTEX_WAIT_CALL ? !waits : !wakes)
+        return false;
+    gs_u64 word = regs->di;
+    for (gs_u32 i = 0; i < GS_GILS; i++) {
+        gs_u32 index = target->first_gil + i;
+        struct gs_gil *gil = i < target->n_gils ? bpf_map_lookup_elem(&gils, &index) : NULL;
+        if (!gil)
+            return false;
+        if (word - gil->address >= GIL_BYTES)
+            continue;
+        call->gil = index;
+        call->offset = word - gil->address;
+        call->deadline_ns = 0;
+        if (kind == FUTEX_WAIT_CALL && regs->r10) {
+            gs_u64 at[2] = {0, 0}; /* struct timespec */
+            if (!bpf_probe_read_user(at, sizeof at, (void *)regs->r10))
+                call->deadline_ns = at[0] * 1000000000 + at[1];
+        }
+        return true;
+    }
+    return false;
+}
+
+#endif

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: MIT
+/*
+ * gilscope.bpf.c - follows the threads of CPython processes through waits for the GIL, in the kernel.
+ *
+ * Nothing sits on the uncontended path: only switches between threads, wake-ups and a clock are looked at, by
+ * tracepoints, so that nothing is patched into the kernel (lockdown forbids that in places).  What the scheduler sees
+ * of take_gil and drop_gil (Python/ceval_gil.h; glibc's nptl/pthread_cond_common.c):
+ *   - a waiter sleeps in futex(FUTEX_WAIT...) on a word of gil->cond, with a deadline that says when it began to wait
+ *     (now + interval); now and then on the word of gil->mutex;
+ *   - a release wakes that word: the wake-up comes from the holder, inside of futex(FUTEX_WAKE), an exact instant;
+ *   - a take makes no call, but follows the end of the sleep at once: it is known for certain at the thread's next
+ *     event, and stamped with the instant at which it was back on a processor;
+ *   - a forced switch sleeps on a word of gil->switch_cond.
+ * gil->locked and gil->last_holder are read at each of these, so that takes without any wait come to light, too.
+ */
+#include <linux/bpf.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "gilscope.h"
+#include "kernel.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+const volatile gs_u64 sample_ns = 1003009; /* between two samples of the CPU clock */
+
+gs_u32 n_slots = 1;   /* slot 0 is nobody.  atomic; the loader takes from it, too */
+gs_u32 max_slots = 0; /* by the loader */
+gs_u64 losses[GS_LOSSES];
+
+#include "maps.bpf.h"
+
+#include "account.bpf.h"
+#include "futex.bpf.h"
+#include "stack.bpf.h"
+
+/* --- switches between threads ------------------------------------------------------------------------------------ */
+/* The thread sleeps, or is about to sleep, in a futex wait on a word of the GIL. */
+static __always_inline void enter_wait(struct gs_thread *t, const struct gs_target *target, struct gs_gil *gil,
+                                       const struct gs_call *call, gs_u64 now)
+{
+    struct gs_view view;
+    gs_u64 begin = now;
+
+    if (call->offset >= AT_SWITCH_COND) { /* a forced switch */
+        if (t->state == GS_WAITS)
+            take(t, t->tentative_ns);
+        if (t->state == GS_RUNS) {
+            if (now - t->released_ns > 100000) /* nobody was woken */
+                released(t, gil, call->gil);
+            run_until(t, now);
+            t->state = GS_FORCED;
+            t->state_ns = now;
+        }
+        t->in_futex = 1;
+        charge_pending(t);
+        return;
+    }
+    look(gil, target, t, &view);
+    if (call->offset < AT_MUTEX && call->deadline_ns) {
+        /* take_gil reads the clock for the deadline when it begins to wait. */
+        begin = call->deadline_ns - view.interval_ns;
+        if (begin > now || now - begin > 1000000000)
+            begin = now;
+    }
+    if (t->state == GS_WAITS && t->tentative_ns) {
+        /* It has not got the GIL; or it has, and given it up again since: then this is another wait. */
+        gs_u64 gap = begin > t->tentative_ns ? begin - t->tentative_ns : 0, taken = view.switches - t->switches;
+        if (taken >= 2 && gap > (t->woken ? 3000 : 30000)) {
+            take(t, t->tentative_ns);
+        } else {
+            /* The same deadline: still the same pthread_cond_timedwait, which another waiter was faster than. */
+            if (call->offset < AT_MUTEX && call->deadline_ns && call->deadline_ns != t->deadline_ns)
+                lost(t, gil, &view);
+            observe(gil, &view, 0);
+        }
+    }
+    if (t->state == GS_RUNS) {
+        if (begin < t->since_ns)
+            begin = t->since_ns;
+        run_until(t, begin);
+        has_not(t, gil, &view, begin);
+        t->state = GS_WAITS;
+        t->state_ns = begin;
+        __sync_fetch_and_add(&gil->n_waiters, 1);
+        wait_stack(t, target);
+    }
+    if (call->deadline_ns && call->deadline_ns != t->deadline_ns) {
+        t->deadline_ns = call->deadline_ns;
+        t->call_switches = view.switches;
+    }
+    t->switches = view.switches;
+    t->tentative_ns = 0;
+    t->woken = 0;
+    t->in_futex = 1;
+    charge_pending(t);
+}
+
+static __always_inline void switch_out(struct gs_thread *t, struct task_struct *task, bool sleeps)
+{
+    struct gs_target *target = target_of(t);
+    gs_u64 now = bpf_ktime_get_ns();
+    struct gs_call call;
+    struct gs_view view;
+
+    if (!target)
+        return;
+    if (!t->self)
+        learn_self_of(t, task);
+    t->in_futex = 0;
+    if (futex_call(task, target, FUTEX_WAIT_CALL, &call)) {
+        struct gs_gil *gil = bpf_map_lookup_elem(&gils, &call.gil);
+        if (gil) {
+            /* Without a deadline it is glibc's own lock in the condition variable: of a waiter, a part of the wait. */
+            bool counts =
+                call.offset < AT_MUTEX ? call.deadline_ns || t->state == GS_WAITS : call.offset < AT_SWITCH_MUTEX;
+            look(gil, target, t, &view);
+            if (counts && t->state == GS_WAITS &&
+                !sleeps) { /* it has been woken, and is still on the way out of the call */
+                t->on_cpu = 0;
+                return;
+            }
+            if (counts && (call.offset != AT_MUTEX || !view.mine)) {
+                if (t->state != GS_WAITS)
+                    t->gil = call.gil;
+                enter_wait(t, target, gil, &call, now);
+                t->on_cpu = 0;
+                return;
+            }
+        }
+    }
+    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &t->gil);
+    if (!gil)
+        return;
+    look(gil, target, t, &view);
+    if (t->state == GS_WAITS && t->tentative_ns &&
+        (view.mine || sleeps || now - t->tentative_ns > 1000000)) /* else it is preempted on its way to the GIL */
+        take(t, t->tentative_ns);
+    if (t->state == GS_RUNS) {
+        run_until(t, now);
+        t->off_held = view.mine;
+        if (!view.mine)
+            has_not(t, gil, &view, now);
+        if (sleeps)
+            charge_pending(t);
+        off_stack(t, target);
+    }
+    t->on_cpu = 0;
+}
+
+static __always_inline void switch_in(struct gs_thread *t)
+{
+    gs_u64 now = bpf_ktime_get_ns();
+
+    if (t->state == GS_FORCED) {
+        end_forced(t, now);
+    } else if (t->state == GS_WAITS) {
+        t->tentative_ns = now;
+    } else {
+        weigh_off(t, now);
+        run_until(t, now);
+        if (!t->off_held)
+            t->free_ns = now;
+    }
+    t->in_futex = 0;
+    t->on_cpu = 1;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+    struct gs_thread *t = thread_of(prev->pid);
+
+    if (t)
+        switch_out(t, prev, !preempt && task_sleeps(prev));
+    t = thread_of(next->pid);
+    if (t)
+        switch_in(t);
+    return 0;
+}
+
+/* A thread wakes another one: if by a futex call on the GIL's condition variable, it has just given the GIL up; if on
+ * that of the forced switch, it has just taken it. */
+SEC("tp_btf/sched_waking")
+int BPF_PROG(on_sched_waking, struct task_struct *sleeper)
+{
+    struct gs_thread *t = current_thread(), *other;
+    struct gs_call call;
+
+    if (!t || !(other = thread_of(sleeper->pid)) || other->state == GS_RUNS)
+        return 0;
+    struct gs_target *target = target_of(t);
+    if (!target || !futex_call((struct task_struct *)bpf_get_current_task_btf(), target, FUTEX_WAKE_CALL, &call))
+        return 0;
+    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &call.gil);
+    if (!gil)
+        return 0;
+    if (call.offset >= AT_COND && call.offset < AT_MUTEX && other->state == GS_WAITS) {
+        struct gs_view view;
+        look(gil, target, t, &view);
+        if (view.mine) /* a timer that ends another's wait, in the middle of our call */
+            return 0;
+        other->woken = 1;
+        other->switches = view.switches;
+        released(t, gil, call.gil);
+    } else if (call.offset >= AT_SWITCH_COND && other->state == GS_FORCED) {
+        if (t->state == GS_WAITS && t->tentative_ns)
+            take(t, t->tentative_ns);
+    }
+    return 0;
+}
+
+/* --- the clock --------------------------------------------------------------------------------------------------- */
+SEC("perf_event")
+int on_clock(struct bpf_perf_event_data *ctx)
+{
+    struct gs_thread *t = current_thread();
+
+    if (!t || t->state == GS_FORCED || t->in_futex)
+        return 0;
+    struct gs_target *target = target_of(t);
+    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &t->gil);
+    struct gs_view view;
+    if (!target || !gil)
+        return 0;
+    look(gil, target, t, &view);
+    if (t->state == GS_WAITS && !view.mine)
+        return 0;
+    learn_self(t);
+    if (view.mine && (t->hold_ns || t->state == GS_WAITS)) {
+        __sync_fetch_and_add(&t->hold_samples, 1);
+    } else if (view.mine) {
+        __sync_fetch_and_add(&t->samples_held, 1);
+    } else {
+        __sync_fetch_and_add(&t->samples_released, 1);
+        if (t->state == GS_RUNS)
+            t->free_ns = bpf_ktime_get_ns();
+    }
+    clock_stack(t, target, gil, view.mine, ctx);
+    return 0;
+}
+
+/* --- threads come and go ----------------------------------------------------------------------------------------- */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+{
+    gs_u32 tgid = child->tgid;
+    gs_u32 *target = parent->tgid == child->tgid ? bpf_map_lookup_elem(&targets, &tgid) : NULL;
+
+    if (target)
+        new_thread(child->pid, *target);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+    gs_u32 tid = task->pid;
+    struct gs_thread *t = thread_of(tid);
+
+    if (!t)
+        return 0;
+    gs_u64 now = bpf_ktime_get_ns();
+    struct gs_self key = {.self = t->self, .target = t->target};
+    if (t->state == GS_WAITS && t->tentative_ns)
+        take(t, t->tentative_ns);
+    if (t->state == GS_RUNS)
+        run_until(t, now);
+    else
+        abandon(t, now);
+    charge_pending(t);
+    t->end_ns = now;
+    bpf_map_delete_elem(&selves, &key);
+    bpf_map_delete_elem(&tids, &tid);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task)
+{
+    gs_u32 tgid = task->tgid;
+    gs_u32 *index = bpf_map_lookup_elem(&targets, &tgid);
+    struct gs_target *target = index ? bpf_map_lookup_elem(&target_info, index) : NULL;
+
+    if (target) {
+        target->gone = 1;
+        bpf_map_delete_elem(&targets, &tgid);
+    }
+    return 0;
+}

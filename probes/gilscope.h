@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gilscope.h - what the BPF programs and their loader (tools/collect-bpf.c) share: configuration, and the accounts
+ * that the programs keep and the loader reads.
+ *
+ * Times are CLOCK_MONOTONIC nanoseconds (bpf_ktime_get_ns).  A thread's slot is written by the programs that run in
+ * its own context, except where a field says "atomic".
+ */
+#ifndef GILSCOPE_PROBES_H
+#define GILSCOPE_PROBES_H
+
+#define GS_TARGETS 64 /* processes measured at once */
+#define GS_GILS 8     /* of one process */
+#define GS_RING 4096  /* changes of holder that are remembered, for charging waits: a power of 2 */
+#define GS_WALK 512   /* of which a wait looks at most at so many */
+#define GS_HIST_SUBS 16
+#define GS_HIST_OCTAVES 40 /* as in lib/hist.h: up to 2^43 ns, more than two hours */
+#define GS_FRAMES 64       /* Python frames of a stack */
+#define GS_NATIVE 64
+
+typedef unsigned long long gs_u64;
+typedef unsigned int gs_u32;
+typedef int gs_s32;
+typedef long long gs_s64;
+
+/* One process.  Written by the loader before the process's tgid is in the map of targets. */
+struct gs_target {
+    gs_u32 n_gils;
+    gs_u32 first_gil;        /* index into the map of GILs */
+    gs_u32 tstate_thread_id; /* offset of thread_id in PyThreadState */
+    gs_u32 walk_frames;      /* 1: take stacks, by the offsets that follow */
+    gs_u32 tstate_frame;     /* frame, cframe or current_frame */
+    gs_s32 cframe_current;   /* -1 = tstate_frame points to the frame itself */
+    gs_u32 frame_code, frame_back, frame_instruction;
+    gs_s32 frame_owner;       /* -1 = no such field */
+    gs_u32 instruction_bytes; /* 4: f_lasti; 8: an address */
+    gs_u32 gone;              /* it has called exec.  By the programs */
+};
+
+struct gs_change { /* of holder */
+    gs_u64 ns;
+    gs_u32 slot; /* 0 = free */
+    gs_u32 pad;
+};
+
+struct gs_gil {
+    gs_u64 address; /* of struct _gil_runtime_state in the process.  Loader */
+    gs_u32 target;
+    gs_u32 n_waiters; /* atomic */
+    gs_u64 n_changes; /* atomic; change i is at ring[i % GS_RING] */
+    struct gs_change ring[GS_RING];
+};
+
+struct gs_hist {
+    gs_u64 count, sum_ns, max_ns;
+    gs_u32 bucket[GS_HIST_OCTAVES * GS_HIST_SUBS];
+};
+
+enum gs_state { GS_RUNS, GS_WAITS, GS_FORCED }; /* runs: has the GIL, or does not ask for it; on or off CPU */
+
+struct gs_thread {
+    gs_u32 tid, target;
+    gs_u32 gil;   /* index into the map of GILs: used last */
+    gs_u32 state; /* enum gs_state */
+    gs_u64 self;  /* pthread_self(), 0 = not seen yet */
+    gs_u64 tstate;
+    gs_u64 start_ns, end_ns; /* of being measured; end 0 = alive */
+    gs_u64 state_ns;         /* the wait or forced switch began */
+    gs_u64 tentative_ns;     /* while waiting: since then it may have the GIL; 0 = it sleeps in the wait */
+    gs_u64 switches;         /* gil->switch_number when it went to sleep, or was woken by a release */
+    gs_u64 deadline_ns;      /* of the pthread_cond_timedwait that it is in, and gil->switch_number at its begin */
+    gs_u64 call_switches;
+    gs_u64 hold_ns;          /* it took the GIL then, after a wait; 0 = not known */
+    gs_u64 released_ns;      /* it was last seen to give the GIL up then */
+    gs_u64 free_ns;          /* it was last known to be without the GIL then */
+    gs_u32 on_cpu, off_held; /* on a processor; off it with the GIL */
+    gs_u64 since_ns;         /* running: not yet accounted for since then, on or off CPU as on_cpu says */
+    gs_u32 in_futex;         /* 1 = asleep on one of the GIL's words */
+    gs_u32 woken;            /* ... and woken there by a release.  By the one that wakes it */
+    /* sums of closed intervals */
+    gs_u64 oncpu_ns, held_off_ns, released_off_ns, wait_ns, blocked_ns, forced_ns, forced_max_ns;
+    gs_u64 known_held_ns; /* on a processor in holds that began with a wait and ended with a wake-up */
+    gs_u64 hold_off_ns;   /* off it, in the present hold */
+    gs_u64 charged_ns;    /* atomic */
+    gs_u64 not_told_ns;   /* blocked, but by whom is not known any more */
+    gs_u64 contended, lost_wakeups, drop_requests, forced_switches, releases;
+    /* Samples of the CPU clock, while running, outside of known holds; hold_samples: in the present hold, of which it
+     * is not known yet whether its end will be.  By the sampling program, too */
+    gs_u64 samples_held, samples_released, hold_samples;
+    /* the last wait, as long as its holders have not been looked for */
+    gs_u64 pending_from_ns, pending_to_ns;
+    /* stacks */
+    gs_u64 wait_left_ns; /* waited, not yet entered into a stack */
+    gs_u64 wait_stack;   /* of the present wait; 0 = none */
+    gs_u64 off_stack;    /* of the present interval off CPU; 0 = none */
+    gs_u64 off_mean_ns;  /* how long such intervals have been lately */
+    gs_u32 off_chance;   /* one in so many of them has its stack taken */
+    gs_u32 pad;
+    struct gs_hist wait, hold, off; /* off: intervals off CPU without the GIL and without wanting it */
+};
+
+struct gs_pair {
+    gs_u32 waiter, holder; /* slots */
+};
+
+struct gs_self {
+    gs_u64 self;
+    gs_u32 target, pad;
+};
+
+/* What the programs could not do. */
+enum gs_loss { GS_LOSS_THREADS, GS_LOSS_PAIRS, GS_LOSS_STACKS, GS_LOSS_UNREAD, GS_LOSSES };
+
+struct gs_frame {
+    gs_u64 code;
+    gs_u64 at; /* f_lasti, or the address of the instruction */
+};
+struct gs_stack {
+    gs_u32 n, cut;
+    struct gs_frame frame[GS_FRAMES];
+};
+enum gs_weight {
+    GS_WEIGHT_WAIT,
+    GS_WEIGHT_CHARGED,
+    GS_WEIGHT_HELD_ON,
+    GS_WEIGHT_HELD_OFF,
+    GS_WEIGHT_RELEASED_ON,
+    GS_WEIGHT_RELEASED_OFF,
+    GS_WEIGHTS
+};
+struct gs_sample_key {
+    gs_u64 stack; /* 0 = none could be read */
+    gs_u32 slot;
+    gs_s32 native; /* of bpf_get_stackid; below 0 = none */
+};
+struct gs_sample {
+    gs_u64 ns[GS_WEIGHTS];
+    gs_u32 n[GS_WEIGHTS];
+};
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kernel.bpf.h - the few fields of the kernel's structures that are read; libbpf puts in their offsets at load (CO-RE).
+ */
+#ifndef GILSCOPE_KERNEL_BPF_H
+#define GILSCOPE_KERNEL_BPF_H
+
+#define bool _Bool
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct pt_regs { /* x86-64, at the entry to the kernel.  arch/x86/include/asm/ptrace.h */
+    unsigned long r10, si, di, orig_ax;
+};
+struct thread_struct {
+    unsigned long fsbase; /* x86-64: what pthread_self() returns.  arch/x86/include/asm/processor.h */
+};
+struct task_struct {
+    int pid, tgid;
+    unsigned int __state; /* volatile long state before 5.14 */
+    struct thread_struct thread;
+};
+struct task_struct___old {
+    volatile long state;
+};
+#pragma clang attribute pop
+
+/* The thread goes to sleep (it is not merely preempted). */
+static __attribute__((always_inline)) bool task_sleeps(struct task_struct *task)
+{
+    if (bpf_core_field_exists(task->__state))
+        return BPF_CORE_READ(task, __state) != 0;
+    return BPF_CORE_READ((struct task_struct___old *)task, state) != 0;
+}
+
+#endif

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: MIT
+"""A running process is measured from outside: the figures agree with the preload library's on the same run."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from helpers import gs, sums
+from helpers.attach import READY, Attached, Target, need_bpf
+
+MS = 1000 * 1000
+
+WORK = READY + """
+import threading, time
+end = time.monotonic() + 1.5
+def compute():
+    n = 0
+    while time.monotonic() < end: n += 1
+def serve():
+    while time.monotonic() < end:
+        time.sleep(0.001); sum(range(1000))
+threads = [threading.Thread(target=f, name=n) for n, f in (("a", compute), ("b", compute), ("c", serve), ("d", serve))]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+
+def both(python, program, where, *options, method="bpf", cpus=None):
+    """Runs a program under the preload library and the collector at once; both reports of it."""
+    source = where / "program.py"
+    source.write_text(program)
+    pre = where / "preloaded.gilscope"
+    prefix = ["taskset", "-c", str(cpus)] if cpus is not None else []
+    with Target([*prefix, gs.BIN, "run", "-q", "-o", pre, "--", python.path, source]) as target:
+        attached = Attached(target.pid, where, *options, method=method)
+        target.go()
+        target.end()
+        (outside,) = attached.end(ask=False)
+    (inside,) = gs.report(pre)["processes"]
+    return inside, outside
+
+
+def waited(t):
+    return t["wait_blocked_ns"] + t["wait_wakeup_ns"]
+
+
+def compare_waits(inside, outside, share=0.01, floor=0.3 * MS, per_wait=5000):
+    """Threads whose waits differ by more than 1 % or 0.3 ms; the two look at clocks a few us apart in each wait."""
+    wrong = []
+    for t in inside["threads"]:
+        u = gs.thread(outside, tid=t["tid"])
+        allowed = max(share * waited(t), floor) + per_wait * t["contended"]
+        if abs(waited(t) - waited(u)) > allowed:
+            wrong.append(f"{t['name']}: preload {waited(t) / MS:.2f} ms, attach {waited(u) / MS:.2f} ms, "
+                         f"allowed difference {allowed / MS:.2f} ms")
+    return wrong
+
+
+def test_waits_agree_with_the_preload_library(python, where):
+    """Waits, forced switches and held time of each thread, seen from outside by BPF, are those seen from inside."""
+    need_bpf()
+    for attempt in range(3):  # a busy machine can preempt a thread between the two clocks' readings
+        place = where / str(attempt)
+        place.mkdir()
+        inside, outside = both(python, WORK, place)
+        assert not sums.check(outside), sums.check(outside)
+        assert outside["source"] == "bpf" and outside["complete"]
+        assert outside["python"].split(".")[:2] == inside["python"].split(".")[:2]
+        assert "held_oncpu_ns" in outside["estimated"] and "wait" not in outside["estimated"]
+        wrong = compare_waits(inside, outside)
+        for name in "abcd":
+            t, u = gs.thread(inside, name=name), gs.thread(outside, name=name)
+            assert u["tid"] == t["tid"]
+            for key, most in (("held_oncpu_ns", 0.05), ("wait_blocked_ns", 0.05), ("wait_forced_ns", 0.05)):
+                if abs(t[key] - u[key]) > most * t["wall_ns"]:
+                    wrong.append(f"{name} {key}: preload {t[key] / MS:.1f} ms, attach {u[key] / MS:.1f} ms")
+        if not wrong:
+            return
+        print("\n".join(wrong))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_waits_agree_under_cpu_pressure(one_python, where):
+    """With a busy neighbour on the only processor, the total of waits agrees within 2 %."""
+    need_bpf()
+    cpu = sorted(os.sched_getaffinity(0))[0]
+    busy = subprocess.Popen(["taskset", "-c", str(cpu), one_python.path, "-c", "while True: pass"])
+    try:
+        for attempt in range(3):
+            place = where / str(attempt)
+            place.mkdir()
+            inside, outside = both(one_python, WORK, place, cpus=cpu)
+            known = {t["tid"] for t in inside["threads"]}
+            here = sum(waited(t) for t in inside["threads"])
+            there = sum(waited(t) for t in outside["threads"] if t["tid"] in known)
+            if abs(here - there) <= 0.02 * here:
+                return
+            print(here, there)
+    finally:
+        busy.kill()
+        busy.wait()
+    assert abs(here - there) <= 0.02 * here, (here, there)
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_duration_ends_it_and_the_program_runs_on(one_python, where, method):
+    """-d ends attaching after that time; the program does not notice."""
+    if method == "bpf":
+        need_bpf()
+    with Target([one_python.path, "-c", WORK.replace("+ 1.5", "+ 5")]) as target:
+        target.go()
+        (process,) = Attached(target.pid, where, "-d", "0.6", method=method).end(ask=False)
+        assert 0.5e9 <= process["wall_ns"] <= 1.5e9 and process["source"] == method
+        assert target.end() == 0
+    assert {"a", "b", "c", "d"} <= {t["name"] for t in process["threads"]}
+    assert not sums.check(process), sums.check(process)
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_recording_survives_the_collectors_death(one_python, where, method):
+    """When gilscope is killed, the recording can be read and the program goes on."""
+    if method == "bpf":
+        need_bpf()
+    with Target([one_python.path, "-c", WORK]) as target:
+        attached = Attached(target.pid, where, method=method)
+        target.go()
+        time.sleep(0.5)
+        attached.process.kill()
+        attached.process.communicate()
+        (process,) = gs.report(attached.dir)["processes"]
+        assert process["threads"] and not process["complete"]
+        assert target.end() == 0
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_target_is_killed(one_python, where, method):
+    """When the target is killed meanwhile, the recording ends there."""
+    if method == "bpf":
+        need_bpf()
+    with Target([one_python.path, "-c", WORK]) as target:
+        attached = Attached(target.pid, where, method=method)
+        target.go()
+        time.sleep(0.3)
+        os.kill(target.pid, signal.SIGKILL)
+        (process,) = attached.end(ask=False)
+        assert process["gils"]
+
+
+FORKS = READY + """
+import threading, time
+def compute(seconds):
+    end = time.monotonic() + seconds
+    n = 0
+    while time.monotonic() < end: n += 1
+pid = os.fork()
+threads = [threading.Thread(target=compute, args=(1.0,)) for _ in range(2)]
+for t in threads: t.start()
+for t in threads: t.join()
+if pid: os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_children_are_followed(one_python, where, method):
+    """-s measures a child that is forked later, in a file of its own."""
+    if method == "bpf":
+        need_bpf()
+    with Target([one_python.path, "-c", FORKS]) as target:
+        attached = Attached(target.pid, where, "-s", method=method)
+        target.go()
+        target.end()
+        processes = attached.end(ask=False)
+    assert len(processes) == 2 and processes[1]["ppid"] == target.pid
+    for process in processes:
+        assert sum(waited(t) for t in process["threads"]) > 200 * MS
+
+
+def leftovers():
+    """What BPF programs and maps there are in the kernel, as bpftool lists them."""
+    listed = {}
+    for kind in "prog", "map", "link":
+        done = subprocess.run(["bpftool", "-j", kind, "list"], stdout=subprocess.PIPE, text=True, check=True,
+                              env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"))
+        listed[kind] = {entry["id"]: entry.get("name", "") for entry in json.loads(done.stdout or "[]")}
+    return listed
+
+
+def ours(listed):
+    names = ("on_sched", "on_clock", "on_fork", "on_exit", "on_exec", "slots", "gils", "tids", "selves", "targets",
+             "target_info", "gilscope")
+    return {i: n for kind in listed.values() for i, n in kind.items() if n.startswith(names)}
+
+
+def test_nothing_is_left_behind(one_python, where):
+    """After attaching and detaching again and again, also by SIGKILL, no program or map is left in the kernel."""
+    need_bpf()
+    before = ours(leftovers())
+    with Target([one_python.path, "-c", WORK.replace("+ 1.5", "+ 600")]) as target:
+        target.go()
+        for i in range(8):
+            attached = Attached(target.pid, where, name=f"r{i}")
+            if i % 2:
+                attached.process.kill()
+                attached.process.communicate()
+            else:
+                attached.end()
+        target.process.kill()
+    end = time.monotonic() + 5  # the kernel frees maps after a grace period
+    while ours(leftovers()).keys() - before.keys() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not ours(leftovers()).keys() - before.keys()
+
+
+def attach_fails(pid, *options, **kwargs):
+    done = gs.gilscope("attach", "-q", "-d", "0.1", *options, pid, **kwargs)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_what_is_not_python_is_told(where):
+    """A process that is no Python, or is not there, gets a line that says so."""
+    with subprocess.Popen(["sleep", "30"]) as sleep:
+        try:
+            assert "does not run Python" in attach_fails(sleep.pid, cwd=where)
+        finally:
+            sleep.kill()
+    assert "no such process" in attach_fails(4194300, cwd=where)
+    assert not list(where.iterdir())
+
+
+def test_other_interpreters_are_told(odd_python, where):
+    """PyPy, a free-threaded build and versions before 3.8 get a line that says which they are."""
+    with Target([odd_python.path, "-c", READY.replace("flush=True", "") .replace("print('ready', os.getpid(), )",
+                 "sys.stdout.write('ready %d\\n' % os.getpid()); sys.stdout.flush()")]) as target:
+        line = attach_fails(target.pid, cwd=where)
+    assert "PyPy" in line or "free-threaded" in line or "older than 3.8" in line or "3.8 to 3.15" in line, line
+
+
+def test_in_other_namespaces(one_python, where):
+    """A process in a mount and a PID namespace of its own is found by its own memory; its ids are its own."""
+    need_bpf()
+    command = ["unshare", "--mount", "--pid", "--fork", one_python.path, "-c", WORK.replace("1.5", "60")]
+    try:
+        target = Target(command)
+    except ValueError:
+        pytest.skip("unshare is not permitted here")
+    with target:
+        assert target.pid < 10, "it sees a namespace of its own"
+        children = subprocess.run(["pgrep", "-P", str(target.process.pid)], stdout=subprocess.PIPE, text=True,
+                                  check=True).stdout.split()
+        target.go()
+        try:
+            (process,) = Attached(int(children[0]), where, "-d", "1").end(ask=False)
+        finally:
+            os.kill(int(children[0]), signal.SIGKILL)
+    assert process["pid"] == target.pid
+    assert {"a", "b", "c", "d"} <= {t["name"] for t in process["threads"]}
+    assert all(t["tid"] < 100 for t in process["threads"])
+
+
+def test_executable_that_was_replaced(where):
+    """A Python whose file has been deleted since is measured from what is in its memory."""
+    copy = where / "python3"
+    copy.write_bytes(open("/usr/bin/python3", "rb").read())
+    copy.chmod(0o755)
+    with Target([copy, "-c", WORK]) as target:
+        copy.unlink()
+        target.go()
+        (process,) = Attached(target.pid, where, "-d", "0.5", method="sample").end(ask=False)
+    assert {"a", "b"} <= {t["name"] for t in process["threads"]}
+
+
+def test_of_another_user(one_python, where):
+    """Who could not trace a process cannot attach to it, whatever the method."""
+    if os.geteuid():
+        pytest.skip("needs root, to be somebody else")
+    os.chmod(where, 0o777)
+    with Target([one_python.path, "-c", WORK]) as target:
+        for method in "bpf", "sample":
+            done = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", str(gs.BIN), "attach", "-q", "-d",
+                                   "0.1", "--method", method, str(target.pid)], stderr=subprocess.PIPE, text=True,
+                                  cwd=where, env=gs.clean_env(), check=False)
+            if done.returncode == 127 or "Permission denied" in done.stderr:
+                pytest.skip("the executable cannot be reached by another user")
+            assert done.returncode == 1 and "may not be read" in done.stderr or "cannot be read" in done.stderr

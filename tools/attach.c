@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * attach.c - runs a collector: its processes, their children, and a picture of each now and then.
+ */
+#include "attach.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "children.h"
+#include "msg.h"
+#include "privileges.h"
+
+#define TURN_NS 100000000u /* 0.1 s: how soon an end or a child is noticed */
+#define FIRST_PICTURES 5u  /* turns, each with a picture; then ... */
+#define PICTURE_EVERY 10u  /* ... in every so many turns */
+
+struct process {
+    int pid, pidfd, handle;
+    struct recwriter *writer;
+    bool over;
+};
+
+struct run {
+    const struct attach *attach;
+    struct process process[COLLECT_PROCESSES];
+    int n;
+    int ignored[COLLECT_PROCESSES * 4]; /* children that are no CPython, or have not become one yet: tries left */
+    struct children children;
+    int failed;
+};
+
+uint64_t collect_now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static bool has_ended(const struct process *p)
+{
+    struct pollfd poll_on = {.fd = p->pidfd, .events = POLLIN};
+
+    if (p->pidfd < 0)
+        return kill(p->pid, 0) && errno == ESRCH;
+    return poll(&poll_on, 1, 0) > 0;
+}
+
+static int add_process(struct run *run, const struct find_process *found, char *error)
+{
+    const struct attach *a = run->attach;
+    struct process *p = &run->process[run->n];
+
+    if (run->n == COLLECT_PROCESSES) {
+        snprintf(error, COLLECT_ERROR_BYTES, "more than %d processes at once are not measured", COLLECT_PROCESSES);
+        return -1;
+    }
+    memset(p, 0, sizeof *p);
+    p->pid = found->pid;
+    p->pidfd = (int)syscall(SYS_pidfd_open, found->pid, 0);
+    p->writer = recwriter_new(a->dir, found->pid, a->collector->source, found->hex, found->version);
+    error[0] = 0;
+    p->handle = p->writer ? a->collector->add(found, error) : -1;
+    if (p->handle < 0) {
+        recwriter_free(p->writer);
+        if (p->pidfd >= 0)
+            close(p->pidfd);
+        return -1;
+    }
+    run->n++;
+    return 0;
+}
+
+static void take_picture(struct run *run, struct process *p, bool last)
+{
+    uint64_t now_ns = collect_now_ns();
+
+    recwriter_begin(p->writer);
+    run->attach->collector->picture(p->handle, p->writer, now_ns);
+    if (recwriter_commit(p->writer, now_ns, last))
+        run->failed = -1;
+}
+
+static void end_process(struct run *run, struct process *p)
+{
+    take_picture(run, p, true);
+    run->attach->collector->forget(p->handle);
+    p->over = true;
+}
+
+static void look_for_children(struct run *run)
+{
+    int pids[64];
+    int n = 0;
+
+    for (int i = 0; i < run->n; i++)
+        if (!run->process[i].over)
+            n += children_new(&run->children, run->process[i].pid, pids + n, 64 - n);
+    for (int i = 0; i < n; i++) {
+        struct find_process found;
+        char error[FIND_GIL_ERROR_BYTES];
+        if (find_gil_now(pids[i], &found, error)) {
+            children_again(&run->children, pids[i]);
+            continue;
+        }
+        if (add_process(run, &found, error) && error[0])
+            msg_error("process %d is not measured: %s", pids[i], error);
+    }
+}
+
+static bool turn(struct run *run, unsigned n)
+{
+    bool any = false;
+
+    for (int i = 0; i < run->n; i++) {
+        struct process *p = &run->process[i];
+        if (p->over)
+            continue;
+        if (has_ended(p) || run->attach->collector->has_gone(p->handle)) {
+            end_process(run, p);
+            continue;
+        }
+        any = true;
+        if (n < FIRST_PICTURES || n % PICTURE_EVERY == 0)
+            take_picture(run, p, false);
+    }
+    if (any && run->attach->follow)
+        look_for_children(run);
+    return any;
+}
+
+int attach_run(const struct attach *attach)
+{
+    struct run *run = calloc(1, sizeof *run);
+    char error[COLLECT_ERROR_BYTES];
+    uint64_t begin_ns, end_ns;
+
+    if (!run)
+        return -1;
+    run->attach = attach;
+    if (attach->collector->start(&attach->options, error)) {
+        msg_error("cannot attach to process %d: %s", attach->first->pid, error);
+        free(run);
+        return -1;
+    }
+    if (add_process(run, attach->first, error)) {
+        if (error[0])
+            msg_error("cannot attach to process %d: %s", attach->first->pid, error);
+        attach->collector->stop();
+        free(run);
+        return -1;
+    }
+    privileges_drop();
+    begin_ns = collect_now_ns();
+    end_ns = attach->seconds > 0 ? begin_ns + (uint64_t)(attach->seconds * 1e9) : UINT64_MAX;
+    for (unsigned n = 0; !*attach->options.stop; n++) {
+        uint64_t until_ns = begin_ns + (n + 1) * (uint64_t)TURN_NS;
+        attach->collector->work(until_ns < end_ns ? until_ns : end_ns);
+        if (collect_now_ns() >= end_ns || !turn(run, n))
+            break;
+    }
+    for (int i = 0; i < run->n; i++) {
+        if (!run->process[i].over)
+            end_process(run, &run->process[i]);
+        recwriter_free(run->process[i].writer);
+        if (run->process[i].pidfd >= 0)
+            close(run->process[i].pidfd);
+    }
+    attach->collector->stop();
+    children_free(&run->children);
+    int failed = run->failed;
+    free(run);
+    return failed;
+}

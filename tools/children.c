@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * children.c - reads /proc for processes with a given parent.
+ */
+#include "children.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mem.h"
+
+#define TRIES 50 /* turns of 0.1 s */
+
+static int parent_of(int pid)
+{
+    char path[64], text[1024], *at;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (n <= 0)
+        return -1;
+    text[n] = 0;
+    at = strrchr(text, ')'); /* the command's name may contain anything */
+    int parent;
+    return at && sscanf(at, ") %*c %d", &parent) == 1 ? parent : -1;
+}
+
+static struct child *find(struct children *c, int pid)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (c->known[i].pid == pid)
+            return &c->known[i];
+    return NULL;
+}
+
+int children_new(struct children *c, int parent, int *pids, int max)
+{
+    DIR *proc = opendir("/proc");
+    int n = 0;
+
+    for (const struct dirent *entry; proc && n < max && (entry = readdir(proc));) {
+        int pid = isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
+        if (!pid)
+            continue;
+        struct child *known = find(c, pid);
+        if (known && known->tries <= 0)
+            continue;
+        if (parent_of(pid) != parent)
+            continue;
+        if (!known) {
+            c->known = mem_grow(c->known, c->n, &c->capacity, sizeof *c->known);
+            known = &c->known[c->n++];
+            *known = (struct child){pid, parent, TRIES};
+        }
+        known->tries = -known->tries;
+        pids[n++] = pid;
+    }
+    if (proc)
+        closedir(proc);
+    return n;
+}
+
+void children_again(struct children *c, int pid)
+{
+    struct child *known = find(c, pid);
+
+    if (known && known->tries < 0)
+        known->tries = -known->tries - 1;
+}
+
+void children_free(struct children *c)
+{
+    free(c->known);
+    memset(c, 0, sizeof *c);
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd-attach.c - `gilscope attach`: measures a running process from outside and reports.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "attach.h"
+#include "cmd.h"
+#include "msg.h"
+#include "procinfo.h"
+#include "recdir.h"
+#include "recoptions.h"
+
+#define SAMPLE_HZ 997 /* a prime: not in step with what runs every millisecond */
+
+struct attach_options {
+    struct recoptions common;
+    int pid;
+    double seconds;
+    const struct collector *method; /* NULL = auto */
+    bool follow, no_stacks, no_native;
+    uint32_t sample_hz;
+};
+
+enum { OPT_METHOD = 512, OPT_RATE, OPT_NO_NATIVE, OPT_NO_STACKS };
+
+static const struct argp_option options[] = {
+    {"pid", 'p', "PID", 0, "The process to attach to", 0},
+    {"duration", 'd', "SECONDS", 0, "Measure for so long [until Ctrl-C, or the process ends]", 0},
+    {"children", 's', NULL, 0, "Measure its children, too, and those that it starts", 0},
+    {"method", OPT_METHOD, "METHOD", 0, "auto, bpf or sample [auto]", 0},
+    {"sample-rate", OPT_RATE, "HZ", 0, "Samples of the processors a second, 1 to 10000 [997]", 0},
+    {"no-native", OPT_NO_NATIVE, NULL, 0, "Take no native frames", 0},
+    {"no-stacks", OPT_NO_STACKS, NULL, 0, "Take no stacks", 0},
+    {0},
+};
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    stop = 1;
+}
+
+static void set_pid(struct argp_state *state, struct attach_options *attach, const char *text)
+{
+    if (attach->pid)
+        argp_error(state, "one process at a time: '%s' is too much", text);
+    attach->pid = procinfo_parse_pid(text);
+    if (attach->pid < 0)
+        argp_error(state, "'%s' is not a process id", text);
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    struct attach_options *attach = state->input;
+    char *end = NULL;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &attach->common;
+        return 0;
+    case 'p':
+    case ARGP_KEY_ARG:
+        set_pid(state, attach, text);
+        return 0;
+    case 'd':
+        attach->seconds = strtod(text, &end);
+        if (end == text || *end || !isfinite(attach->seconds) || attach->seconds <= 0 || attach->seconds > 1e9)
+            argp_error(state, "'%s' is not a number of seconds", text);
+        return 0;
+    case 's':
+        attach->follow = true;
+        return 0;
+    case OPT_METHOD:
+        if (!strcmp(text, "auto"))
+            attach->method = NULL;
+        else if (!strcmp(text, "bpf"))
+            attach->method = &collect_bpf;
+        else if (!strcmp(text, "sample"))
+            attach->method = &collect_sample;
+        else
+            argp_error(state, "there is no method '%s'; use one of: auto, bpf, sample", text);
+        return 0;
+    case OPT_RATE:
+        attach->sample_hz = (uint32_t)strtoul(text, &end, 10);
+        if (end == text || *end || text[0] == '-' || attach->sample_hz < 1 || attach->sample_hz > 10000)
+            argp_error(state, "'%s' is not a rate from 1 to 10000", text);
+        return 0;
+    case OPT_NO_NATIVE:
+        attach->no_native = true;
+        return 0;
+    case OPT_NO_STACKS:
+        attach->no_stacks = true;
+        return 0;
+    case ARGP_KEY_END:
+        if (!attach->pid)
+            argp_error(state, "which process? give its PID");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child children[] = {{&recoptions_argp, 0, NULL, 0}, {0}};
+
+static const struct argp argp = {
+    .options = options,
+    .parser = parse,
+    .children = children,
+    .args_doc = "PID",
+    .doc = "Measure what the GIL costs a running Python process, without restarting or stopping it, and report.\v"
+           "Exits with 0 when something was measured, with 1 if not.  `gilscope doctor' says which methods work here.",
+};
+
+/* The method that is asked for, or the best that works here; NULL after an error line. */
+static const struct collector *choose(const struct attach_options *attach)
+{
+    char error[COLLECT_ERROR_BYTES];
+
+    if (attach->method) {
+        if (attach->method->usable(error))
+            return attach->method;
+        msg_error("cannot attach by --method %s: %s", attach->method->name, error);
+        return NULL;
+    }
+    if (collect_bpf.usable(error)) {
+        msg_error("attaching by BPF: waits are exact, holds estimated (--method bpf)");
+        return &collect_bpf;
+    }
+    msg_error("attaching by sampling: all figures are estimates (--method sample), for %s", error);
+    return collect_sample.usable(error) ? &collect_sample : NULL;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+/* argv of the process, for the directory's name; its last element is NULL. */
+static char **command_of(int pid, char *bytes, size_t size)
+{
+    static char *argv[64];
+    char path[64];
+    size_t n = 0, length = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+    FILE *stream = fopen(path, "re");
+    if (stream) {
+        length = fread(bytes, 1, size - 1, stream);
+        fclose(stream);
+    }
+    bytes[length] = 0;
+    for (size_t i = 0; i < length && n + 1 < sizeof argv / sizeof *argv; i += strlen(bytes + i) + 1)
+        argv[n++] = bytes + i;
+    if (!n)
+        argv[n++] = strcpy(bytes, "python");
+    argv[n] = NULL;
+    return argv;
+}
+
+int cmd_attach(int argc, char **argv)
+{
+    struct attach_options options_given = {.sample_hz = SAMPLE_HZ};
+    struct find_process found;
+    char error[FIND_GIL_ERROR_BYTES], command[4096];
+    int made_dir = 0, made_file = 0, status = CMD_FAILED;
+
+    argp_parse(&argp, argc, argv, 0, NULL, &options_given);
+    if (find_gil(options_given.pid, &found, error)) {
+        msg_error("cannot attach to process %d: %s", options_given.pid, error);
+        return CMD_FAILED;
+    }
+    const struct collector *collector = choose(&options_given);
+    if (!collector || recoptions_prepare(&options_given.common, &made_file))
+        return CMD_FAILED;
+    char *dir =
+        recdir_make(options_given.common.dir, command_of(options_given.pid, command, sizeof command), &made_dir);
+    if (!dir)
+        return CMD_FAILED;
+    catch_signals();
+    int n_threads = procinfo_threads(options_given.pid);
+    struct attach attach = {
+        .collector = collector,
+        .options = {.sample_hz = options_given.sample_hz,
+                    .no_stacks = options_given.no_stacks,
+                    .no_native = options_given.no_native || options_given.no_stacks,
+                    .n_threads = n_threads > 0 ? (uint32_t)n_threads : 1,
+                    .stop = &stop},
+        .first = &found,
+        .dir = dir,
+        .seconds = options_given.seconds,
+        .follow = options_given.follow,
+    };
+    int failed = attach_run(&attach);
+    if (recdir_has_recordings(dir))
+        status = failed || recoptions_report(&options_given.common, dir) ? CMD_FAILED : CMD_OK;
+    recoptions_tidy(&options_given.common, dir, made_dir, made_file);
+    free(dir);
+    return status;
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * collect-bpf-picture.c - from the accounts that the BPF programs keep to a picture for the recording.
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "collect-bpf.h"
+#include "mem.h"
+
+#define NAME_TRIES 50
+#define COPY_TRIES 5
+#define BATCH 512u
+
+struct open_pair {
+    uint32_t waiter, holder;
+    uint64_t ns;
+};
+
+struct picture {
+    struct bpf_collector *c;
+    uint32_t target;
+    uint64_t now_ns;
+    struct threads_list tstates;
+    struct open_pair *pairs;
+    size_t n_pairs, pairs_room;
+    uint64_t *open_charges; /* by slot */
+};
+
+/* --- copies ------------------------------------------------------------------------------------------------------ */
+/* A thread's account, which may change meanwhile. */
+static void copy_thread(const struct gs_thread *from, struct gs_thread *to)
+{
+    for (int i = 0; i < COPY_TRIES; i++) {
+        memcpy(to, from, sizeof *to);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        const volatile struct gs_thread *again = from;
+        if (again->since_ns == to->since_ns && again->state_ns == to->state_ns && again->state == to->state)
+            return;
+    }
+}
+
+static void add_pair(struct picture *p, uint32_t waiter, uint32_t holder, uint64_t ns)
+{
+    p->pairs = mem_grow(p->pairs, p->n_pairs, &p->pairs_room, sizeof *p->pairs);
+    p->pairs[p->n_pairs++] = (struct open_pair){waiter, holder, ns};
+}
+
+static void read_pairs(struct picture *p)
+{
+    struct gs_pair keys[BATCH];
+    uint64_t values[BATCH];
+    uint64_t cursor;
+    void *at = NULL;
+    int result;
+
+    do {
+        uint32_t n = BATCH;
+        result = bpf_map_lookup_batch(p->c->pairs_fd, at, &cursor, keys, values, &n, NULL);
+        if (result && errno != ENOENT)
+            return;
+        for (uint32_t i = 0; i < n; i++) {
+            if (keys[i].waiter < p->c->n_slots_max && p->c->threads[keys[i].waiter].target == p->target)
+                add_pair(p, keys[i].waiter, keys[i].holder, values[i]);
+        }
+        at = &cursor;
+    } while (!result);
+}
+
+/* --- waits that the programs have not divided yet ---------------------------------------------------------------- */
+/* As charge_walk() in account.bpf.h, for a wait from..to.  Returns how much of it was blocked. */
+static uint64_t walk(struct picture *p, uint32_t slot, struct gs_thread *t, uint64_t from, uint64_t to)
+{
+    const struct gs_gil *gil = &p->c->gils[t->gil];
+    uint64_t n = __atomic_load_n(&gil->n_changes, __ATOMIC_ACQUIRE), high = to, blocked = 0;
+
+    for (uint64_t i = 1; i <= n && i < GS_RING && high > from; i++) {
+        struct gs_change change = gil->ring[(n - i) % GS_RING];
+        uint64_t begin = change.ns > from ? change.ns : from;
+        if (begin >= high)
+            continue;
+        uint64_t ns = high - begin;
+        high = begin;
+        if (!change.slot || change.slot == slot)
+            continue;
+        blocked += ns;
+        if (change.slot < p->c->n_slots_max) {
+            add_pair(p, slot, change.slot, ns);
+            p->open_charges[change.slot] += ns;
+        } else {
+            t->not_told_ns += ns;
+        }
+    }
+    return blocked;
+}
+
+/* Closes at now_ns what is open. */
+static void close_open(struct picture *p, uint32_t slot, struct gs_thread *t)
+{
+    uint64_t end = t->end_ns ? t->end_ns : p->now_ns, ns;
+
+    if (t->pending_to_ns)
+        t->blocked_ns += walk(p, slot, t, t->pending_from_ns, t->pending_to_ns);
+    if (t->end_ns)
+        return;
+    switch (t->state) {
+    case GS_WAITS:
+        ns = end > t->state_ns ? end - t->state_ns : 0;
+        t->wait_ns += ns;
+        if (ns > t->wait.max_ns)
+            t->wait.max_ns = ns;
+        t->blocked_ns += walk(p, slot, t, t->state_ns, t->state_ns + ns);
+        break;
+    case GS_FORCED:
+        t->forced_ns += end > t->state_ns ? end - t->state_ns : 0;
+        break;
+    default:
+        ns = end > t->since_ns ? end - t->since_ns : 0;
+        if (t->on_cpu)
+            t->oncpu_ns += ns;
+        else if (t->off_held)
+            t->held_off_ns += ns;
+        else
+            t->released_off_ns += ns;
+    }
+    if (t->blocked_ns > t->wait_ns)
+        t->blocked_ns = t->wait_ns;
+}
+
+/* --- who they are ------------------------------------------------------------------------------------------------ */
+static void learn(struct picture *p, uint32_t slot, const struct gs_thread *t)
+{
+    struct bpf_slot *s = &p->c->slots[slot];
+    const struct find_process *found = &p->c->processes[p->target].found;
+    const struct find_thread *tstate = threads_find(&p->tstates, t->self);
+
+    if (!s->inner_tid)
+        s->inner_tid = threads_inner_tid(found->pid, t->tid);
+    if (!tstate) /* not seen on a processor yet, perhaps, but the version knows its number */
+        for (uint32_t i = 0; i < p->tstates.n && !t->self; i++)
+            if (p->tstates.thread[i].native_id == s->inner_tid)
+                tstate = &p->tstates.thread[i];
+    if (!tstate)
+        return;
+    s->is_python = true;
+    if (s->name_source == REC_NAME_PYTHON || s->looked >= NAME_TRIES)
+        return;
+    s->looked++;
+    char name[sizeof s->name] = "";
+    enum rec_name_source source = threads_name(found, tstate->tstate, name, sizeof name);
+    if (source == REC_NAME_NONE || (source != REC_NAME_PYTHON && s->name_source != REC_NAME_NONE))
+        return;
+    s->name_source = source;
+    memcpy(s->name, name, sizeof name);
+}
+
+static bool touches_gil(const struct gs_thread *t)
+{
+    return t->contended || t->samples_held || t->releases || t->held_off_ns || t->forced_switches ||
+           t->state != GS_RUNS;
+}
+
+/* --- figures ----------------------------------------------------------------------------------------------------- */
+static uint64_t part(uint64_t ns, double share)
+{
+    return (uint64_t)((double)ns * share + 0.5);
+}
+
+/* Holds that were seen to begin and to end, and of the rest of its time on processors what the samples say. */
+static uint64_t held_oncpu(const struct gs_thread *t)
+{
+    uint64_t known = t->known_held_ns < t->oncpu_ns ? t->known_held_ns : t->oncpu_ns;
+    uint64_t held = t->samples_held + t->hold_samples, n = held + t->samples_released;
+
+    return n ? known + part(t->oncpu_ns - known, (double)held / (double)n) : known;
+}
+
+static void fill(struct picture *p, uint32_t slot, const struct gs_thread *t, struct recwriter_thread *out)
+{
+    const struct bpf_slot *s = &p->c->slots[slot];
+    const struct bpf_process *process = &p->c->processes[p->target];
+    uint64_t end = t->end_ns ? t->end_ns : p->now_ns;
+
+    memset(out, 0, sizeof *out);
+    out->index = slot;
+    out->tid = s->inner_tid;
+    out->main = t->self ? t->self == process->found.main_thread : t->tid == (uint32_t)process->found.pid;
+    out->ended = t->end_ns != 0;
+    out->pthread_id = t->self;
+    out->name = s->name[0] ? s->name : NULL;
+    out->name_source = s->name_source;
+    out->start_ns = t->start_ns;
+    out->end_ns = end > t->start_ns ? end : t->start_ns;
+    out->held_oncpu_ns = held_oncpu(t);
+    out->released_oncpu_ns = t->oncpu_ns - out->held_oncpu_ns;
+    out->held_ns = out->held_oncpu_ns + t->held_off_ns;
+    out->released_ns = out->released_oncpu_ns + t->released_off_ns;
+    out->wait_blocked_ns = t->blocked_ns;
+    out->wait_wakeup_ns = t->wait_ns - t->blocked_ns;
+    out->wait_forced_ns = t->forced_ns;
+    out->forced_max_ns = t->forced_max_ns;
+    out->charged_ns = t->charged_ns + p->open_charges[slot];
+    out->blocked_by_unknown_ns = t->not_told_ns;
+    out->contended = t->contended;
+    out->lost_wakeups = t->lost_wakeups;
+    out->drop_requests = t->drop_requests;
+    out->forced_switches = t->forced_switches;
+}
+
+static void set_hist(struct recwriter_hist *to, const struct gs_hist *from)
+{
+    *to = (struct recwriter_hist){from->bucket, GS_HIST_OCTAVES * GS_HIST_SUBS, from->sum_ns, from->max_ns, 0};
+}
+
+static void add_to_gil(struct recwriter_gil *gil, const struct recwriter_thread *t)
+{
+    gil->held_ns += t->held_ns;
+    gil->wait_blocked_ns += t->wait_blocked_ns;
+    gil->wait_wakeup_ns += t->wait_wakeup_ns;
+    gil->wait_forced_ns += t->wait_forced_ns;
+    gil->contended += t->contended;
+    gil->drop_requests += t->drop_requests;
+    gil->forced_switches += t->forced_switches;
+    gil->lost_wakeups += t->lost_wakeups;
+    gil->switches += t->contended;
+}
+
+static void write_thread(struct picture *p, struct recwriter *writer, uint32_t slot, const struct gs_thread *t,
+                         struct recwriter_thread *out)
+{
+    struct recwriter_pair *pairs = mem_zeroed(p->n_pairs, sizeof *pairs);
+
+    for (size_t i = 0; i < p->n_pairs; i++) {
+        if (p->pairs[i].waiter == slot)
+            pairs[out->n_pairs++] = (struct recwriter_pair){p->pairs[i].holder, p->pairs[i].ns};
+    }
+    out->pairs = pairs;
+    set_hist(&out->hist[REC_HIST_WAIT], &t->wait);
+    out->hist[REC_HIST_WAIT].sum_ns = t->wait_ns; /* with the open one */
+    set_hist(&out->hist[REC_HIST_HOLD], &t->hold);
+    out->hist[REC_HIST_HOLD].uncounted = t->contended > t->hold.count ? t->contended - t->hold.count : 0;
+    set_hist(&out->hist[REC_HIST_RELEASED], &t->off);
+    recwriter_thread(writer, out);
+    free(pairs);
+}
+
+void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, uint64_t now_ns)
+{
+    const struct bpf_process *process = &c->processes[handle];
+    uint32_t n = bpf_n_slots(c), n_own = 0;
+    struct picture p = {.c = c, .target = (uint32_t)handle, .now_ns = now_ns};
+    struct gs_thread *copies = NULL;
+    struct recwriter_gil gils[FIND_GIL_MAX] = {{0}};
+    uint32_t *own = mem_zeroed(n, sizeof *own), first_gil = UINT32_MAX;
+
+    p.open_charges = mem_zeroed(c->n_slots_max, sizeof *p.open_charges);
+    threads_read(&p.tstates, &process->found);
+    read_pairs(&p);
+    for (uint32_t slot = 1; slot < n; slot++)
+        if (c->threads[slot].start_ns && c->threads[slot].target == p.target)
+            own[n_own++] = slot;
+    copies = mem_zeroed(n_own, sizeof *copies);
+    for (uint32_t i = 0; i < n_own; i++) {
+        copy_thread(&c->threads[own[i]], &copies[i]);
+        close_open(&p, own[i], &copies[i]);
+        learn(&p, own[i], &copies[i]);
+    }
+    for (uint32_t i = 0; i < c->n_gils && first_gil == UINT32_MAX; i++)
+        if (c->gils[i].target == p.target)
+            first_gil = i;
+    struct recwriter_thread *outs = mem_zeroed(n_own, sizeof *outs);
+    for (uint32_t i = 0; i < n_own; i++) {
+        struct recwriter_thread *out = &outs[i];
+        if (!c->slots[own[i]].is_python && !touches_gil(&copies[i]))
+            continue;
+        fill(&p, own[i], &copies[i], out);
+        out->gil = copies[i].gil >= first_gil ? copies[i].gil - first_gil : 0;
+        if (out->gil >= process->found.n_gils)
+            out->gil = 0;
+    }
+    recwriter_fit(outs, n_own, process->found.n_gils, now_ns - process->start_ns);
+    for (uint32_t i = 0; i < n_own; i++) {
+        if (!outs[i].index)
+            continue;
+        add_to_gil(&gils[outs[i].gil], &outs[i]);
+        write_thread(&p, writer, own[i], &copies[i], &outs[i]);
+    }
+    free(outs);
+    for (uint32_t i = 0; i < process->found.n_gils; i++) {
+        gils[i].index = i;
+        gils[i].address = process->found.gil[i].address + GIL_COND;
+        gils[i].interval_us = process->found.interval_us;
+        gils[i].start_ns = process->start_ns;
+        recwriter_gil(writer, &gils[i]);
+    }
+    recwriter_loss(writer, REC_LOSS_THREADS, bpf_loss(c, GS_LOSS_THREADS));
+    recwriter_loss(writer, REC_LOSS_PAIRS, bpf_loss(c, GS_LOSS_PAIRS));
+    recwriter_loss(writer, REC_LOSS_GILS, process->found.n_gils_left_out);
+    threads_free(&p.tstates);
+    free(p.pairs);
+    free(p.open_charges);
+    free(copies);
+    free(own);
+}

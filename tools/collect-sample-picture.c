@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * collect-sample-picture.c - from the sampler's counts to a picture for the recording.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "collect-sample.h"
+#include "mem.h"
+
+#define STACK_MOST (1u << 30) /* no thread's stack is larger */
+
+/* glibc puts a thread's control block, whose address is pthread_self(), at the upper end of the thread's stack: the
+ * nearest one above a stack pointer is that thread's (nptl/allocatestack.c).  Not the main thread's. */
+void sample_match_by_stack(struct sample_process *p, struct sample_thread *t)
+{
+    uint64_t best = 0;
+
+    if (t->pthread_id || t->end_ns || !t->stack_pointer)
+        return;
+    for (uint32_t i = 0; i < p->list.n; i++) {
+        uint64_t id = p->list.thread[i].pthread_id;
+        if (id > t->stack_pointer && id - t->stack_pointer < STACK_MOST && (!best || id < best) &&
+            id != p->found.main_thread)
+            best = id;
+    }
+    for (size_t i = 0; i < p->n_threads && best; i++)
+        if (p->threads[i].pthread_id == best && !p->threads[i].end_ns)
+            best = 0;
+    t->pthread_id = best;
+}
+
+static void name_thread(struct sample_process *p, struct sample_thread *t)
+{
+    const struct find_thread *tstate = threads_find(&p->list, t->pthread_id);
+    char name[sizeof t->name] = "";
+
+    if (!tstate || t->name_source == REC_NAME_PYTHON)
+        return;
+    enum rec_name_source source = threads_name(&p->found, tstate->tstate, name, sizeof name);
+    if (source == REC_NAME_NONE)
+        return;
+    t->name_source = source;
+    memcpy(t->name, name, sizeof name);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The looks' times, stretched to what has passed since the thread was first seen. */
+static void fill(const struct sample_process *p, struct sample_thread *t, uint64_t now_ns, struct recwriter_thread *out)
+{
+    uint64_t end = t->end_ns ? t->end_ns : now_ns, wall = end > t->start_ns ? end - t->start_ns : 0;
+    uint64_t sum = t->held_ns + t->released_ns + t->wait_ns + t->forced_ns;
+
+    memset(out, 0, sizeof *out);
+    out->index = (uint32_t)(t - p->threads) + 1;
+    out->tid = t->tid;
+    out->main = t->outer_tid == (uint32_t)p->found.pid;
+    out->ended = t->end_ns != 0;
+    out->pthread_id = t->pthread_id;
+    out->name = t->name[0] ? t->name : NULL;
+    out->name_source = t->name_source;
+    out->gil = t->gil;
+    out->start_ns = t->start_ns;
+    out->end_ns = t->start_ns + wall;
+    out->wait_blocked_ns = t->blocked_ns;
+    out->wait_wakeup_ns = t->wait_ns - t->blocked_ns;
+    out->wait_forced_ns = t->forced_ns;
+    out->held_ns = t->held_ns;
+    out->released_ns = wall > sum ? t->released_ns + (wall - sum) : t->released_ns;
+    out->held_oncpu_ns = least(t->held_cpu_ns, out->held_ns);
+    out->released_oncpu_ns = least(t->released_cpu_ns, out->released_ns);
+    out->charged_ns = t->charged_ns;
+    out->contended = t->contended;
+    out->hist[REC_HIST_WAIT] = t->wait;
+    out->hist[REC_HIST_WAIT].sum_ns = t->wait_ns; /* with the open one */
+    if (t->wait_open_ns > t->wait.max_ns)
+        out->hist[REC_HIST_WAIT].max_ns = t->wait_open_ns;
+    out->hist[REC_HIST_WAIT].n_buckets = REC_HIST_OCTAVES * REC_HIST_SUBS;
+    out->hist[REC_HIST_HOLD].uncounted = t->contended; /* there were at least so many */
+    out->pairs = t->pairs;
+    out->n_pairs = t->n_pairs;
+}
+
+void sample_picture(struct sample_process *p, struct recwriter *writer, uint64_t now_ns)
+{
+    struct recwriter_gil gils[FIND_GIL_MAX] = {{0}};
+
+    struct recwriter_thread *outs = mem_zeroed(p->n_threads, sizeof *outs);
+    for (size_t i = 0; i < p->n_threads; i++) {
+        struct sample_thread *t = &p->threads[i];
+        name_thread(p, t);
+        if (t->pthread_id || t->wait_ns || t->forced_ns)
+            fill(p, t, now_ns, &outs[i]);
+    }
+    recwriter_fit(outs, p->n_threads, p->found.n_gils, now_ns - p->start_ns);
+    for (size_t i = 0; i < p->n_threads; i++) {
+        const struct recwriter_thread *out = &outs[i];
+        struct recwriter_gil *gil = &gils[out->gil];
+        if (!out->index)
+            continue;
+        recwriter_thread(writer, out);
+        gil->held_ns += out->held_ns;
+        gil->wait_blocked_ns += out->wait_blocked_ns;
+        gil->wait_wakeup_ns += out->wait_wakeup_ns;
+        gil->wait_forced_ns += out->wait_forced_ns;
+        gil->contended += out->contended;
+        gil->switches += out->contended;
+    }
+    free(outs);
+    for (uint32_t i = 0; i < p->found.n_gils; i++) {
+        gils[i].index = i;
+        gils[i].address = p->found.gil[i].address + GIL_COND;
+        gils[i].interval_us = p->found.interval_us;
+        gils[i].start_ns = p->start_ns;
+        recwriter_gil(writer, &gils[i]);
+    }
+    char note[256];
+    /* A share p of n looks has a standard error of sqrt(p (1 - p) / n), at most sqrt(0.25 / n). */
+    snprintf(note, sizeof note,
+             "sampled %llu times: shares of a thread's time are off by up to %.1f points by chance (95 %%), and by a "
+             "few more "
+             "where threads hand the GIL on quickly",
+             (unsigned long long)p->n_looks, 196 * sqrt(0.25 / (double)(p->n_looks ? p->n_looks : 1)));
+    recwriter_note(writer, note);
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * collect-sample.c - where BPF is not allowed: looks at the GIL and at each thread now and then, and counts.
+ *
+ * A look is one process_vm_readv() for the GIL and one read of /proc/PID/task/TID/syscall for each thread, which says
+ * "running", or in which call it sleeps and on which futex.  Nothing stops the process.  Between two looks a thread is
+ * taken to have been what it is now; processor time comes from schedstat and is exact.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "collect-sample.h"
+#include "hist.h"
+#include "mem.h"
+#include "peer.h"
+
+#define RATE_MOST 250u     /* looks a second */
+#define COST_SHARE 50u     /* a look may cost one 50th of the time between two */
+#define WOKEN_NS 100000u   /* who has run for less since the last look has not got the GIL meanwhile */
+#define LIST_NS 100000000u /* the list of threads is read anew after this */
+#define FUTEX_CALL 202     /* x86-64 */
+#if defined(__aarch64__)
+#undef FUTEX_CALL
+#define FUTEX_CALL 98
+#endif
+enum { MUTEX_BYTES = sizeof(pthread_mutex_t), COND_BYTES = sizeof(pthread_cond_t) };
+enum {
+    AT_MUTEX = GIL_COND + COND_BYTES,
+    AT_SWITCH_COND = AT_MUTEX + MUTEX_BYTES,
+    AT_SWITCH_MUTEX = AT_SWITCH_COND + COND_BYTES
+};
+
+static struct collect_options options;
+static struct sample_process processes[COLLECT_PROCESSES];
+static int n_processes;
+
+static bool usable(char error[COLLECT_ERROR_BYTES])
+{
+    (void)error; /* whoever could find the GIL can read it */
+    return true;
+}
+
+static int start(const struct collect_options *given, char error[COLLECT_ERROR_BYTES])
+{
+    (void)error;
+    options = *given;
+    n_processes = 0;
+    return 0;
+}
+
+/* --- threads ----------------------------------------------------------------------------------------------------- */
+static int open_task(int pid, uint32_t tid, const char *file)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/task/%u/%s", pid, tid, file);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* A small file of /proc from its beginning; false if the thread is gone. */
+static bool read_again(int fd, char *text, size_t size)
+{
+    ssize_t n = fd >= 0 ? pread(fd, text, size - 1, 0) : -1;
+
+    text[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
+static uint64_t cpu_ns(const struct sample_thread *t)
+{
+    char text[128];
+
+    return read_again(t->schedstat_fd, text, sizeof text) ? strtoull(text, NULL, 10) : t->cpu_last_ns;
+}
+
+static void close_thread(struct sample_thread *t)
+{
+    if (t->syscall_fd >= 0)
+        close(t->syscall_fd);
+    if (t->schedstat_fd >= 0)
+        close(t->schedstat_fd);
+    t->syscall_fd = t->schedstat_fd = -1;
+}
+
+static void see_thread(void *context, uint32_t tid)
+{
+    struct sample_process *p = context;
+
+    for (size_t i = 0; i < p->n_threads; i++) {
+        if (p->threads[i].outer_tid == tid && !p->threads[i].end_ns) {
+            p->threads[i].seen = true;
+            return;
+        }
+    }
+    p->threads = mem_grow(p->threads, p->n_threads, &p->capacity, sizeof *p->threads);
+    struct sample_thread *t = &p->threads[p->n_threads++];
+    memset(t, 0, sizeof *t);
+    t->outer_tid = tid;
+    t->tid = threads_inner_tid(p->found.pid, tid);
+    t->start_ns = t->last_ns = p->now_ns;
+    t->seen = true;
+    t->syscall_fd = open_task(p->found.pid, tid, "syscall");
+    t->schedstat_fd = open_task(p->found.pid, tid, "schedstat");
+    t->cpu_last_ns = cpu_ns(t);
+    t->wait.buckets = mem_zeroed(REC_HIST_OCTAVES * REC_HIST_SUBS, sizeof(uint32_t));
+}
+
+/* A thread state belongs to the thread with its number, where the version keeps that; else the address of the thread
+ * pointer is told apart by the stack that it lies in: the main thread's first, then in the order of their making. */
+static void match_tstates(struct sample_process *p)
+{
+    size_t next = 0;
+
+    for (size_t i = 0; i < p->n_threads; i++) {
+        struct sample_thread *t = &p->threads[i];
+        if (t->pthread_id || t->end_ns)
+            continue;
+        for (uint32_t j = 0; j < p->list.n && !t->pthread_id; j++) {
+            const struct find_thread *s = &p->list.thread[j];
+            if (s->native_id ? s->native_id == t->tid
+                             : t->outer_tid == (uint32_t)p->found.pid && s->pthread_id == p->found.main_thread)
+                t->pthread_id = s->pthread_id;
+        }
+    }
+    if (!p->list.n || p->found.layout.tstate_native_id)
+        return;
+    /* Up to 3.10: pthread_self() of a thread is the argument that set_robust_list() got, less a constant; the kernel
+     * shows neither.  But a sleeping thread shows its stack pointer, and its control block is at that stack's end. */
+    for (; next < p->n_threads; next++)
+        sample_match_by_stack(p, &p->threads[next]);
+}
+
+static void see_threads(struct sample_process *p)
+{
+    for (size_t i = 0; i < p->n_threads; i++)
+        p->threads[i].seen = false;
+    threads_each(p->found.pid, see_thread, p);
+    for (size_t i = 0; i < p->n_threads; i++) {
+        struct sample_thread *t = &p->threads[i];
+        if (!t->seen && !t->end_ns) {
+            t->end_ns = p->now_ns;
+            close_thread(t);
+        }
+    }
+    threads_read(&p->list, &p->found);
+    match_tstates(p);
+    p->list_ns = p->now_ns;
+}
+
+/* --- looks ------------------------------------------------------------------------------------------------------- */
+enum doing { SLEEPS, RUNS, WANTS, LETS_GO, GONE };
+
+/* What a thread is at; the GIL that it waits for goes to *gil. */
+static enum doing look_at(const struct sample_process *p, struct sample_thread *t, uint32_t *gil)
+{
+    char text[256];
+    unsigned long long number, word, args[5], sp;
+
+    if (!read_again(t->syscall_fd, text, sizeof text))
+        return GONE;
+    if (text[0] == 'r')
+        return RUNS;
+    int n = sscanf(text, "%llu 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx", &number, &word, &args[0], &args[1],
+                   &args[2], &args[3], &args[4], &sp);
+    if (n == 8)
+        t->stack_pointer = sp;
+    if (n < 2 || number != FUTEX_CALL)
+        return SLEEPS;
+    for (uint32_t i = 0; i < p->found.n_gils; i++) {
+        uint64_t offset = word - p->found.gil[i].address;
+        if (offset < GIL_COND || offset >= AT_SWITCH_MUTEX)
+            continue;
+        *gil = i;
+        return offset < AT_SWITCH_COND ? WANTS : LETS_GO;
+    }
+    return SLEEPS;
+}
+
+static void end_wait(struct sample_thread *t)
+{
+    struct hist_place place = hist_place(t->wait_open_ns);
+
+    if (!t->wait_is_open)
+        return;
+    t->wait_is_open = false;
+    ((uint32_t *)(uintptr_t)t->wait.buckets)[place.octave * REC_HIST_SUBS + place.sub]++;
+    t->wait.sum_ns += t->wait_open_ns;
+    if (t->wait_open_ns > t->wait.max_ns)
+        t->wait.max_ns = t->wait_open_ns;
+    t->wait_open_ns = 0;
+    t->contended++;
+}
+
+static void charge(struct sample_process *p, struct sample_thread *waiter, uint64_t holder, uint64_t ns)
+{
+    uint32_t index = 0;
+
+    for (size_t i = 0; i < p->n_threads && holder; i++) {
+        if (p->threads[i].pthread_id == holder && &p->threads[i] != waiter) {
+            index = (uint32_t)i + 1;
+            p->threads[i].charged_ns += ns;
+        }
+    }
+    if (!index) /* it is not in the list of threads yet */
+        return;
+    waiter->blocked_ns += ns;
+    for (size_t i = 0; i < waiter->n_pairs; i++) {
+        if (waiter->pairs[i].holder == index) {
+            waiter->pairs[i].blocked_ns += ns;
+            return;
+        }
+    }
+    waiter->pairs = mem_grow(waiter->pairs, waiter->n_pairs, &waiter->pairs_room, sizeof *waiter->pairs);
+    waiter->pairs[waiter->n_pairs++] = (struct recwriter_pair){index, ns};
+}
+
+static void count(struct sample_process *p, struct sample_thread *t, const uint64_t *holders)
+{
+    uint64_t ns = p->now_ns > t->last_ns ? p->now_ns - t->last_ns : 0;
+    uint32_t gil = t->gil;
+    enum doing doing = look_at(p, t, &gil);
+    bool holds = holders[t->gil] && holders[t->gil] == t->pthread_id;
+
+    if (doing == GONE)
+        return;
+    uint64_t cpu = cpu_ns(t), ran_ns = cpu - t->cpu_last_ns;
+    t->cpu_last_ns = cpu;
+    t->last_ns = p->now_ns;
+    if (doing == RUNS && !holds && t->wait_is_open && ran_ns < WOKEN_NS)
+        doing = WANTS;                           /* woken, but it has not come to run yet */
+    if (holds || (doing == WANTS && t->held_ns)) /* what runs and then waits ran with the GIL */
+        t->held_cpu_ns += ran_ns;
+    else
+        t->released_cpu_ns += ran_ns;
+    if (doing == WANTS && !holds) {
+        t->gil = gil;
+        t->wait_ns += ns;
+        t->wait_open_ns += ns;
+        t->wait_is_open = true;
+        if (holders[gil])
+            charge(p, t, holders[gil], ns);
+        return;
+    }
+    end_wait(t);
+    if (doing == LETS_GO) {
+        t->forced_ns += ns;
+        return;
+    }
+    if (holds) {
+        t->held_ns += ns;
+    } else {
+        t->released_ns += ns;
+    }
+}
+
+static void look(struct sample_process *p)
+{
+    uint64_t holders[FIND_GIL_MAX] = {0};
+
+    p->now_ns = collect_now_ns();
+    if (p->now_ns - p->list_ns > LIST_NS)
+        see_threads(p);
+    for (uint32_t i = 0; i < p->found.n_gils; i++) {
+        uint64_t g[3]; /* interval, last_holder, locked */
+        if (!peer_read(p->found.pid, p->found.gil[i].address, g, sizeof g) && (int32_t)g[2] == 1)
+            holders[i] = peer_pointer(p->found.pid, g[1] + p->found.layout.tstate_thread_id);
+    }
+    for (size_t i = 0; i < p->n_threads; i++)
+        if (!p->threads[i].end_ns)
+            count(p, &p->threads[i], holders);
+    p->n_looks++;
+}
+
+static uint64_t random_part(uint64_t ns)
+{
+    static uint64_t state = 88172645463325252ull; /* xorshift */
+
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return ns ? state % ns : 0;
+}
+
+static void work(uint64_t until_ns)
+{
+    uint32_t rate = options.sample_hz < RATE_MOST ? options.sample_hz : RATE_MOST;
+
+    while (!*options.stop) {
+        uint64_t begin_ns = collect_now_ns(), gap_ns = 1000000000 / rate;
+        if (begin_ns >= until_ns)
+            return;
+        for (int i = 0; i < n_processes; i++)
+            if (processes[i].used)
+                look(&processes[i]);
+        uint64_t cost_ns = collect_now_ns() - begin_ns;
+        if (gap_ns < cost_ns * COST_SHARE)
+            gap_ns = cost_ns * COST_SHARE;
+        gap_ns = gap_ns / 2 + random_part(gap_ns); /* not in step with what the process does */
+        uint64_t left_ns = until_ns > begin_ns ? until_ns - begin_ns : 0;
+        if (gap_ns > left_ns)
+            gap_ns = left_ns;
+        struct timespec pause = {(time_t)(gap_ns / 1000000000), (long)(gap_ns % 1000000000)};
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* --- processes --------------------------------------------------------------------------------------------------- */
+static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES])
+{
+    struct sample_process *p = &processes[n_processes];
+
+    if (n_processes == COLLECT_PROCESSES) {
+        snprintf(error, COLLECT_ERROR_BYTES, "too many processes at once");
+        return -1;
+    }
+    memset(p, 0, sizeof *p);
+    p->found = *found;
+    p->used = true;
+    p->start_ns = p->now_ns = collect_now_ns();
+    see_threads(p);
+    return n_processes++;
+}
+
+static void picture(int handle, struct recwriter *writer, uint64_t now_ns)
+{
+    sample_picture(&processes[handle], writer, now_ns);
+}
+
+static bool has_gone(int handle)
+{
+    (void)handle; /* after an exec nothing can be read where the GIL was; it ends with the process */
+    return false;
+}
+
+static void forget(int handle)
+{
+    struct sample_process *p = &processes[handle];
+
+    for (size_t i = 0; i < p->n_threads; i++) {
+        close_thread(&p->threads[i]);
+        free((void *)(uintptr_t)p->threads[i].wait.buckets);
+        free(p->threads[i].pairs);
+    }
+    free(p->threads);
+    threads_free(&p->list);
+    memset(p, 0, sizeof *p);
+}
+
+static void stop(void)
+{
+    for (int i = 0; i < n_processes; i++)
+        if (processes[i].used)
+            forget(i);
+    n_processes = 0;
+}
+
+const struct collector collect_sample = {
+    .name = "sample",
+    .source = REC_SOURCE_SAMPLE,
+    .usable = usable,
+    .start = start,
+    .add = add,
+    .work = work,
+    .picture = picture,
+    .has_gone = has_gone,
+    .forget = forget,
+    .stop = stop,
+};

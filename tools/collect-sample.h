@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * collect-sample.h - what the parts of the sampler share.
+ */
+#ifndef GILSCOPE_COLLECT_SAMPLE_H
+#define GILSCOPE_COLLECT_SAMPLE_H
+
+#include <pthread.h>
+
+#include "collect.h"
+#include "threads.h"
+
+struct sample_thread {
+    uint32_t tid, outer_tid; /* as the process sees it; as we do */
+    int syscall_fd, schedstat_fd;
+    bool seen;
+    uint32_t gil;
+    uint64_t pthread_id; /* 0 = it has no thread state, or it is not known which */
+    uint64_t stack_pointer;
+    uint64_t start_ns, end_ns, last_ns;
+    uint64_t cpu_last_ns;
+    /* by looks */
+    uint64_t held_ns, held_cpu_ns, released_ns, released_cpu_ns, wait_ns, blocked_ns, forced_ns, charged_ns,
+        wait_open_ns, contended;
+    bool wait_is_open;
+    struct recwriter_hist wait;
+    struct recwriter_pair *pairs;
+    size_t n_pairs, pairs_room;
+    char name[64];
+    enum rec_name_source name_source;
+};
+
+struct sample_process {
+    struct find_process found;
+    struct threads_list list;
+    bool used;
+    uint64_t start_ns, now_ns, list_ns;
+    uint64_t n_looks;
+    struct sample_thread *threads;
+    size_t n_threads, capacity;
+};
+
+/* Finds out which thread state is a sleeping thread's, by its stack pointer. */
+void sample_match_by_stack(struct sample_process *p, struct sample_thread *t);
+
+/* Puts all that is known of a process into a recording. */
+void sample_picture(struct sample_process *p, struct recwriter *writer, uint64_t now_ns);
+
+#endif

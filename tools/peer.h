@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * peer.h - reads the memory of another process without stopping it.
+ *
+ * The kernel allows it to those who could ptrace the process (PTRACE_MODE_ATTACH_REALCREDS), and so nothing here can
+ * tell a user what the user could not read anyway.
+ */
+#ifndef GILSCOPE_PEER_H
+#define GILSCOPE_PEER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Copies n bytes of process pid; 0, or -1 with errno (ESRCH: it is gone; EPERM: not allowed; EFAULT: not all mapped).
+ */
+int peer_read(int pid, uint64_t address, void *to, size_t n);
+
+/* As peer_read(), in the shape of a cpython_read: context points to an int, the pid. */
+int peer_read_callback(void *context, uint64_t address, void *bytes, size_t n);
+
+/* The 8 bytes at an address; 0 if they cannot be read. */
+uint64_t peer_pointer(int pid, uint64_t address);
+
+/* A dynamic symbol of the ELF file that is mapped at `base` (its first byte), found in the process's own memory: that
+ * works for files that have been deleted or replaced, and in any mount namespace.  *size may be NULL.  The address in
+ * the process, or 0. */
+uint64_t peer_symbol(int pid, uint64_t base, const char *name, uint64_t *size);
+
+#endif
