@@ -61,15 +61,23 @@ static void put_half(void)
     __atomic_store_n(&halves_busy, 0, __ATOMIC_RELEASE);
 }
 
-/* libunwind keeps 256 KiB for each thread that it has unwound (x86_64/Gtrace.c), until the thread ends: only so many
- * have their native frames taken at a time.  The others borrow those of threads that ran the same code. */
+/* libunwind makes and keeps 256 KiB for each thread that it has unwound (x86_64/Gtrace.c), until the thread ends: only
+ * so many have their native frames taken at a time, and where threads are short-lived, only one now and then.  The
+ * others borrow those of threads that ran the same code. */
 #define UNWOUND_THREADS 32
+#define YOUNG_US 50000
 static uint32_t n_unwound;
+static uint64_t next_young_ticks; /* then it is another young one's turn */
 
-static bool may_unwind(void)
+static bool may_unwind(uint64_t t)
 {
     if (T.sample.unwound)
         return true;
+    uint64_t young = YOUNG_US * shim_clock_ticks_per_us(), next = __atomic_load_n(&next_young_ticks, __ATOMIC_RELAXED);
+    if (shim_elapsed(T.rec->start_ticks, t) < young &&
+        (t < next ||
+         !__atomic_compare_exchange_n(&next_young_ticks, &next, t + young, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)))
+        return false;
     if (__atomic_load_n(&n_unwound, __ATOMIC_RELAXED) >= UNWOUND_THREADS)
         return false;
     if (__atomic_fetch_add(&n_unwound, 1, __ATOMIC_RELAXED) >= UNWOUND_THREADS) {
@@ -82,7 +90,7 @@ static bool may_unwind(void)
 
 static void take_native(uint64_t t)
 {
-    struct shim_half *half = native && may_unwind() ? get_half() : NULL;
+    struct shim_half *half = native && may_unwind(t) ? get_half() : NULL;
     if (!half)
         return;
     T.sample.native_ticks = t;

@@ -2,7 +2,7 @@
 # probes/local.mk - the BPF programs: clang compiles them, bpftool makes the skeleton that the collector includes.  The
 # few fields of the kernel that they read are declared in probes/kernel.bpf.h, so that no vmlinux.h is needed.
 
-BPF_SOURCES = \
+bpf_sources = \
     probes/account.bpf.h \
     probes/futex.bpf.h \
     probes/gilscope.bpf.c \
@@ -10,14 +10,14 @@ BPF_SOURCES = \
     probes/kernel.bpf.h \
     probes/maps.bpf.h \
     probes/stack.bpf.h
-EXTRA_DIST += $(BPF_SOURCES)
+EXTRA_DIST += $(bpf_sources)
 
 if BPF
 # Debian keeps <asm/types.h> in a folder that clang does not look into when it compiles for BPF.
 BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) $(WARN_CFLAGS) -Wno-missing-prototypes \
     -Wno-unused-parameter -Wno-missing-declarations -idirafter /usr/include/$(host_cpu)-linux-gnu
 
-probes/gilscope.bpf.o: $(BPF_SOURCES)
+probes/gilscope.bpf.o: $(bpf_sources)
 	$(AM_V_GEN)$(MKDIR_P) probes && \
 	$(BPF_CLANG) $(BPF_CFLAGS) -I$(top_srcdir)/probes $(LIBBPF_CFLAGS) -c $(srcdir)/probes/gilscope.bpf.c -o $@
 
