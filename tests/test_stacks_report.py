@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What reports make of the stacks in a recording: frames put together, weights scaled, modules and calls named."""
 import json
+import re
+import subprocess
 
 import pytest
 
-from helpers import gs, makerec
+from helpers import gs, made, makerec
 from helpers.makerec import ENTRY
 
 MS = 1000 * 1000
@@ -19,7 +21,7 @@ class World:
         self.maker = makerec.Maker()
         self.base = {}
         self.at = {}
-        for i, (name, functions) in enumerate([("libpython3.99.so", PYTHON), ("_ext.so", ["kernel", "helper"]),
+        for i, (name, functions) in enumerate([("libpython3.99.so", PYTHON), ("_ext.so", ["kernel", "helper", "other"]),
                                                ("libc.so.6", ["qsort", "nanosleep", "pthread_mutex_unlock",
                                                               "start_thread"]),
                                                ("_ctypes.so", ["call_procedure"]),
@@ -131,14 +133,14 @@ def test_symbols_are_found_wherever_they_are(where, how):
     """.symtab, .dynsym of a stripped file, and separate debug files beside it."""
     path, addresses = makerec.library(where, "_sym.so", ["kernel"])
     if how == "dynsym":
-        gs.subprocess.run(["strip", path], check=True)
+        subprocess.run(["strip", path], check=True)
     elif how in ("build id", "debug link"):
         # A function that is not exported has its name in the debug file only.
         source = where / "_hidden.c"
         source.write_text("__attribute__((noinline,visibility(\"hidden\"))) int kernel(int a){volatile int b=a;return b;}"
                           "int user(int a); int user(int a){return kernel(a) + 1;}")
-        gs.subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-Wl,--build-id", "-o", path, source], check=True)
-        listing = gs.subprocess.run(["nm", path], check=True, stdout=gs.subprocess.PIPE, text=True).stdout
+        subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-Wl,--build-id", "-o", path, source], check=True)
+        listing = subprocess.run(["nm", path], check=True, stdout=subprocess.PIPE, text=True).stdout
         addresses["kernel"] = int([line for line in listing.splitlines() if line.endswith(" kernel")][0].split()[0],
                                   16) + 4
         debug = where / "_sym.so.debug"
@@ -149,10 +151,10 @@ def test_symbols_are_found_wherever_they_are(where, how):
                 debug.parent.mkdir(parents=True, exist_ok=True)
             except PermissionError:
                 pytest.skip("/usr/lib/debug cannot be written here")
-        gs.subprocess.run(["objcopy", "--only-keep-debug", path, debug], check=True)
-        gs.subprocess.run(["strip", path], check=True)
+        subprocess.run(["objcopy", "--only-keep-debug", path, debug], check=True)
+        subprocess.run(["strip", path], check=True)
         if how == "debug link":
-            gs.subprocess.run(["objcopy", f"--add-gnu-debuglink={debug.name}", path.name], cwd=where, check=True)
+            subprocess.run(["objcopy", f"--add-gnu-debuglink={debug.name}", path.name], cwd=where, check=True)
     maker = makerec.Maker()
     maker.object(path, 0x7f0000000000, 0x100000, build_id=makerec.build_id(path))
     maker.thread("one", held=0.5)
@@ -194,14 +196,17 @@ def test_modules_and_calls_are_those_that_python_called(world, where):
     main = world.python("main!")
     make.stack(1, main, world.native("helper", "kernel", LOOP), charged=250 * MS, held=400 * MS, longest_hold=90 * MS)
     make.stack(1, main, world.native("helper", "call_procedure", LOOP), charged=50 * MS, held=100 * MS)
-    make.stack(1, main, world.native("nanosleep", "time_sleep", LOOP), released=300 * MS)
-    make.stack(1, main, world.native(LOOP), held=100 * MS)
+    make.stack(1, main, world.native("nanosleep", "time_sleep", LOOP), released=290 * MS)
+    # This one releases the GIL, though others have waited for it now and then.
+    make.stack(1, main, world.native("other", LOOP), released=10 * MS)
+    make.stack(1, main, world.native("nanosleep", "other", LOOP), held=MS)
+    make.stack(1, main, world.native(LOOP), held=99 * MS)
     process = gs.report(make.write(where))["processes"][0]
     modules = {m["path"]: m for m in process["modules"]}
     extension = modules[str(where / "_ext.so")]
-    assert extension["charged_ns"] == 300 * MS and extension["held_ns"] == 500 * MS
-    assert extension["released_ns"] == 0
-    assert modules[""]["interpreter"] and modules[""]["released_ns"] == 300 * MS
+    assert extension["charged_ns"] == 300 * MS and extension["held_ns"] == 501 * MS
+    assert extension["released_ns"] == 10 * MS
+    assert modules[""]["interpreter"] and modules[""]["released_ns"] == 290 * MS
     calls = process["calls_that_should_release"]
     assert [(c["function"], c["caller"]["function"], c["caller"]["line"], c["charged_ns"], c["longest_hold_ns"])
             for c in calls] == [("kernel", "main", 10, 250 * MS, 90 * MS), ("helper", "main", 10, 50 * MS, 100 * MS)]
@@ -260,3 +265,44 @@ def test_stacks_of_damaged_recordings_do_no_harm(world, where):
             assert done.returncode == 0, (done.returncode, done.stderr)
             if form == "json":
                 json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    return made.model_server(tmp_path_factory.mktemp("server"))
+
+
+def test_the_text_report_names_functions(server):
+    """The advice names the function that others waited for most and its share; the sections list functions, calls and
+    modules, and say how the samples were scaled."""
+    process = gs.report(server)["processes"][0]
+    assert re.fullmatch(r"Look first at tokenize \(features.py:91\): 42 % of the waiting behind a holder was for it "
+                        r"\(11.8 s of 28.0 s\).", process["verdict"]["advice"][0])
+    text = gs.gilscope("report", server, env=gs.clean_env({"LC_ALL": "C.UTF-8", "COLUMNS": "120"})).stdout
+    for pattern in (r"→ Look first at tokenize", r"LOOK FIRST AT +line +which calls +made wait +share\n"
+                    r"tokenize +features.py:91 +- +11.8 s +42.1 %", r"load +features.py:30 +parse_rows +3.72 s +13.3 %",
+                    r"CALLS THAT SHOULD RELEASE THE GIL +of +called by .*\nparse_rows +_features.so +features.py:30 ",
+                    r"MODULES +made wait +held +released +on a CPU\n_features.so +5.54 s ",
+                    r"STACKS  of what made others wait: 12,105 samples, ±0.9 %, scaled by 0.92 to the exact total"):
+        assert re.search(pattern, text), pattern
+
+
+def test_without_stacks_nothing_is_said_of_them(where):
+    """A recording without stacks has none of the sections."""
+    maker = makerec.Maker()
+    maker.thread("one", held=0.5, charged=0.4)
+    maker.thread("two", held=0.1, blocked=0.4)
+    text = gs.gilscope("report", maker.write(where)).stdout
+    assert not re.search(r"LOOK FIRST|CALLS THAT|MODULES|STACKS|Look first", text)
+
+
+@pytest.mark.parametrize("form", ["text", "html", "svg", "folded", "json", "speedscope", "pprof"])
+def test_a_hundred_thousand_stacks_fit_into_memory(form, many, where):
+    """Whatever the format, a report on 100,000 distinct stacks needs less than 200 MB."""
+    _, _, megabytes = gs.measure("report", "-f", form, "-o", where / "report", many)
+    assert megabytes < 200
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    return made.many_stacks(tmp_path_factory.mktemp("many"), 100000)

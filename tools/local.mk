@@ -139,6 +139,7 @@ libgilscope_tool_a_SOURCES = \
     tools/view-pprof.c \
     tools/view-speedscope.c \
     tools/view-svg.c \
+    tools/view-text-stacks.c \
     tools/view-text-tables.c \
     tools/view-text.c \
     tools/view-text.h \

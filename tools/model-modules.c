@@ -90,7 +90,7 @@ static void add_to_call(struct model_stacks *stacks, size_t *capacity, struct in
     struct model_call *call;
     uint32_t id;
 
-    if (doing->extension == stacks->n_frames || (!stack->ns[MODEL_HELD] && !stack->ns[MODEL_CHARGED]))
+    if (doing->extension == stacks->n_frames)
         return;
     key.function = stacks->frames[doing->extension].function;
     file = stacks->functions[key.function].file;
@@ -103,6 +103,7 @@ static void add_to_call(struct model_stacks *stacks, size_t *capacity, struct in
     call = &stacks->calls[id];
     call->charged_ns += stack->ns[MODEL_CHARGED];
     call->held_ns += stack->ns[MODEL_HELD];
+    call->released_ns += stack->ns[MODEL_RELEASED];
     call->samples += stack->samples[MODEL_HELD];
     if (stack->longest_hold_ns > call->longest_hold_ns)
         call->longest_hold_ns = stack->longest_hold_ns;
@@ -122,7 +123,7 @@ static double share(uint64_t part, uint64_t whole)
     return whole ? (double)part / (double)whole : 0;
 }
 
-/* Keeps those that keep the GIL for long, or that others have waited for. */
+/* Keeps those that keep the GIL for long, or that others have waited for, and do not release it. */
 static void finish_calls(struct model_stacks *stacks)
 {
     size_t n = 0;
@@ -134,6 +135,8 @@ static void finish_calls(struct model_stacks *stacks)
             call.longest_hold_ns = call.held_ns / call.samples;
         call.charged_share = share(call.charged_ns, stacks->flows[MODEL_CHARGED].total_ns);
         call.held_share = share(call.held_ns, stacks->flows[MODEL_HELD].total_ns);
+        if (call.released_ns > call.held_ns) /* it does */
+            continue;
         if (call.charged_ns || call.longest_hold_ns >= LONG_HOLD_NS)
             stacks->calls[n++] = call;
     }

@@ -74,11 +74,12 @@ struct model_module {
     double charged_share; /* of all charged waiting */
 };
 
-/* A function of an extension that is called from Python, and keeps the GIL. */
+/* A function of an extension that is called from Python, and keeps the GIL.  One that spends more time without the GIL
+ * than with it releases it already, and is not listed. */
 struct model_call {
     uint32_t function;
     uint32_t caller; /* frame; == n_frames: not called from Python */
-    uint64_t charged_ns, held_ns, longest_hold_ns;
+    uint64_t charged_ns, held_ns, released_ns, longest_hold_ns;
     bool longest_known; /* otherwise it is the mean of what the samples stood for */
     uint64_t samples;
     double charged_share; /* of all charged waiting */

@@ -22,7 +22,7 @@
 static const struct {
     const char *utf8, *ascii;
 } spellings[] = {
-    {"µ", "u"}, {"·", "-"}, {"×", "x"}, {"–", "-"}, {"…", "..."}, {"→", "->"}, {"└", "`"}, {"─", "-"},
+    {"µ", "u"}, {"±", "+-"}, {"·", "-"}, {"×", "x"}, {"–", "-"}, {"…", "..."}, {"→", "->"}, {"└", "`"}, {"─", "-"},
 };
 
 static const char *spelling(const char *sequence, size_t length)

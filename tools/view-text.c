@@ -146,6 +146,7 @@ static void print_process(const struct text *text, const struct model_process *p
     }
     if (process->waiting_matters)
         view_text_pairs(text, process);
+    view_text_stacks(text, process);
     print_losses(text, process);
 }
 

@@ -14,6 +14,9 @@ void view_text_threads(const struct text *text, const struct model_process *proc
 /* The pairs that waited longest. */
 void view_text_pairs(const struct text *text, const struct model_process *process);
 
+/* What stacks tell: the functions that others waited for, calls that should release the GIL, modules. */
+void view_text_stacks(const struct text *text, const struct model_process *process);
+
 /* The tree of processes with a line for each. */
 void view_text_tree(const struct text *text, const struct model *model);
 

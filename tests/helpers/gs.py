@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,24 @@ def gilscope(*args, timeout=60, **kwargs):
     kwargs.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.run([str(BIN), *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           encoding="utf-8", errors="surrogateescape", timeout=timeout, check=False, **kwargs)
+
+
+# In a small process of its own: what a process had before it became another program counts as its peak, too.
+MEASURE = """
+import json, os, sys, time
+start = time.monotonic()
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+print(json.dumps([status, time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000]))
+"""
+
+
+def measure(*args):
+    """Runs `gilscope ARGS`; (elapsed seconds, processor's seconds, MB of memory at its peak)."""
+    done = subprocess.run([sys.executable, "-S", "-c", MEASURE, BIN, *args], stdout=subprocess.PIPE, check=True, text=True)
+    status, *figures = json.loads(done.stdout.splitlines()[-1])
+    assert status == 0, f"gilscope {args}: wait status {status}"
+    return figures
 
 
 def preload():

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * view-text-stacks.c - the text report's sections that come from stacks: where to look first, modules, calls.
+ */
+#include <stdlib.h>
+
+#include "format.h"
+#include "mem.h"
+#include "view-text.h"
+
+#define HOT_MAX 4
+#define HOT_SHARE_MIN 0.05
+#define MODULES_MAX 6
+#define CALLS_MAX 5
+
+static void time_cell(const struct text *text, struct text_table *table, uint64_t ns)
+{
+    char buffer[FORMAT_BYTES];
+
+    text_cell(text, table, "%s", ns ? format_time(buffer, ns) : "-");
+}
+
+static void share_cell(const struct text *text, struct text_table *table, double share)
+{
+    char buffer[FORMAT_BYTES];
+
+    text_cell(text, table, "%s", share > 0 ? format_share(buffer, share) : "-");
+}
+
+static void place_cell(const struct text *text, struct text_table *table, const struct model_function *function,
+                       uint32_t line)
+{
+    if (line)
+        text_cell(text, table, "%s:%u", function->basename, line);
+    else
+        text_cell(text, table, "%s", function->basename);
+}
+
+static void end_table(const struct text *text, struct text_table *table)
+{
+    if (table->n_cells) {
+        text_table_print(text, table);
+        fputc('\n', text->out);
+    }
+    text_table_free(table);
+}
+
+static void print_hot(const struct text *text, const struct model_stacks *stacks)
+{
+    static const char *const titles[] = {"<LOOK FIRST AT", "<line", "<which calls", "made wait", "share"};
+    struct text_table table = {.titles = titles, .n_columns = 5};
+
+    for (size_t i = 0; i < stacks->n_hot && i < HOT_MAX; i++) {
+        const struct model_hot *hot = &stacks->hot[i];
+        if (i && hot->share < HOT_SHARE_MIN)
+            break;
+        text_cell(text, &table, "%s", stacks->functions[hot->function].name);
+        place_cell(text, &table, &stacks->functions[hot->function], hot->line);
+        text_cell(text, &table, "%s", hot->native < stacks->n_functions ? stacks->functions[hot->native].name : "-");
+        time_cell(text, &table, hot->ns);
+        share_cell(text, &table, hot->share);
+    }
+    end_table(text, &table);
+}
+
+static void print_modules(const struct text *text, const struct model_stacks *stacks)
+{
+    static const char *const titles[] = {"<MODULES", "made wait", "held", "released", "on a CPU"};
+    struct text_table table = {.titles = titles, .n_columns = 5};
+
+    for (size_t i = 0; i < stacks->n_modules && i < MODULES_MAX; i++) {
+        const struct model_module *module = &stacks->modules[i];
+        if (module->interpreter)
+            continue;
+        text_cell(text, &table, "%s", module->basename);
+        time_cell(text, &table, module->charged_ns);
+        time_cell(text, &table, module->held_ns);
+        time_cell(text, &table, module->released_ns);
+        time_cell(text, &table, module->released_oncpu_ns);
+    }
+    end_table(text, &table);
+}
+
+static void print_calls(const struct text *text, const struct model_stacks *stacks)
+{
+    static const char *const titles[] = {
+        "<CALLS THAT SHOULD RELEASE THE GIL", "<of", "<called by", "made wait", "held", "longest"};
+    struct text_table table = {.titles = titles, .n_columns = 6};
+
+    for (size_t i = 0; i < stacks->n_calls && i < CALLS_MAX; i++) {
+        const struct model_call *call = &stacks->calls[i];
+        const struct model_function *function = &stacks->functions[call->function];
+        text_cell(text, &table, "%s", function->named ? function->name : "(no symbol)");
+        text_cell(text, &table, "%s", function->basename);
+        if (call->caller < stacks->n_frames)
+            place_cell(text, &table, &stacks->functions[stacks->frames[call->caller].function],
+                       stacks->frames[call->caller].line);
+        else
+            text_cell(text, &table, "-");
+        time_cell(text, &table, call->charged_ns);
+        time_cell(text, &table, call->held_ns);
+        time_cell(text, &table, call->longest_hold_ns);
+    }
+    end_table(text, &table);
+}
+
+static void print_sampling(const struct text *text, const struct model_stacks *stacks)
+{
+    const struct model_flow *flow = &stacks->flows[MODEL_CHARGED];
+    char samples[FORMAT_BYTES], error[FORMAT_BYTES], *line;
+
+    if (!flow->samples)
+        return;
+    line = mem_print("of what made others wait: %s samples, ±%s, scaled by %.2f to the exact total",
+                     format_count(samples, flow->samples), format_share(error, flow->error), flow->scale);
+    text_wrap(text, "STACKS  ", line);
+    fputc('\n', text->out);
+    free(line);
+}
+
+void view_text_stacks(const struct text *text, const struct model_process *process)
+{
+    const struct model_stacks *stacks = &process->stacks;
+
+    if (!stacks->n_stacks)
+        return;
+    if (process->waiting_matters)
+        print_hot(text, stacks);
+    print_calls(text, stacks);
+    print_modules(text, stacks);
+    if (process->waiting_matters)
+        print_sampling(text, stacks);
+}
