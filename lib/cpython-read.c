@@ -60,7 +60,7 @@ uint64_t cpython_pointer(struct cpython_reader *r, uint64_t address)
 
 bool cpython_is_a(struct cpython_reader *r, uint64_t object, const char *type_name)
 {
-    char found[16];
+    char found[32];
     size_t n = strlen(type_name) + 1;
     uint64_t at = cpython_pointer(r, cpython_pointer(r, object + CPYTHON_OB_TYPE) + CPYTHON_TP_NAME);
     return n <= sizeof found && cpython_fetch(r, at, found, n) == 0 && memcmp(found, type_name, n) == 0;

@@ -44,7 +44,7 @@ int cpython_fetch(struct cpython_reader *r, uint64_t address, void *to, size_t n
 /* The pointer at address; 0 if it is NULL or cannot be read. */
 uint64_t cpython_pointer(struct cpython_reader *r, uint64_t address);
 
-/* Is the object's type called so (at most 15 bytes)? */
+/* Is the object's type called so (at most 31 bytes)? */
 bool cpython_is_a(struct cpython_reader *r, uint64_t object, const char *type_name);
 
 /* Copies a str as UTF-8, cut to room between characters, and ends it with a 0; how many bytes were written before that

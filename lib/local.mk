@@ -6,6 +6,8 @@ pkglib_LTLIBRARIES += libgilscope-preload.la
 libgilscope_preload_la_SOURCES = \
     lib/cpython.c \
     lib/cpython.h \
+    lib/cpython-callee.c \
+    lib/cpython-callee.h \
     lib/cpython-frames.c \
     lib/cpython-frames.h \
     lib/cpython-read.c \

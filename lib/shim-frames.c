@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "cpython-callee.h"
 #include "cpython-frames.h"
 #include "shim-name.h"
 #include "shim-stack.h"
@@ -161,4 +162,13 @@ const uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags,
         proven++;
     *n = i;
     return cells;
+}
+
+uint64_t shim_frames_callee(uintptr_t tstate)
+{
+    struct cpython_reader r;
+    if (!layout || proven < PROVING || !tstate || (tstate & 7))
+        return 0;
+    cpython_reader_init(&r, layout, by_kernel, NULL);
+    return cpython_callee(&r, tstate);
 }

@@ -15,5 +15,9 @@ void shim_frames_start(uint32_t python_hex, const void *runtime);
  * (REC_STACK_...).  *place tells the instruction at which the innermost frame is from others of its line. */
 const uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint64_t *place);
 
+/* The C function that the thread of this thread state, any that holds the GIL, is calling at this moment; 0 = none that
+ * is known.  Reads through the kernel, some ten system calls; preserves nothing. */
+uint64_t shim_frames_callee(uintptr_t tstate);
+
 #pragma GCC visibility pop
 #endif

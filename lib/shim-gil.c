@@ -18,6 +18,7 @@
 #include "shim-account.h"
 #include "shim-file.h"
 #include "shim-life.h"
+#include "shim-sample.h"
 #include "shim-thread.h"
 
 union shim_pages shim_pages __attribute__((aligned(4096)));
@@ -120,6 +121,7 @@ void shim_gil_wait_woken(struct shim_gil *g, int result, unsigned long switches_
         if (*(const unsigned long *)((const char *)g->cond - SWITCH_NUMBER) == switches_before) {
             tr->drop_requests++;
             gr->drop_requests++;
+            shim_sample_unanswered(g);
         }
         gr->interval_us = *(const unsigned long *)((const char *)g->cond - INTERVAL);
     } else if (result == 0) {

@@ -19,8 +19,9 @@
 #include "shim-text.h"
 
 #define OBJECTS 2048
-#define OWN_FRAMES 8 /* of the shim and libunwind, at most, in front of the program's */
-#define PER_THREAD 2 /* UNW_CACHE_PER_THREAD, libunwind.h: no lock, no signal mask to be set */
+#define OWN_FRAMES 8     /* of the shim and libunwind, at most, in front of the program's */
+#define LETS_GO_FRAMES 4 /* from drop_gil out to the evaluation loop, or to a function that lets go */
+#define PER_THREAD 2     /* UNW_CACHE_PER_THREAD, libunwind.h: no lock, no signal mask to be set */
 
 static int (*backtrace_of)(void **, int);
 
@@ -36,6 +37,46 @@ static uint32_t generation;
 static uint64_t last_adds, last_subs; /* of the dynamic loader, at the last look */
 static uint64_t own_start, own_end;   /* the shim's code */
 static bool greenlets;
+
+/* --- callees ----------------------------------------------------------------------------------------------------- */
+static struct {
+    uint64_t start, end;
+} save_thread, eval_loop;
+
+static void find(void *scope, const char *name, uint64_t *start, uint64_t *end)
+{
+    Dl_info info;
+    const ElfW(Sym) *symbol = NULL;
+    void *at = dlsym(scope, name);
+    *start = *end = (uint64_t)(uintptr_t)at;
+    if (at && dladdr1(at, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol && info.dli_saddr == at)
+        *end = *start + symbol->st_size;
+}
+
+void shim_native_find_interpreter(void *scope)
+{
+    find(scope, "PyEval_SaveThread", &save_thread.start, &save_thread.end);
+    find(scope, "_PyEval_EvalFrameDefault", &eval_loop.start, &eval_loop.end);
+}
+
+void shim_native_add_callee(struct shim_half *half, uint64_t function)
+{
+    uint32_t last = half->n < LETS_GO_FRAMES ? half->n : LETS_GO_FRAMES, cut = 0;
+    for (uint32_t i = 0; i < last; i++) {
+        if (half->native[i] > save_thread.start && half->native[i] <= save_thread.end)
+            return; /* a function that does so itself is on the stack */
+        if (half->native[i] > eval_loop.start && half->native[i] <= eval_loop.end) {
+            cut = i;
+            break;
+        }
+    }
+    if (half->n + 1 - cut > SHIM_NATIVE_FRAMES)
+        return;
+    memmove(half->native + 1, half->native + cut, (half->n - cut) * sizeof *half->native);
+    half->native[0] = function + 1; /* like an address that a call inside of it returns to */
+    half->n += 1 - cut;
+    half->callee = 1;
+}
 
 /* --- forks ------------------------------------------------------------------------------------------------------- */
 #define FORK_WAITS 400 /* of 50 us: a thread that is in there may have been switched out */
@@ -288,7 +329,7 @@ void shim_native_take(struct shim_half *half)
 {
     struct counters now = {0, 0};
     half->n = 0;
-    half->flags = 0;
+    half->flags = half->callee = 0;
     if (!go_in())
         return;
     dl_iterate_phdr(read_counters, &now);

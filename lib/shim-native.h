@@ -20,10 +20,18 @@ void shim_native_reset(void);
  * waiting for the GIL. */
 void shim_native_take(struct shim_half *half);
 
+/* The thread was in this function of an extension, until it came back to the interpreter, which then let go of the GIL:
+ * puts it in front of the frames, in place of those that let go.  Does nothing if the function let go by itself. */
+void shim_native_add_callee(struct shim_half *half, uint64_t function);
+
+/* Where, in the module of this handle or in the program, PyEval_SaveThread and the evaluation loop are.  Uses the
+ * dynamic loader: only where a GIL is created. */
+void shim_native_find_interpreter(void *scope);
+
 /* Around a fork.  A child inherits the locks of the dynamic loader and of libunwind as they are, for ever if a thread
- * that is not there any more had them (glibc 2.36 and 2.43: dl_iterate_phdr and dlopen then never return).  So no thread
- * of ours may be at it when the process forks: before() turns away those that come and waits, for a moment, until those
- * that are there have left.  From the atfork handlers; in the child the third. */
+ * that is not there any more had them (glibc 2.36 and 2.43: dl_iterate_phdr and dlopen then never return).  So no
+ * thread of ours may be at it when the process forks: before() turns away those that come and waits, for a moment,
+ * until those that are there have left.  From the atfork handlers; in the child the third. */
 void shim_native_before_fork(void);
 void shim_native_after_fork(void);
 void shim_native_in_child(void);

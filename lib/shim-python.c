@@ -7,6 +7,8 @@
 #include <link.h>
 #include <string.h>
 
+#include "shim-native.h"
+
 static unsigned number(const char **s)
 {
     unsigned n = 0;
@@ -40,6 +42,7 @@ void shim_python_identify(struct shim_python *p, const void *caller)
         memcpy(p->version, text, n);
         uint32_t major = number(&s), minor = number(&s), micro = number(&s);
         p->runtime = dlsym(scope, "_PyRuntime");
+        shim_native_find_interpreter(scope);
         p->hex = major << 24 | minor << 16 | micro << 8;
     } else if (!caller) {
         p->pypy = dlsym(scope, "pypy_execute_source") != NULL; /* PyPy's embedding interface */

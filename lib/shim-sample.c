@@ -20,6 +20,7 @@
 #define SAMPLE_NS 1500 /* with its native frames */
 #define FRAME_NS 100   /* for each Python frame */
 
+#define UNANSWERED_US 1000  /* longer than any code of the interpreter takes between two looks for a request */
 #define NATIVE_EVERY_US 250 /* in front of takes that will wait, at most */
 
 static uint64_t mean_ticks; /* 0 = off */
@@ -202,6 +203,7 @@ static void clear(void)
 {
     T.sample.pending = 0;
     T.sample.have_native = false;
+    T.sample.callee = 0;
     T.sample.longest_hold_ticks = T.sample.span_ticks = 0;
     for (int kind = 0; kind < SHIM_SAMPLE_KINDS; kind++)
         T.sample.weight_ticks[kind] = 0;
@@ -289,6 +291,24 @@ void shim_sample_released(uint64_t hold_ticks)
     errno = saved_errno;
 }
 
+void shim_sample_unanswered(struct shim_gil *g)
+{
+    uint64_t t = shim_ticks();
+    if (!g->asked_ticks) {
+        g->asked_ticks = t;
+        return;
+    }
+    if (!native || T.busy || g->callee || shim_elapsed(g->asked_ticks, t) < UNANSWERED_US * shim_clock_ticks_per_us())
+        return;
+    int saved_errno = errno;
+    shim_enter();
+    /* gil->last_holder: 24 below cond in 3.8 to 3.15. */
+    uint64_t function = shim_frames_callee(*(const uintptr_t *)((const char *)g->cond - 24));
+    g->callee = function > 1 ? function : 1;
+    shim_leave();
+    errno = saved_errno;
+}
+
 void shim_sample_before_take(uint64_t t, bool in_the_way)
 {
     /* Else the interval that ends now is not sampled, or what was taken at its begin serves. */
@@ -342,6 +362,8 @@ static void sample(uintptr_t tstate)
     T.sample.cost_ticks = (T.sample.cost_ticks * 3 + cost) / 4;
     if (flags & (REC_STACK_NO_PYTHON | REC_STACK_PYTHON_CUT))
         shim_file_loss(REC_LOSS_STACKS_UNREAD);
+    if (T.sample.callee > 1 && T.sample.have_native)
+        shim_native_add_callee(T.sample.half, T.sample.callee);
     struct rec_stack *s =
         shim_stack_get(python, n, flags, T.sample.have_native ? T.sample.half : NULL, place, shim_native_generation());
     if (s)

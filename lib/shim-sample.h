@@ -54,6 +54,13 @@ void shim_sample_cpu_read(uint64_t used_ns, uint64_t held_ticks, uint64_t releas
  * follows the release: the native frames are taken.  Preserves errno, as do the next two. */
 void shim_sample_released(uint64_t hold_ticks);
 
+/* A waiter of this GIL, which is still held, has waited for a switch interval and asks the holder to let go, or asks
+ * again.  The interpreter looks for such a request after each call and each jump backwards: one that stays unanswered
+ * says that the holder has been inside one instruction all the while, and so it is known, at no risk of its going on
+ * to something else, which function it is in.  Holding gil->mutex: a few microseconds, once in a hold of two intervals.
+ */
+void shim_sample_unanswered(struct shim_gil *g);
+
 /* In front of a take, at t, by a thread that holds neither the GIL nor gil->mutex: takes the native frames if the
  * interval that ends now is to be sampled, or, where the thread will have to wait, if that may be. */
 void shim_sample_before_take(uint64_t t, bool in_the_way);

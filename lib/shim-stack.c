@@ -274,7 +274,7 @@ struct rec_stack *shim_stack_get(const uint32_t *python, uint32_t n_python, uint
         cell = shim_file_cell(stack);
         add(&stacks, hash, cell);
     }
-    if (native) {
+    if (native && !(half && half->callee)) { /* which is not there each time */
         set_alias(own, cell);
         set_alias(everybodys, cell);
     }

@@ -14,7 +14,7 @@
 struct shim_half {
     struct shim_half *next_free;
     uint32_t n, flags, generation;
-    uint32_t pad;
+    uint32_t callee; /* 1: the innermost is a function that the Python code had called (shim_native_add_callee) */
     uint64_t native[SHIM_NATIVE_FRAMES]; /* as in rec_stack */
 };
 

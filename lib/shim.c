@@ -123,6 +123,7 @@ static void acquired(struct shim_gil *g)
     if (g->holder != tr)
         shim_account_holder(g, tr, t);
     g->take_ticks = t;
+    g->asked_ticks = g->callee = 0;
     if (g->rec->n_waiters)
         shim_account_hold_begins(g, t);
     if (t >= T.name_due_ticks || T.sample.pending)
@@ -172,6 +173,7 @@ static void released(struct shim_gil *g)
     if (UNLIKELY(T.sample.pending)) {
         T.post = SHIM_POST_RELEASED;
         T.hold_ticks = d;
+        T.sample.callee = g->callee;
     }
 }
 

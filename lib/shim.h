@@ -67,6 +67,8 @@ struct shim_gil {
     uint64_t take_ticks;                                    /* the present hold's begin, 0 = it is not held */
     uint64_t last_take_ticks, last_release_ticks;           /* the last closed hold */
     uint64_t closed_ticks;                                  /* H at its end */
+    uint64_t asked_ticks; /* the present holder was asked to let go then, 0 = not; see shim_sample_unanswered */
+    uint64_t callee;      /* the C function that it has been in since; 1 = looked for in vain, 0 = not yet */
 };
 
 /* The octave of a thread's hold histogram that was used last. */
@@ -149,6 +151,7 @@ struct shim_samples {           /* of a thread: shim-sample.h */
     uint64_t native_ticks;  /* when they were taken last */
     bool have_native;       /* they are those of the present place */
     bool unwound;           /* this is one of the threads whose native frames are taken */
+    uint64_t callee;        /* of what is pending: the C function in which the hold was when it was asked to end */
     uint8_t pending;        /* bits of kinds: sampled, waiting for the next take, after which the frames are read */
 };
 

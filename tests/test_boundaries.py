@@ -8,7 +8,7 @@ import pytest
 
 from helpers import gs
 
-CONTRACT = {"record.h", "hist.h", "cpython.h", "cpython-frames.h", "cpython-read.h"}
+CONTRACT = {"record.h", "hist.h", "cpython.h", "cpython-callee.h", "cpython-frames.h", "cpython-read.h"}
 MADE = {"embedded.c", "profile.pb-c.c", "profile.pb-c.h", "gilscope.skel.h"} # by the build
 SOURCES = sorted(p for folder in ("lib", "probes", "tools") for p in (gs.REPO / folder).glob("*.[ch]")
                  if p.name not in MADE)

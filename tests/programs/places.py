@@ -12,6 +12,7 @@ LIB = ctypes.PyDLL(sys.argv[1])  # calls keep the GIL
 KIND, SECONDS, OUT = sys.argv[2], float(sys.argv[3]), sys.argv[4]
 clock = time.perf_counter_ns
 truth = {}
+holds, waits = [], []
 
 
 def add(name, ns):
@@ -19,12 +20,16 @@ def add(name, ns):
 
 
 def f_holds():
+    t = clock()
     LIB.keeps(600)
+    holds.append((t, clock(), "f_charged"))
     LIB.lets_go(100)
 
 
 def g_holds():
+    t = clock()
     LIB.keeps(1400)
+    holds.append((t, clock(), "g_charged"))
     LIB.lets_go(100)
 
 
@@ -32,14 +37,35 @@ def holder(end):
     while clock() < end:
         f_holds()
         g_holds()
+    for start, stop, name in holds:
+        add(name[0] + "_holds", stop - start)
+
+
+def overlaps():
+    """What of the waits lies in the holds."""
+    i = 0
+    for start, stop, name in holds:
+        while i < len(waits) and waits[i][1] <= start:
+            i += 1
+        for j in range(i, len(waits)):
+            if waits[j][0] >= stop:
+                break
+            add(name, min(stop, waits[j][1]) - max(start, waits[j][0]))
+
+
+def waited():
+    ns = LIB.lets_go_and_waits(30)
+    t = clock()
+    waits.append((t - ns, t))
+    return ns
 
 
 def f_waits():
-    return sum(LIB.lets_go_and_waits(30) for _ in range(3))
+    return sum(waited() for _ in range(3))
 
 
 def g_waits():
-    return sum(LIB.lets_go_and_waits(30) for _ in range(7))
+    return sum(waited() for _ in range(7))
 
 
 def waiter(end):
@@ -81,9 +107,15 @@ def g_runs():
 
 def runner(end):
     sys.setswitchinterval(0.0005)
-    while clock() < end:
+    t = clock()
+    while t < end:
         f_runs()
+        u = clock()
         g_runs()
+        v = clock()
+        add("f_runs", u - t)
+        add("g_runs", v - u)
+        t = v
 
 
 def extension(end):
@@ -123,5 +155,6 @@ for one in threads:
     one.start()
 for one in threads:
     one.join()
+overlaps()
 with open(OUT, "w") as file:
     json.dump(truth, file)

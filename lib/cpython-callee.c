@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cpython-callee.c - the native function that a thread's innermost Python frame is calling.
+ *
+ * While a built-in function runs, it and its arguments lie on the frame's stack (Python/ceval.c, Python/bytecodes.c):
+ *   to 3.10     function, arguments             (CALL_METHOD: method, self, arguments; or NULL, function, arguments)
+ *   3.11, 3.12  NULL, function, arguments       or  method, self, arguments
+ *   3.13        function, NULL or self, arguments
+ * How deep the stack is at this moment is kept in a register only.  What lies above it are remains; but a call that has
+ * ended has put its result where its first entry was.  So the topmost entry that can be the one being called is it.
+ */
+#include "cpython-callee.h"
+
+#include <string.h>
+
+#include "cpython-frames.h"
+
+#define STACK_MAX 64
+
+enum { VALUE_STACK = 64 };                   /* PyFrameObject.f_valuestack, to 3.10 */
+enum { M_ML = 16, D_METHOD = 40, METH = 8 }; /* PyCFunctionObject, PyMethodDescrObject, PyMethodDef */
+
+/* Opcodes that call, as they are in memory, specialised or not: opcode.h, pycore_opcode.h, opcode_ids.h. */
+static bool is_call(uint8_t minor, unsigned op)
+{
+    static const uint8_t to_10[] = {131, 141, 142, 161, 0};
+    static const uint8_t in_11[] = {22, 64, 66, 67, 72, 73, 76, 77, 78, 79, 80, 81, 113, 142, 166, 171, 0};
+    static const uint8_t in_12[] = {29, 34, 38, 39, 40, 41, 42, 43, 44, 45, 46, 142, 171, 241, 244, 0};
+    static const uint8_t in_13[] = {53,  54,  57,  166, 167, 168, 169, 170, 171,
+                                    172, 173, 174, 175, 176, 244, 245, 246, 0};
+    const uint8_t *ops = minor <= 10 ? to_10 : minor == 11 ? in_11 : minor == 12 ? in_12 : minor == 13 ? in_13 : NULL;
+    for (; ops && *ops; ops++)
+        if (*ops == op)
+            return true;
+    return false;
+}
+
+/* The opcode at which the frame is; 0 = none. */
+static unsigned opcode_of(struct cpython_reader *r, const struct cpython_frame *f)
+{
+    const struct cpython_layout *l = r->l;
+    unsigned char op = 0;
+    uint64_t code = l->code_bytes ? f->code + l->code_bytes
+                                  : cpython_pointer(r, f->code + 48) + CPYTHON_BYTES_DATA; /* co_code, to 3.10 */
+    if (f->at < 0 || cpython_fetch(r, code + (uint64_t)f->at, &op, 1) != 0)
+        return 0;
+    return op;
+}
+
+/* The C function of a built-in function or method; 0 if the object is neither. */
+static uint64_t function_of(struct cpython_reader *r, uint64_t object)
+{
+    if (cpython_is_a(r, object, "builtin_function_or_method") || cpython_is_a(r, object, "builtin_method"))
+        return cpython_pointer(r, cpython_pointer(r, object + M_ML) + METH);
+    if (cpython_is_a(r, object, "method_descriptor"))
+        return cpython_pointer(r, cpython_pointer(r, object + D_METHOD) + METH);
+    return 0;
+}
+
+uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate)
+{
+    const struct cpython_layout *l = r->l;
+    struct cpython_walk w;
+    struct cpython_frame f;
+    uint64_t stack[STACK_MAX + 1], base;
+    uint32_t size = 0, locals = 0;
+    cpython_walk_begin(&w, r, tstate, 0);
+    if (!cpython_walk_next(&w, &f) || !is_call(l->minor, opcode_of(r, &f)))
+        return 0;
+    uint64_t size_at = l->minor <= 10 ? 32 : l->minor == 11 ? 68 : 64, locals_at = l->minor == 11 ? 76 : 72;
+    if (cpython_fetch(r, f.code + size_at, &size, sizeof size) != 0 ||
+        (l->minor > 10 && cpython_fetch(r, f.code + locals_at, &locals, sizeof locals) != 0) || locals > 10000)
+        return 0;
+    if (size > STACK_MAX)
+        size = STACK_MAX;
+    base = l->minor <= 10 ? cpython_pointer(r, f.frame + VALUE_STACK) : f.frame + l->frame_locals + locals * 8u;
+    stack[0] = 1; /* in front of the first: no NULL */
+    if (cpython_fetch(r, base, stack + 1, size * sizeof *stack) != 0)
+        return 0;
+    for (uint32_t i = size; i > 0; i--) {
+        if (!stack[i] || (stack[i] & 7))
+            continue;
+        uint64_t function = function_of(r, stack[i]);
+        /* A function without NULL in front of it has been called before, in these versions: its result is there. */
+        if (function &&
+            ((l->minor != 11 && l->minor != 12) || stack[i - 1] == 0 || cpython_is_a(r, stack[i], "method_descriptor")))
+            return function;
+    }
+    return 0;
+}

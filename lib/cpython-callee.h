@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* cpython-callee.h - the native function that a thread's innermost Python frame is calling. */
+#ifndef GILSCOPE_CPYTHON_CALLEE_H
+#define GILSCOPE_CPYTHON_CALLEE_H
+
+#include "cpython.h"
+
+/* The address of the C function (PyMethodDef.ml_meth) that the innermost frame of the thread state at tstate is in the
+ * middle of calling; 0 if its instruction is no call, or what is called is no built-in function or method, or cannot be
+ * told.  The thread may be running: what is read is checked, and may be wrong if the call ends meanwhile. */
+uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate);
+
+#endif
