@@ -121,6 +121,9 @@ def test_pprof_knows_lines_and_threads(recording, where):
     tags = subprocess.run([go(), "tool", "pprof", "-tags", path], check=True, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=pprof_env(where)).stdout
     assert "worker-0 (101)" in tags and "thread: " in tags
+    comments = subprocess.run([go(), "tool", "pprof", "-comments", path], check=True, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, env=pprof_env(where)).stdout
+    assert "charged: 12105 samples, scaled by 0.917 to the exact total" in comments
     assert "/srv/app/features.py:91" in top(path, where, "-lines")
     only = top(path, where, "-tagfocus=thread=worker-0.*", "-sample_index=held")
     assert float(re.search(r"for ([\d.]+)ms", only).group(1)) < 3500

@@ -162,6 +162,7 @@ tools/profile.pb-c.c: $(srcdir)/tools/profile.proto
 tools/profile.pb-c.h: tools/profile.pb-c.c
 	@test -f $@ || { rm -f tools/profile.pb-c.c && $(MAKE) $(AM_MAKEFLAGS) tools/profile.pb-c.c; }
 BUILT_SOURCES += tools/profile.pb-c.h
+tools/libgilscope_tool_a-view-pprof.$(OBJEXT): tools/profile.pb-c.h
 CLEANFILES += tools/profile.pb-c.c tools/profile.pb-c.h
 EXTRA_DIST += tools/profile.proto
 nodist_libgilscope_tool_a_SOURCES = tools/embedded.c tools/profile.pb-c.c tools/profile.pb-c.h

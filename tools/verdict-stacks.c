@@ -25,9 +25,11 @@ char *verdict_look_first(const struct model_process *process)
     function = &stacks->functions[hot->function];
     if (hot->line)
         snprintf(line, sizeof line, ":%u", hot->line);
-    if (hot->native < stacks->n_functions)
-        native = mem_print(", which calls %s in %s", stacks->functions[hot->native].name,
-                           stacks->functions[hot->native].basename);
+    if (hot->native < stacks->n_functions) {
+        const struct model_function *called = &stacks->functions[hot->native];
+        native = called->named ? mem_print(", which calls %s in %s", called->name, called->basename)
+                               : mem_print(", which calls into %s", called->basename);
+    }
     advice = mem_print("Look first at %s (%s%s)%s: %.0f %% of the waiting behind a holder was for it (%s of %s).",
                        function->name, function->basename, line, native ? native : "", 100 * hot->share,
                        format_time(part, hot->ns), format_time(whole, flow->total_ns));

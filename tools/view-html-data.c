@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "intern.h"
 #include "label.h"
 #include "mem.h"
 #include "model-flame.h"
@@ -13,10 +14,42 @@
 #define NS_PER_US 1000
 #define OWN_MAX 8 /* functions listed beside a whole graph */
 
-struct numbering { /* of the functions that are used: the data has no others */
+struct numbering { /* of the functions that are used, and of their files: the data has no others */
     int64_t *numbers;
     int64_t n;
+    const char **files;
+    size_t n_files, files_capacity;
+    struct intern file_table;
 };
+
+static bool same_file(const void *context, uint32_t id)
+{
+    const struct numbering *numbering = context;
+
+    return numbering->files[id] == numbering->files[numbering->n_files]; /* texts are the same if their addresses are */
+}
+
+static uint32_t file_number(struct numbering *numbering, const char *file)
+{
+    uint64_t address = (uintptr_t)file;
+    uint32_t id;
+
+    numbering->files =
+        mem_grow(numbering->files, numbering->n_files, &numbering->files_capacity, sizeof *numbering->files);
+    numbering->files[numbering->n_files] = file;
+    id = intern(&numbering->file_table, intern_hash(0, &address, sizeof address), same_file, numbering,
+                (uint32_t)numbering->n_files);
+    numbering->n_files += id == numbering->n_files;
+    return id;
+}
+
+static void print_files(const struct numbering *numbering, FILE *out)
+{
+    for (size_t i = 0; i < numbering->n_files; i++) {
+        fputs(i ? ",\n" : "\n", out);
+        label_json(out, numbering->files[i]);
+    }
+}
 
 static void print_function(const struct model_function *function, int64_t *number, struct numbering *numbering,
                            FILE *out)
@@ -25,9 +58,8 @@ static void print_function(const struct model_function *function, int64_t *numbe
         return;
     fputs(numbering->n ? ",\n[" : "\n[", out);
     label_json(out, function->name);
-    putc(',', out);
-    label_json(out, function->file);
-    fprintf(out, ",%" PRIu32 ",%d]", function->first_line, (int)function->role);
+    fprintf(out, ",%" PRIu32 ",%" PRIu32 ",%d]", file_number(numbering, function->file), function->first_line,
+            (int)function->role);
     *number = numbering->n++;
 }
 
@@ -101,6 +133,8 @@ void view_html_data(const struct model_process *process, size_t max_nodes, FILE 
         own.n[view] = flame_own(process, view, own.list[view], OWN_MAX);
     fputs("{\"functions\":[", out);
     print_functions(&process->stacks, &flame, &own, &numbering, out);
+    fputs("],\n\"files\":[", out);
+    print_files(&numbering, out);
     fputs("],\n\"threads\":[", out);
     for (size_t i = 0; i <= process->n_threads; i++) {
         char *label = label_thread(process, (uint32_t)i);
@@ -116,5 +150,7 @@ void view_html_data(const struct model_process *process, size_t max_nodes, FILE 
     print_selfs(&flame, out);
     fprintf(out, "],\n\"small\":%" PRIu64 "}", flame.n_small);
     flame_free(&flame);
+    intern_free(&numbering.file_table);
+    free(numbering.files);
     free(numbering.numbers);
 }

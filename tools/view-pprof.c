@@ -7,6 +7,7 @@
  */
 #include "config.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -188,6 +189,25 @@ static void write_stack(struct writer *writer, const struct model_stacks *stacks
     write_piece(writer, &piece);
 }
 
+/* How each view was sampled: `go tool pprof -comments` shows it. */
+static void write_comments(struct writer *writer, const struct model_process *process)
+{
+    char *label = label_process(process);
+
+    for (enum model_view view = 0; view < MODEL_VIEWS; view++) {
+        const struct model_flow *flow = &process->stacks.flows[view];
+        Pprof__Profile piece = PPROF__PROFILE__INIT;
+        char *text = mem_print("%s: %s: %" PRIu64 " samples, scaled by %.3f to the exact total", label,
+                               model_view_name(view), flow->samples, flow->scale);
+        int64_t comment = text_index(writer, text);
+        piece.n_comment = 1;
+        piece.comment = &comment;
+        write_piece(writer, &piece);
+        free(text);
+    }
+    free(label);
+}
+
 static void write_stacks(struct writer *writer, const struct model_process *process)
 {
     const struct model_stacks *stacks = &process->stacks;
@@ -222,6 +242,7 @@ static void write_process(struct writer *writer, const struct model_process *pro
         write_location(writer, writer->n_locations + 1 + i, mappings[stacks->frames[i].function],
                        writer->n_functions + 1 + stacks->frames[i].function, stacks->frames[i].line);
     write_stacks(writer, process);
+    write_comments(writer, process);
     writer->n_functions += stacks->n_functions;
     writer->n_locations += stacks->n_frames;
     free(mappings);

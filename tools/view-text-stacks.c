@@ -56,7 +56,12 @@ static void print_hot(const struct text *text, const struct model_stacks *stacks
             break;
         text_cell(text, &table, "%s", stacks->functions[hot->function].name);
         place_cell(text, &table, &stacks->functions[hot->function], hot->line);
-        text_cell(text, &table, "%s", hot->native < stacks->n_functions ? stacks->functions[hot->native].name : "-");
+        if (hot->native == stacks->n_functions)
+            text_cell(text, &table, "-");
+        else if (stacks->functions[hot->native].named)
+            text_cell(text, &table, "%s", stacks->functions[hot->native].name);
+        else
+            text_cell(text, &table, "%s", stacks->functions[hot->native].basename);
         time_cell(text, &table, hot->ns);
         share_cell(text, &table, hot->share);
     }

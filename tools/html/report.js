@@ -73,7 +73,8 @@
 
   Tree.prototype.place = function (i) {
     var f = this.what[i] >= 0 ? this.data.functions[this.what[i]] : null;
-    return f && f[1] ? f[1] + (f[2] ? ":" + f[2] : "") : "";
+    var file = f ? this.data.files[f[1]] : "";
+    return file ? file + (f[2] ? ":" + f[2] : "") : "";
   };
 
   Tree.prototype.label = function (i) {
@@ -327,7 +328,8 @@
       var row = element("tr"), head = element("th"), f = tree.data.functions[what];
       head.scope = "row";
       head.appendChild(element("bdi", "", f[0]));
-      head.appendChild(element("span", "dim", " " + f[1].slice(f[1].lastIndexOf("/") + 1) + (f[2] ? ":" + f[2] : "")));
+      var file = tree.data.files[f[1]];
+      head.appendChild(element("span", "dim", " " + file.slice(file.lastIndexOf("/") + 1) + (f[2] ? ":" + f[2] : "")));
       row.appendChild(head);
       row.appendChild(element("td", "n", time(own[what])));
       row.appendChild(element("td", "n", share(own[what], tree.total[0])));
