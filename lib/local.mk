@@ -21,6 +21,8 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-clock.c \
     lib/shim-clock.h \
     lib/shim-enter.c \
+    lib/shim-enter-stack.c \
+    lib/shim-enter-stack.h \
     lib/shim-file.c \
     lib/shim-file.h \
     lib/shim-fold.c \

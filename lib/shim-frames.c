@@ -32,7 +32,7 @@ struct place {
     uint64_t content;
 };
 static struct place cache[CACHED];
-static uint32_t cells[SHIM_PYTHON_FRAMES];
+static uint32_t room[1 + SHIM_PYTHON_FRAMES];
 static const struct cpython_layout *layout;
 static const void *const *finalizing; /* in _PyRuntime */
 static uint64_t code_type;
@@ -118,12 +118,12 @@ static uint32_t cell_of(struct cpython_reader *r, const struct cpython_frame *f)
     return cell;
 }
 
-const uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint64_t *place)
+uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint64_t *place)
 {
     struct cpython_reader r;
     struct cpython_walk w;
     struct cpython_frame f;
-    uint32_t i = 0;
+    uint32_t i = 0, *cells = room + 1;
     bool whole = true;
     *n = 0;
     *place = 0;

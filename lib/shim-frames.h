@@ -11,9 +11,10 @@
 void shim_frames_start(uint32_t python_hex, const void *runtime);
 
 /* Reads the frames of the thread state at tstate, the calling thread's, which holds the GIL and is inside
- * shim_stack_enter.  Returns a static array of *n cells with REC_ENTRY_FRAME, the innermost first; adds to *flags
- * (REC_STACK_...).  *place tells the instruction at which the innermost frame is from others of its line. */
-const uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint64_t *place);
+ * shim_stack_enter.  Returns a static array of *n cells with REC_ENTRY_FRAME, the innermost first, that has room for
+ * one more in front of them; adds to *flags (REC_STACK_...).  *place tells the instruction at which the innermost frame
+ * is from others of its line. */
+uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint64_t *place);
 
 /* The C function that the thread of this thread state, any that holds the GIL, is calling at this moment; 0 = none that
  * is known.  Reads through the kernel, some ten system calls; preserves nothing. */

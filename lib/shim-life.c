@@ -336,6 +336,7 @@ __attribute__((destructor)) static void destructor(void)
     if (!SHIM.generation || T.busy)
         return;
     int saved_errno = errno;
+    shim_sample_close(shim_ticks());
     SHIM.ended = 1;
     SHIM.express.self = 0;
     SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;

@@ -8,6 +8,7 @@
 
 #include "shim-account.h"
 #include "shim-clock.h"
+#include "shim-enter-stack.h"
 #include "shim-file.h"
 #include "shim-frames.h"
 #include "shim-native.h"
@@ -17,9 +18,6 @@
 /* At most one part in this many of a thread's time goes into samples: where stacks are deep, points lie further apart.
  */
 #define COST_PARTS 256
-#define SAMPLE_NS 1500 /* with its native frames */
-#define FRAME_NS 100   /* for each Python frame */
-
 #define UNANSWERED_US 1000  /* longer than any code of the interpreter takes between two looks for a request */
 #define NATIVE_EVERY_US 250 /* in front of takes that will wait, at most */
 
@@ -197,95 +195,34 @@ void shim_sample_attach(uint64_t since)
     T.sample.charge_left_ticks = draw(mean_ticks);
 }
 
-static void enter(struct rec_stack *s);
-
-static void clear(void)
-{
-    T.sample.pending = 0;
-    T.sample.have_native = false;
-    T.sample.callee = 0;
-    T.sample.longest_hold_ticks = T.sample.span_ticks = 0;
-    for (int kind = 0; kind < SHIM_SAMPLE_KINDS; kind++)
-        T.sample.weight_ticks[kind] = 0;
-}
-
 void shim_sample_detach(void)
 {
-    /* Of its last hold: it has no Python frames any more. */
-    if (T.sample.pending && mean_ticks && shim_stack_enter()) {
-        struct rec_stack *s = shim_stack_get(NULL, 0, REC_STACK_NO_PYTHON, T.sample.have_native ? T.sample.half : NULL,
-                                             0, shim_native_generation());
-        if (s)
-            enter(s);
-        else
-            shim_file_loss(REC_LOSS_STACKS);
-        shim_stack_leave();
-    }
-    clear();
+    if (mean_ticks)
+        shim_enter_last("[until the end of the thread]");
     put_half();
     if (T.sample.unwound)
         __atomic_fetch_sub(&n_unwound, 1, __ATOMIC_RELAXED);
     T.sample.unwound = false;
 }
 
-/* --- CPU time ---------------------------------------------------------------------------------------------------- */
-static double between(double low, double x, double high)
+void shim_sample_close(uint64_t t)
 {
-    return x < low ? low : x > high ? high : x;
-}
-
-/* What one state used of the CPU time of a period, as a share of its ticks, by the readings that enclosed that state
- * only; `guess` where there are none. */
-static double usual_share(uint64_t ns, uint64_t ticks, double ns_per_tick, double guess)
-{
-    return ticks ? between(0.01, (double)ns / ((double)ticks * ns_per_tick), 1) : guess;
-}
-
-void shim_sample_cpu_read(uint64_t used_ns, uint64_t held_ticks, uint64_t released_ticks)
-{
-    T.sample.cpu_used_ns = used_ns;
-    T.sample.cpu_held_ticks = held_ticks;
-    T.sample.cpu_released_ticks = released_ticks;
-}
-
-/* The shares of held and released time that the thread has spent on a processor since its CPU clock was read last, and
- * in the period before if this one does not reach as far back as the sampled interval.  By the thread itself. */
-static void cpu_shares(double *held_share, double *released_share)
-{
-    const struct rec_thread *tr = T.rec;
-    double ns_per_tick = 1000.0 / (double)shim_clock_ticks_per_us();
-    uint64_t now = shim_thread_cpu_ns(0),
-             used_ns = now > tr->cpu_last_ns && tr->cpu_last_ns ? now - tr->cpu_last_ns : 0;
-    /* At the time of a take, the released interval is over: it is what remains. */
-    uint64_t t = SHIM_STATE(tr) == REC_STATE_HELD ? tr->state_ticks : shim_ticks();
-    uint64_t held_ticks = tr->held_ticks - tr->cpu_base_held_ticks;
-    uint64_t released_ticks = shim_elapsed(tr->cpu_base_released_ticks, shim_account_released(tr, t));
-    if (held_ticks + released_ticks < T.sample.span_ticks) {
-        used_ns += T.sample.cpu_used_ns;
-        held_ticks += T.sample.cpu_held_ticks;
-        released_ticks += T.sample.cpu_released_ticks;
-    }
-    double held = (double)held_ticks * ns_per_tick, released = (double)released_ticks * ns_per_tick;
-    double used = between(0, (double)used_ns, held + released);
-    double h = held * usual_share(tr->cpu_exact_held_ns, tr->cpu_exact_held_ticks, ns_per_tick, 1);
-    double r = released * usual_share(tr->cpu_exact_released_ns, tr->cpu_exact_released_ticks, ns_per_tick, 0.1);
-    double for_held = h + r > 0 ? between(used - released, used * h / (h + r), held) : 0;
-    *held_share = held > 0 ? between(0, for_held / held, 1) : 0;
-    *released_share = released > 0 ? between(0, (used - for_held) / released, 1) : 0;
+    if (!mean_ticks || T.generation != SHIM.generation || !T.rec || !T.rec->index)
+        return;
+    if (SHIM_STATE(T.rec) == REC_STATE_HELD)
+        shim_sample_end(SHIM_SAMPLE_HELD, T.rec->state_ticks, t);
+    shim_enter_last("[until the end of the program]");
 }
 
 /* --- samples ----------------------------------------------------------------------------------------------------- */
 void shim_sample_released(uint64_t hold_ticks)
 {
     int saved_errno = errno;
-    double held_share, released_share;
     shim_enter();
     if (hold_ticks > T.sample.longest_hold_ticks)
         T.sample.longest_hold_ticks = hold_ticks;
-    if (T.sample.pending & 1u << SHIM_SAMPLE_HELD) {
-        cpu_shares(&held_share, &released_share);
-        T.sample.held_oncpu_ticks = (uint64_t)((double)T.sample.weight_ticks[SHIM_SAMPLE_HELD] * held_share);
-    }
+    if (T.sample.pending & 1u << SHIM_SAMPLE_HELD)
+        shim_enter_held_oncpu();
     take_native(T.rec->state_ticks);
     shim_leave();
     errno = saved_errno;
@@ -319,71 +256,6 @@ void shim_sample_before_take(uint64_t t, bool in_the_way)
     int saved_errno = errno;
     shim_enter();
     take_native(t);
-    shim_leave();
-    errno = saved_errno;
-}
-
-static void add(struct rec_stack *s, enum rec_weight weight, uint64_t ticks)
-{
-    s->weight_ticks[weight] += ticks;
-    s->samples[weight]++;
-}
-
-/* Enters what is pending into the record of its stack. */
-static void enter(struct rec_stack *s)
-{
-    const uint64_t *ticks = T.sample.weight_ticks;
-    uint8_t pending = T.sample.pending;
-    if (pending & 1u << SHIM_SAMPLE_WAIT)
-        add(s, REC_WEIGHT_WAIT, ticks[SHIM_SAMPLE_WAIT]);
-    if (pending & 1u << SHIM_SAMPLE_CHARGED)
-        add(s, REC_WEIGHT_CHARGED, ticks[SHIM_SAMPLE_CHARGED]);
-    if (pending & 1u << SHIM_SAMPLE_HELD) {
-        add(s, REC_WEIGHT_HELD, ticks[SHIM_SAMPLE_HELD]);
-        add(s, REC_WEIGHT_HELD_ONCPU, T.sample.held_oncpu_ticks);
-    }
-    if (pending & 1u << SHIM_SAMPLE_RELEASED) {
-        double held_share, released_share;
-        cpu_shares(&held_share, &released_share);
-        add(s, REC_WEIGHT_RELEASED, ticks[SHIM_SAMPLE_RELEASED]);
-        add(s, REC_WEIGHT_RELEASED_ONCPU, (uint64_t)((double)ticks[SHIM_SAMPLE_RELEASED] * released_share));
-    }
-    if (T.sample.longest_hold_ticks > s->weight_ticks[REC_STACK_LONGEST_HOLD])
-        s->weight_ticks[REC_STACK_LONGEST_HOLD] = T.sample.longest_hold_ticks;
-}
-
-static void sample(uintptr_t tstate)
-{
-    uint32_t n, flags = 0;
-    uint64_t place;
-    const uint32_t *python = shim_frames_read(tstate, &n, &flags, &place);
-    /* By count, not by the clock, which sees others' work, too. */
-    uint64_t cost = (SAMPLE_NS + (uint64_t)n * FRAME_NS) * shim_clock_ticks_per_us() / 1000;
-    T.sample.cost_ticks = (T.sample.cost_ticks * 3 + cost) / 4;
-    if (flags & (REC_STACK_NO_PYTHON | REC_STACK_PYTHON_CUT))
-        shim_file_loss(REC_LOSS_STACKS_UNREAD);
-    if (T.sample.callee > 1 && T.sample.have_native)
-        shim_native_add_callee(T.sample.half, T.sample.callee);
-    struct rec_stack *s =
-        shim_stack_get(python, n, flags, T.sample.have_native ? T.sample.half : NULL, place, shim_native_generation());
-    if (s)
-        enter(s);
-    else
-        shim_file_loss(REC_LOSS_STACKS);
-}
-
-void shim_sample_taken(void)
-{
-    int saved_errno = errno;
-    shim_enter();
-    if (shim_stack_enter()) {
-        /* gil->last_holder is this thread's state while it holds the GIL: 24 below cond in 3.8 to 3.15. */
-        sample(*(const uintptr_t *)((const char *)T.gil->cond - 24));
-        shim_stack_leave();
-    } else {
-        shim_file_loss(REC_LOSS_STACKS);
-    }
-    clear();
     shim_leave();
     errno = saved_errno;
 }

@@ -27,6 +27,9 @@ void shim_sample_attach(uint64_t since);
 /* The calling thread ends: what was to be recorded of it cannot be any more. */
 void shim_sample_detach(void);
 
+/* The program ends at t, in the calling thread: its open hold is entered. */
+void shim_sample_close(uint64_t t);
+
 void shim_sample_hit(enum shim_sample_kind kind, uint64_t from, uint64_t to);
 void shim_sample_charge_hit(uint64_t ticks);
 

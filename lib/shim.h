@@ -150,6 +150,7 @@ struct shim_samples {           /* of a thread: shim-sample.h */
     struct shim_half *half; /* native frames, NULL = never taken */
     uint64_t native_ticks;  /* when they were taken last */
     bool have_native;       /* they are those of the present place */
+    bool asked;             /* the hold that is pending had been asked to end */
     bool unwound;           /* this is one of the threads whose native frames are taken */
     uint64_t callee;        /* of what is pending: the C function in which the hold was when it was asked to end */
     uint8_t pending;        /* bits of kinds: sampled, waiting for the next take, after which the frames are read */

@@ -217,3 +217,26 @@ def test_long_calls_that_keep_the_gil(python, where):
                 wrong.append(f"{name}: {told[name] / 1e6:.0f} ms told, {untold[name] / 1e6:.0f} ms not")
         return wrong
     eventually(check)
+
+
+def test_holds_that_nobody_asked_to_end(python, where):
+    """A thread that computes alone holds the GIL without an event: its stacks say where the hold ended, and no more."""
+    code = """
+def compute():
+    total = 0
+    for i in range(3000000): total += i
+    return total
+def main():
+    print(compute(), flush=True)
+    compute()
+main()
+"""
+    recording = gs.run_code(python, code, where)
+    found = stacks.read(recording)
+    held = found.by_leaf("held")
+    before = sum(ns for leaf, ns in held.items() if leaf and leaf[0] == "[held until here]")
+    last = sum(ns for leaf, ns in held.items() if leaf and leaf[0] == "[until the end of the program]")
+    total = exact_totals(recording.process)["held"]
+    assert before > 0.25 * total and last > 0.25 * total, (held, total)
+    assert abs(found.total("held") - total) < 0.1 * total
+    assert any(f.function == "main" for s in found.stacks for f in s.frames if s.frames[-1].function.startswith("["))
