@@ -70,6 +70,7 @@ static __always_inline void new_thread(gs_u32 tid, gs_u32 target)
     t->tid = tid;
     t->target = target;
     t->gil = info->first_gil;
+    t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = bpf_ktime_get_ns();
     bpf_map_update_elem(&tids, &tid, &slot, BPF_ANY);
 }
@@ -108,7 +109,7 @@ static __always_inline void add(struct gs_hist *h, gs_u64 ns)
 }
 
 /* --- what the GIL's memory says ---------------------------------------------------------------------------------- */
-static __always_inline void look(const struct gs_gil *gil, const struct gs_target *target, const struct gs_thread *t,
+static __always_inline void look(const struct gs_gil *gil, const struct gs_target *target, struct gs_thread *t,
                                  struct gs_view *view)
 {
     struct {
@@ -131,6 +132,8 @@ static __always_inline void look(const struct gs_gil *gil, const struct gs_targe
     view->locked = true;
     bpf_probe_read_user(&key.self, sizeof key.self, (void *)(g.last_holder + target->tstate_thread_id));
     view->mine = key.self && key.self == t->self;
+    if (view->mine)
+        t->tstate = g.last_holder;
     gs_u32 *slot = key.self ? bpf_map_lookup_elem(&selves, &key) : NULL;
     if (slot)
         view->holder = *slot;
@@ -196,7 +199,7 @@ static __always_inline void wait_is_over(struct gs_thread *t, gs_u64 end)
     t->pending_to_ns = t->state_ns + ns;
     t->state = GS_RUNS;
     t->since_ns = t->state_ns + ns;
-    t->tentative_ns = 0;
+    t->tentative_ns = t->deadline_ns = 0;
     t->on_cpu = 1;
     if (gil)
         __sync_fetch_and_sub(&gil->n_waiters, 1);
@@ -311,7 +314,7 @@ static __always_inline void lost(struct gs_thread *t, struct gs_gil *gil, const 
 /* --- charging ---------------------------------------------------------------------------------------------------- */
 /* Divides the last wait among those who held the GIL meanwhile.  Called when the thread is about to sleep: it holds
  * nobody up. */
-static __noinline int charge_walk(gs_u32 gil_index, gs_u32 self)
+__noinline int charge_walk(gs_u32 gil_index, gs_u32 self)
 {
     struct gs_gil *gil = bpf_map_lookup_elem(&gils, &gil_index);
     struct gs_thread *t = bpf_map_lookup_elem(&slots, &self);

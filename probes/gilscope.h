@@ -17,10 +17,13 @@
 #define GS_HIST_OCTAVES 40 /* as in lib/hist.h: up to 2^43 ns, more than two hours */
 #define GS_FRAMES 64       /* Python frames of a stack */
 #define GS_NATIVE 64
+#define GS_LONG_NS 250000000 /* the loader looks more often than that */
+#define GS_NATIVE_STACKS 2048
 
 typedef unsigned long long gs_u64;
 typedef unsigned int gs_u32;
 typedef int gs_s32;
+typedef unsigned char gs_u8;
 typedef long long gs_s64;
 
 /* One process.  Written by the loader before the process's tgid is in the map of targets. */
@@ -28,11 +31,12 @@ struct gs_target {
     gs_u32 n_gils;
     gs_u32 first_gil;        /* index into the map of GILs */
     gs_u32 tstate_thread_id; /* offset of thread_id in PyThreadState */
-    gs_u32 walk_frames;      /* 1: take stacks, by the offsets that follow */
-    gs_u32 tstate_frame;     /* frame, cframe or current_frame */
-    gs_s32 cframe_current;   /* -1 = tstate_frame points to the frame itself */
-    gs_u32 frame_code, frame_back, frame_instruction;
-    gs_s32 frame_owner;       /* -1 = no such field */
+    gs_u32 walk_frames;      /* 1: take stacks, by the offsets that follow (struct cpython_layout) */
+    gs_u32 walk_native;      /* 1: native ones, too */
+    gs_u32 tstate_frame;
+    gs_s32 cframe_current; /* -1 = tstate_frame points to the frame itself */
+    gs_u32 frame_code, frame_back, frame_instruction, frame_entry, frame_owner; /* entry, owner: 0 = no such field */
+    gs_u32 border;            /* 1: an owner of 3 and more is no Python code */
     gs_u32 instruction_bytes; /* 4: f_lasti; 8: an address */
     gs_u32 gone;              /* it has called exec.  By the programs */
 };
@@ -90,12 +94,12 @@ struct gs_thread {
     /* the last wait, as long as its holders have not been looked for */
     gs_u64 pending_from_ns, pending_to_ns;
     /* stacks */
-    gs_u64 wait_left_ns; /* waited, not yet entered into a stack */
-    gs_u64 wait_stack;   /* of the present wait; 0 = none */
-    gs_u64 off_stack;    /* of the present interval off CPU; 0 = none */
-    gs_u64 off_mean_ns;  /* how long such intervals have been lately */
-    gs_u32 off_chance;   /* one in so many of them has its stack taken */
-    gs_u32 pad;
+    gs_u64 wait_stack, off_stack;     /* of the present wait, or interval off CPU; 0 = none could be read */
+    gs_u64 wait_mean_ns, off_mean_ns; /* how long these have been lately */
+    gs_u32 wait_chance, off_chance;   /* one in so many has its stack taken, ... */
+    gs_u32 wait_chosen, off_chosen;   /* ... and this is one */
+    gs_u64 long_since_ns, long_ns; /* the last interval off CPU of GS_LONG_NS and more: the loader looks at its stack */
+    gs_u32 long_held, pad;
     struct gs_hist wait, hold, off; /* off: intervals off CPU without the GIL and without wanting it */
 };
 
@@ -111,7 +115,8 @@ struct gs_self {
 /* What the programs could not do. */
 enum gs_loss { GS_LOSS_THREADS, GS_LOSS_PAIRS, GS_LOSS_STACKS, GS_LOSS_UNREAD, GS_LOSSES };
 
-struct gs_frame {
+#define GS_ENTRY (1ull << 63) /* in gs_frame.at: native code called this frame's evaluation loop (3.11) */
+struct gs_frame {             /* code 0 = the border to C */
     gs_u64 code;
     gs_u64 at; /* f_lasti, or the address of the instruction */
 };

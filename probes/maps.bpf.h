@@ -58,30 +58,37 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 4096);
+    __uint(max_entries, 2048);
     __type(key, gs_u64); /* hash of the frames */
     __type(value, struct gs_stack);
 } stacks SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 16384);
+    __uint(max_entries, 8192);
     __type(key, struct gs_sample_key);
     __type(value, struct gs_sample);
 } samples SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_STACK_TRACE);
-    __uint(max_entries, 4096);
+    __uint(max_entries, GS_NATIVE_STACKS);
     __uint(key_size, sizeof(gs_u32));
     __uint(value_size, GS_NATIVE * sizeof(gs_u64));
 } native_stacks SEC(".maps");
 
 struct {
-    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-    __uint(max_entries, 4); /* one for each program that may interrupt another */
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); /* the programs that use it do not interrupt each other */
+    __uint(max_entries, 1);
     __type(key, gs_u32);
     __type(value, struct gs_stack);
 } scratch SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY); /* zeros */
+    __uint(max_entries, 1);
+    __type(key, gs_u32);
+    __type(value, struct gs_sample);
+} no_sample SEC(".maps");
 
 #endif

@@ -1,25 +1,183 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * stack.bpf.h - Python frames of the current thread, and the weights of samples.
+ *
+ * On a processor the clock takes the samples.  Waits and times off the processor have their stack taken at their begin,
+ * by chance: one in so many that it costs little where they are short, and then with that many times their length, so
+ * that the sums are right on average.  Where that would be a matter of luck, in long times off the processor, the
+ * loader has the time to look at the stack itself.
  */
 #ifndef GILSCOPE_STACK_BPF_H
 #define GILSCOPE_STACK_BPF_H
 
+#define WAIT_TYPICAL_NS 200000 /* waits and ...  */
+#define OFF_TYPICAL_NS 1000000 /* ... times off the processor that are so long on average are all looked at */
+#define CHANCE_MOST 64
+
+static __always_inline gs_u64 read_pointer(gs_u64 address)
+{
+    gs_u64 value = 0;
+
+    bpf_probe_read_user(&value, sizeof value, (void *)address);
+    return value;
+}
+
+static __always_inline gs_u64 mix(gs_u64 hash, gs_u64 value)
+{
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15ull;
+    return hash ^ hash >> 32;
+}
+
+/* Enters the frames of the current thread, whose thread state is at tstate, among the stacks; their hash, 0 = there is
+ * nothing to be read.  As cpython_walk_next() in lib/cpython-frames.c, but raw: what they mean is found out later. */
+__noinline gs_u64 walk(const struct gs_target *l, gs_u64 tstate)
+{
+    gs_u32 zero = 0, n = 0;
+    struct gs_stack *s = bpf_map_lookup_elem(&scratch, &zero);
+    gs_u64 hash = 0xcbf29ce484222325ull, frame;
+
+    if (!s || !l)
+        return 0;
+    frame = read_pointer(tstate + l->tstate_frame);
+    if (l->cframe_current >= 0 && frame)
+        frame = read_pointer(frame + l->cframe_current);
+    for (n = 0; n < GS_FRAMES && frame; n++) {
+        gs_u8 owner = 0, entry = 0;
+        gs_u64 code = read_pointer(frame + l->frame_code) & ~3ull, at = 0;
+        if (l->frame_owner)
+            bpf_probe_read_user(&owner, 1, (void *)(frame + l->frame_owner));
+        if (l->frame_entry)
+            bpf_probe_read_user(&entry, 1, (void *)(frame + l->frame_entry));
+        if (l->instruction_bytes == 4)
+            bpf_probe_read_user(&at, 4, (void *)(frame + l->frame_instruction));
+        else
+            bpf_probe_read_user(&at, 8, (void *)(frame + l->frame_instruction));
+        if (owner >= 3 && l->border) /* between C and Python */
+            code = at = 0;
+        if (entry)
+            at |= GS_ENTRY;
+        s->frame[n].code = code;
+        s->frame[n].at = at;
+        hash = mix(mix(hash, code), at);
+        frame = read_pointer(frame + l->frame_back);
+    }
+    if (!n)
+        return 0;
+    s->n = n;
+    s->cut = frame != 0;
+    hash = hash ? hash : 1;
+    if (!bpf_map_lookup_elem(&stacks, &hash) && bpf_map_update_elem(&stacks, &hash, s, BPF_ANY))
+        __sync_fetch_and_add(&losses[GS_LOSS_STACKS], 1);
+    return hash;
+}
+
+/* 0 = none could be read. */
+static __always_inline gs_u64 own_stack(struct gs_thread *t, const struct gs_target *target)
+{
+    if (!t->tstate || !target->walk_frames)
+        return 0;
+    if (read_pointer(t->tstate + target->tstate_thread_id) != t->self) { /* it has another one by now, or none */
+        t->tstate = 0;
+        return 0;
+    }
+    return walk(target, t->tstate);
+}
+
+static __always_inline void weigh(struct gs_thread *t, gs_u64 stack, gs_s32 native, gs_u32 weight, gs_u64 ns,
+                                  gs_u64 charged_ns)
+{
+    struct gs_sample_key key = {.stack = stack, .slot = slot_of(t), .native = native};
+    struct gs_sample *sample = bpf_map_lookup_elem(&samples, &key);
+
+    if (!key.slot)
+        return;
+    if (!sample) {
+        gs_u32 zero = 0;
+        struct gs_sample *empty = bpf_map_lookup_elem(&no_sample, &zero);
+        if (!empty || bpf_map_update_elem(&samples, &key, empty, BPF_NOEXIST))
+            __sync_fetch_and_add(&losses[GS_LOSS_STACKS], 1);
+        sample = bpf_map_lookup_elem(&samples, &key);
+        if (!sample)
+            return;
+    }
+    if (weight < GS_WEIGHTS) {
+        __sync_fetch_and_add(&sample->ns[weight], ns);
+        __sync_fetch_and_add(&sample->n[weight], 1);
+    }
+    if (charged_ns) {
+        __sync_fetch_and_add(&sample->ns[GS_WEIGHT_CHARGED], charged_ns);
+        __sync_fetch_and_add(&sample->n[GS_WEIGHT_CHARGED], 1);
+    }
+}
+
+/* One in how many intervals is to be looked at, if they are so long on average. */
+static __always_inline gs_u32 chance_of(gs_u64 mean_ns, gs_u64 typical_ns)
+{
+    if (mean_ns >= typical_ns)
+        return 1;
+    if (mean_ns * CHANCE_MOST <= typical_ns)
+        return CHANCE_MOST;
+    return typical_ns / (mean_ns + 1);
+}
+
+static __always_inline bool chosen(gs_u32 chance)
+{
+    return chance <= 1 || bpf_get_prandom_u32() % chance == 0;
+}
+
 static __always_inline void wait_stack(struct gs_thread *t, const struct gs_target *target)
 {
+    t->wait_chance = chance_of(t->wait_mean_ns, WAIT_TYPICAL_NS);
+    t->wait_chosen = target->walk_frames && chosen(t->wait_chance);
+    if (t->wait_chosen)
+        t->wait_stack = own_stack(t, target);
 }
+
 static __always_inline void weigh_wait(struct gs_thread *t, gs_u64 ns)
 {
+    t->wait_mean_ns = t->wait_mean_ns - t->wait_mean_ns / 8 + ns / 8;
+    if (t->wait_chosen)
+        weigh(t, t->wait_stack, -1, GS_WEIGHT_WAIT, ns * t->wait_chance, 0);
+    t->wait_chosen = 0;
 }
+
 static __always_inline void off_stack(struct gs_thread *t, const struct gs_target *target)
 {
+    t->off_chance = chance_of(t->off_mean_ns, OFF_TYPICAL_NS);
+    t->off_chosen = target->walk_frames && chosen(t->off_chance);
+    if (t->off_chosen)
+        t->off_stack = own_stack(t, target);
 }
+
 static __always_inline void weigh_off(struct gs_thread *t, gs_u64 now)
 {
+    gs_u64 ns = now > t->since_ns ? now - t->since_ns : 0;
+    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &t->gil);
+
+    t->off_mean_ns = t->off_mean_ns - t->off_mean_ns / 8 + ns / 8;
+    if (ns >= GS_LONG_NS) {
+        t->long_ns = ns;
+        t->long_held = t->off_held;
+        t->long_since_ns = t->since_ns;
+    } else if (t->off_chosen) {
+        ns *= t->off_chance;
+        weigh(t, t->off_stack, -1, t->off_held ? GS_WEIGHT_HELD_OFF : GS_WEIGHT_RELEASED_OFF, ns,
+              t->off_held && gil ? ns * gil->n_waiters : 0);
+    }
+    t->off_chosen = 0;
 }
+
 static __always_inline void clock_stack(struct gs_thread *t, const struct gs_target *target, struct gs_gil *gil,
                                         bool mine, void *ctx)
 {
+    gs_s32 native = -1;
+
+    if (!target->walk_frames)
+        return;
+    if (target->walk_native)
+        native = bpf_get_stackid(ctx, &native_stacks, BPF_F_USER_STACK);
+    weigh(t, own_stack(t, target), native, mine ? GS_WEIGHT_HELD_ON : GS_WEIGHT_RELEASED_ON, sample_ns,
+          mine ? sample_ns * gil->n_waiters : 0);
 }
 
 #endif

@@ -286,3 +286,55 @@ def test_of_another_user(one_python, where):
             if done.returncode == 127 or "Permission denied" in done.stderr:
                 pytest.skip("the executable cannot be reached by another user")
             assert done.returncode == 1 and "may not be read" in done.stderr or "cannot be read" in done.stderr
+
+
+STACKS = READY + """
+import threading, time
+end = time.monotonic() + 1.5
+def key(x):
+    n = 0
+    while time.monotonic() < end and n < 20000: n += 1
+    return x
+def outer_hot():
+    while time.monotonic() < end:
+        sorted([2, 1], key=key)
+def waits_here():
+    while time.monotonic() < end:
+        time.sleep(0.0005)
+def sleeps_here():
+    time.sleep(1.4)
+threads = [threading.Thread(target=f, name=f.__name__) for f in (outer_hot, waits_here, sleeps_here)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_stacks_name_who_holds_and_who_waits(python, where, method):
+    """Python stacks, walked from outside, say where the GIL is held, waited for and let go, on every version."""
+    if method == "bpf":
+        need_bpf()
+    source = where / "program.py"
+    source.write_text(STACKS)
+    with Target([python.path, source]) as target:
+        attached = Attached(target.pid, where, method=method)
+        target.go()
+        target.end()
+        (process,) = attached.end(ask=False)
+    first = STACKS.split("def key")[0].count("\n") + 1  # the line of `def key`
+    share = {}
+    for stack in process["stacks"]:
+        names = [f["function"].split(".")[-1] for f in stack["frames"] if not f["native"]]
+        for frame in stack["frames"]:
+            if frame["function"] == "key":
+                assert first <= frame["line"] <= first + 3 and frame["file"] == str(source), frame
+        for name in set(names):
+            share[stack["view"], name] = share.get((stack["view"], name), 0) + stack["ns"]
+        if "key" in names:
+            assert names[names.index("key") - 1] == "outer_hot" and "run" in names, names
+    total = {v: sum(s["ns"] for s in process["stacks"] if s["view"] == v) for v in ("wait", "charged", "held", "released")}
+    assert share["charged", "key"] > 0.8 * total["charged"] > 0
+    assert share["held", "key"] > 0.8 * total["held"]
+    assert share["wait", "waits_here"] > 0.6 * total["wait"] > 0
+    slept = share["released", "sleeps_here"]
+    assert 1e9 < slept < (2e9 if method == "bpf" else 3e9), slept

@@ -83,7 +83,7 @@ static void take_picture(struct run *run, struct process *p, bool last)
     uint64_t now_ns = collect_now_ns();
 
     recwriter_begin(p->writer);
-    run->attach->collector->picture(p->handle, p->writer, now_ns);
+    run->attach->collector->picture(p->handle, p->writer, now_ns, last);
     if (recwriter_commit(p->writer, now_ns, last))
         run->failed = -1;
 }

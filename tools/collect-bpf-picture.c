@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "collect-bpf.h"
+#include "live.h"
 #include "mem.h"
 
 #define NAME_TRIES 50
@@ -138,6 +139,13 @@ static void learn(struct picture *p, uint32_t slot, const struct gs_thread *t)
 
     if (!s->inner_tid)
         s->inner_tid = threads_inner_tid(found->pid, t->tid);
+    uint64_t oncpu_ns, delay_ns;
+    if (!t->end_ns && live_schedstat(found->pid, t->tid, &oncpu_ns, &delay_ns)) {
+        if (!s->run_delay_known)
+            s->run_delay_first_ns = t->start_ns > p->c->processes[p->target].start_ns ? 0 : delay_ns;
+        s->run_delay_known = true;
+        s->run_delay_ns = delay_ns;
+    }
     if (!tstate) /* not seen on a processor yet, perhaps, but the version knows its number */
         for (uint32_t i = 0; i < p->tstates.n && !t->self; i++)
             if (p->tstates.thread[i].native_id == s->inner_tid)
@@ -145,6 +153,7 @@ static void learn(struct picture *p, uint32_t slot, const struct gs_thread *t)
     if (!tstate)
         return;
     s->is_python = true;
+    p->c->threads[slot].tstate = tstate->tstate; /* for stacks of waits before the first hold that is seen */
     if (s->name_source == REC_NAME_PYTHON || s->looked >= NAME_TRIES)
         return;
     s->looked++;
@@ -203,6 +212,7 @@ static void fill(struct picture *p, uint32_t slot, const struct gs_thread *t, st
     out->forced_max_ns = t->forced_max_ns;
     out->charged_ns = t->charged_ns + p->open_charges[slot];
     out->blocked_by_unknown_ns = t->not_told_ns;
+    out->run_delay_ns = s->run_delay_ns - s->run_delay_first_ns;
     out->contended = t->contended;
     out->lost_wakeups = t->lost_wakeups;
     out->drop_requests = t->drop_requests;
@@ -227,15 +237,38 @@ static void add_to_gil(struct recwriter_gil *gil, const struct recwriter_thread 
     gil->switches += t->contended;
 }
 
+static int by_waiter(const void *a, const void *b)
+{
+    const struct open_pair *x = a, *y = b;
+
+    return x->waiter < y->waiter ? -1 : x->waiter > y->waiter;
+}
+
+/* Of the pairs, which are sorted, the first of a waiter. */
+static size_t first_pair(const struct picture *p, uint32_t waiter)
+{
+    size_t low = 0, high = p->n_pairs;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (p->pairs[middle].waiter < waiter)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static void write_thread(struct picture *p, struct recwriter *writer, uint32_t slot, const struct gs_thread *t,
                          struct recwriter_thread *out)
 {
-    struct recwriter_pair *pairs = mem_zeroed(p->n_pairs, sizeof *pairs);
+    size_t first = first_pair(p, slot), n = first;
 
-    for (size_t i = 0; i < p->n_pairs; i++) {
-        if (p->pairs[i].waiter == slot)
-            pairs[out->n_pairs++] = (struct recwriter_pair){p->pairs[i].holder, p->pairs[i].ns};
-    }
+    while (n < p->n_pairs && p->pairs[n].waiter == slot)
+        n++;
+    struct recwriter_pair *pairs = mem_zeroed(n - first, sizeof *pairs);
+    for (size_t i = first; i < n; i++)
+        pairs[out->n_pairs++] = (struct recwriter_pair){p->pairs[i].holder, p->pairs[i].ns};
     out->pairs = pairs;
     set_hist(&out->hist[REC_HIST_WAIT], &t->wait);
     out->hist[REC_HIST_WAIT].sum_ns = t->wait_ns; /* with the open one */
@@ -246,7 +279,7 @@ static void write_thread(struct picture *p, struct recwriter *writer, uint32_t s
     free(pairs);
 }
 
-void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, uint64_t now_ns)
+void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, uint64_t now_ns, bool last)
 {
     const struct bpf_process *process = &c->processes[handle];
     uint32_t n = bpf_n_slots(c), n_own = 0;
@@ -267,9 +300,19 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
         close_open(&p, own[i], &copies[i]);
         learn(&p, own[i], &copies[i]);
     }
+    if (process->stacks) {
+        bpf_stacks_drain(c);
+        if (last)
+            bpf_stacks_poll(c);
+        for (uint32_t i = 0; i < n_own && last; i++)
+            bpf_stacks_add_open(c, own[i], &c->threads[own[i]], now_ns);
+        bpf_stacks_write(process->stacks, writer);
+    }
     for (uint32_t i = 0; i < c->n_gils && first_gil == UINT32_MAX; i++)
         if (c->gils[i].target == p.target)
             first_gil = i;
+    if (p.n_pairs)
+        qsort(p.pairs, p.n_pairs, sizeof *p.pairs, by_waiter);
     struct recwriter_thread *outs = mem_zeroed(n_own, sizeof *outs);
     for (uint32_t i = 0; i < n_own; i++) {
         struct recwriter_thread *out = &outs[i];
@@ -297,6 +340,7 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     }
     recwriter_loss(writer, REC_LOSS_THREADS, bpf_loss(c, GS_LOSS_THREADS));
     recwriter_loss(writer, REC_LOSS_PAIRS, bpf_loss(c, GS_LOSS_PAIRS));
+    recwriter_loss(writer, REC_LOSS_STACKS, bpf_loss(c, GS_LOSS_STACKS));
     recwriter_loss(writer, REC_LOSS_GILS, process->found.n_gils_left_out);
     threads_free(&p.tstates);
     free(p.pairs);

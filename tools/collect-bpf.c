@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cpython.h"
 #include "gilscope.skel.h"
 #include "mem.h"
 #include "peer.h"
@@ -285,9 +286,27 @@ static void add_thread(void *context, uint32_t tid)
     t->tid = tid;
     t->target = a->index;
     t->gil = a->target->first_gil;
+    t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = a->now_ns;
     set_state(a, t);
     bpf_map_update_elem(tids, &tid, &slot, BPF_NOEXIST);
+}
+
+static void set_walk(struct gs_target *target, const struct cpython_layout *l)
+{
+    if (!l || bpf.options.no_stacks)
+        return;
+    target->walk_frames = 1;
+    target->walk_native = !bpf.options.no_native;
+    target->tstate_frame = l->tstate_frame;
+    target->cframe_current = l->cframe_current == 255 ? -1 : l->cframe_current;
+    target->frame_code = l->frame_code;
+    target->frame_back = l->frame_back;
+    target->frame_instruction = l->frame_instruction;
+    target->frame_entry = l->frame_entry;
+    target->frame_owner = l->frame_owner;
+    target->border = l->minor >= 12;
+    target->instruction_bytes = l->minor <= 10 ? 4 : 8;
 }
 
 static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES])
@@ -301,6 +320,7 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
         return -1;
     }
     target.tstate_thread_id = found->layout.tstate_thread_id;
+    set_walk(&target, cpython_layout(found->hex));
     for (uint32_t i = 0; i < found->n_gils; i++) {
         c->gils[c->n_gils + i].address = found->gil[i].address;
         c->gils[c->n_gils + i].target = index;
@@ -310,6 +330,8 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
         return fail(error, "the process cannot be entered into the BPF maps");
     c->n_gils += found->n_gils;
     c->processes[index] = (struct bpf_process){.found = *found, .used = true, .start_ns = collect_now_ns()};
+    if (target.walk_frames)
+        c->processes[index].stacks = bpf_stacks_new(found);
     c->n_processes++;
     struct adding adding = {c, found, &target, index, c->processes[index].start_ns};
     threads_each(found->pid, add_thread, &adding);
@@ -318,6 +340,7 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
 
 static void work(uint64_t until_ns)
 {
+    bpf_stacks_poll(&bpf);
     while (!*bpf.options.stop) {
         uint64_t now_ns = collect_now_ns();
         if (now_ns >= until_ns)
@@ -335,9 +358,9 @@ static bool has_gone(int handle)
     return !bpf_map_lookup_elem(bpf_map__fd(bpf.skeleton->maps.target_info), &index, &target) && target.gone;
 }
 
-static void picture(int handle, struct recwriter *writer, uint64_t now_ns)
+static void picture(int handle, struct recwriter *writer, uint64_t now_ns, bool last)
 {
-    bpf_picture(&bpf, handle, writer, now_ns);
+    bpf_picture(&bpf, handle, writer, now_ns, last);
 }
 
 static void forget(int handle)
@@ -345,6 +368,8 @@ static void forget(int handle)
     uint32_t tgid = (uint32_t)bpf.processes[handle].found.pid;
 
     bpf_map_delete_elem(bpf_map__fd(bpf.skeleton->maps.targets), &tgid);
+    bpf_stacks_free(bpf.processes[handle].stacks);
+    bpf.processes[handle].stacks = NULL;
     bpf.processes[handle].used = false;
 }
 

@@ -5,6 +5,7 @@
 #ifndef GILSCOPE_COLLECT_BPF_H
 #define GILSCOPE_COLLECT_BPF_H
 
+#include "collect-stacks.h"
 #include "collect.h"
 #include "gilscope.h"
 #include "threads.h"
@@ -12,7 +13,11 @@
 struct bpf_slot { /* what is known of a slot's thread beyond the programs' account */
     uint32_t inner_tid;
     enum rec_name_source name_source;
-    bool is_python;  /* it has, or had, a thread state */
+    bool is_python;                            /* it has, or had, a thread state */
+    uint64_t run_delay_first_ns, run_delay_ns; /* of schedstat, when first seen and last */
+    bool run_delay_known;
+    uint64_t asleep_since_ns, entered_since_ns; /* off CPU, with the stack asleep_stack; entered already */
+    uint32_t asleep_stack;
     uint32_t looked; /* pictures in which its name was looked for */
     char name[64];
 };
@@ -21,6 +26,7 @@ struct bpf_process {
     struct find_process found;
     uint64_t start_ns;
     bool used;
+    struct bpf_stacks *stacks; /* NULL = none are taken */
 };
 
 struct bpf_collector {
@@ -42,7 +48,18 @@ struct bpf_collector {
 uint32_t bpf_n_slots(const struct bpf_collector *c);
 uint64_t bpf_loss(const struct bpf_collector *c, enum gs_loss loss);
 
-/* Puts all that is known of a process into a recording. */
-void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, uint64_t now_ns);
+/* Puts all that is known of a process into a recording.  last: open intervals' stacks, too. */
+void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, uint64_t now_ns, bool last);
+
+/* --- collect-bpf-stacks.c */
+struct bpf_stacks *bpf_stacks_new(const struct find_process *found);
+void bpf_stacks_free(struct bpf_stacks *s);
+/* Takes all weights out of the map, for all processes. */
+void bpf_stacks_drain(struct bpf_collector *c);
+/* Looks at the stacks of threads that have been off the processors for long; to be called every 0.1 s or so. */
+void bpf_stacks_poll(struct bpf_collector *c);
+/* Adds the interval that is open in a thread at the end, if its stack is known. */
+void bpf_stacks_add_open(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t, uint64_t now_ns);
+void bpf_stacks_write(const struct bpf_stacks *s, struct recwriter *writer);
 
 #endif

@@ -10,28 +10,6 @@
 #include "collect-sample.h"
 #include "mem.h"
 
-#define STACK_MOST (1u << 30) /* no thread's stack is larger */
-
-/* glibc puts a thread's control block, whose address is pthread_self(), at the upper end of the thread's stack: the
- * nearest one above a stack pointer is that thread's (nptl/allocatestack.c).  Not the main thread's. */
-void sample_match_by_stack(struct sample_process *p, struct sample_thread *t)
-{
-    uint64_t best = 0;
-
-    if (t->pthread_id || t->end_ns || !t->stack_pointer)
-        return;
-    for (uint32_t i = 0; i < p->list.n; i++) {
-        uint64_t id = p->list.thread[i].pthread_id;
-        if (id > t->stack_pointer && id - t->stack_pointer < STACK_MOST && (!best || id < best) &&
-            id != p->found.main_thread)
-            best = id;
-    }
-    for (size_t i = 0; i < p->n_threads && best; i++)
-        if (p->threads[i].pthread_id == best && !p->threads[i].end_ns)
-            best = 0;
-    t->pthread_id = best;
-}
-
 static void name_thread(struct sample_process *p, struct sample_thread *t)
 {
     const struct find_thread *tstate = threads_find(&p->list, t->pthread_id);
@@ -76,6 +54,7 @@ static void fill(const struct sample_process *p, struct sample_thread *t, uint64
     out->held_oncpu_ns = least(t->held_cpu_ns, out->held_ns);
     out->released_oncpu_ns = least(t->released_cpu_ns, out->released_ns);
     out->charged_ns = t->charged_ns;
+    out->run_delay_ns = t->run_delay_ns - t->run_delay_first_ns;
     out->contended = t->contended;
     out->hist[REC_HIST_WAIT] = t->wait;
     out->hist[REC_HIST_WAIT].sum_ns = t->wait_ns; /* with the open one */
@@ -120,6 +99,8 @@ void sample_picture(struct sample_process *p, struct recwriter *writer, uint64_t
         gils[i].start_ns = p->start_ns;
         recwriter_gil(writer, &gils[i]);
     }
+    if (p->stacks)
+        collect_stacks_write(p->stacks, writer);
     char note[256];
     /* A share p of n looks has a standard error of sqrt(p (1 - p) / n), at most sqrt(0.25 / n). */
     snprintf(note, sizeof note,

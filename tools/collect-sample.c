@@ -71,11 +71,16 @@ static bool read_again(int fd, char *text, size_t size)
     return n > 0;
 }
 
-static uint64_t cpu_ns(const struct sample_thread *t)
+/* Its time on processors; that on run queues goes to the thread. */
+static uint64_t cpu_ns(struct sample_thread *t)
 {
-    char text[128];
+    char text[128], *rest;
 
-    return read_again(t->schedstat_fd, text, sizeof text) ? strtoull(text, NULL, 10) : t->cpu_last_ns;
+    if (!read_again(t->schedstat_fd, text, sizeof text))
+        return t->cpu_last_ns;
+    uint64_t ns = strtoull(text, &rest, 10);
+    t->run_delay_ns = strtoull(rest, NULL, 10);
+    return ns;
 }
 
 static void close_thread(struct sample_thread *t)
@@ -107,32 +112,18 @@ static void see_thread(void *context, uint32_t tid)
     t->syscall_fd = open_task(p->found.pid, tid, "syscall");
     t->schedstat_fd = open_task(p->found.pid, tid, "schedstat");
     t->cpu_last_ns = cpu_ns(t);
+    t->run_delay_first_ns = t->run_delay_ns;
     t->wait.buckets = mem_zeroed(REC_HIST_OCTAVES * REC_HIST_SUBS, sizeof(uint32_t));
 }
 
-/* A thread state belongs to the thread with its number, where the version keeps that; else the address of the thread
- * pointer is told apart by the stack that it lies in: the main thread's first, then in the order of their making. */
 static void match_tstates(struct sample_process *p)
 {
-    size_t next = 0;
-
     for (size_t i = 0; i < p->n_threads; i++) {
         struct sample_thread *t = &p->threads[i];
-        if (t->pthread_id || t->end_ns)
-            continue;
-        for (uint32_t j = 0; j < p->list.n && !t->pthread_id; j++) {
-            const struct find_thread *s = &p->list.thread[j];
-            if (s->native_id ? s->native_id == t->tid
-                             : t->outer_tid == (uint32_t)p->found.pid && s->pthread_id == p->found.main_thread)
-                t->pthread_id = s->pthread_id;
-        }
+        for (uint32_t j = 0; j < p->list.n && !t->pthread_id && !t->end_ns; j++)
+            if (p->list.thread[j].native_id == t->tid)
+                t->pthread_id = p->list.thread[j].pthread_id;
     }
-    if (!p->list.n || p->found.layout.tstate_native_id)
-        return;
-    /* Up to 3.10: pthread_self() of a thread is the argument that set_robust_list() got, less a constant; the kernel
-     * shows neither.  But a sleeping thread shows its stack pointer, and its control block is at that stack's end. */
-    for (; next < p->n_threads; next++)
-        sample_match_by_stack(p, &p->threads[next]);
 }
 
 static void see_threads(struct sample_process *p)
@@ -156,20 +147,16 @@ static void see_threads(struct sample_process *p)
 enum doing { SLEEPS, RUNS, WANTS, LETS_GO, GONE };
 
 /* What a thread is at; the GIL that it waits for goes to *gil. */
-static enum doing look_at(const struct sample_process *p, struct sample_thread *t, uint32_t *gil)
+static enum doing look_at(const struct sample_process *p, const struct sample_thread *t, uint32_t *gil)
 {
     char text[256];
-    unsigned long long number, word, args[5], sp;
+    unsigned long long number, word;
 
     if (!read_again(t->syscall_fd, text, sizeof text))
         return GONE;
     if (text[0] == 'r')
         return RUNS;
-    int n = sscanf(text, "%llu 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx", &number, &word, &args[0], &args[1],
-                   &args[2], &args[3], &args[4], &sp);
-    if (n == 8)
-        t->stack_pointer = sp;
-    if (n < 2 || number != FUTEX_CALL)
+    if (sscanf(text, "%llu 0x%llx", &number, &word) < 2 || number != FUTEX_CALL)
         return SLEEPS;
     for (uint32_t i = 0; i < p->found.n_gils; i++) {
         uint64_t offset = word - p->found.gil[i].address;
@@ -237,6 +224,11 @@ static void count(struct sample_process *p, struct sample_thread *t, const uint6
         t->held_cpu_ns += ran_ns;
     else
         t->released_cpu_ns += ran_ns;
+    t->doing = doing == WANTS && !holds ? REC_WEIGHT_WAIT
+               : doing == LETS_GO       ? -1
+               : holds                  ? REC_WEIGHT_HELD
+                                        : REC_WEIGHT_RELEASED;
+    t->lived_ns = ns;
     if (doing == WANTS && !holds) {
         t->gil = gil;
         t->wait_ns += ns;
@@ -258,6 +250,47 @@ static void count(struct sample_process *p, struct sample_thread *t, const uint6
     }
 }
 
+/* Takes the stack of a thread, which then stands for `share` such looks. */
+static void take_stack(struct sample_process *p, const struct sample_thread *t, double share, uint64_t n_waiters)
+{
+    const struct find_thread *tstate = threads_find(&p->list, t->pthread_id);
+    uint64_t ns[REC_WEIGHTS] = {0};
+    uint32_t n[REC_WEIGHTS] = {0};
+
+    if (!tstate || t->doing < 0)
+        return;
+    ns[t->doing] = (uint64_t)((double)t->lived_ns * share);
+    n[t->doing] = 1;
+    if (t->doing == REC_WEIGHT_HELD) {
+        ns[REC_WEIGHT_CHARGED] = t->lived_ns * n_waiters;
+        n[REC_WEIGHT_CHARGED] = n_waiters > 0;
+    }
+    collect_stacks_add(p->stacks, (uint32_t)(t - p->threads) + 1, collect_stacks_walk(p->stacks, tstate->tstate), 0, ns,
+                       n);
+}
+
+/* Those of the holders, and of one other thread in turn for all others. */
+static void take_stacks(struct sample_process *p)
+{
+    uint64_t n_waiters = 0, n_others = 0;
+
+    for (size_t i = 0; i < p->n_threads; i++) {
+        const struct sample_thread *t = &p->threads[i];
+        n_waiters += !t->end_ns && t->doing == REC_WEIGHT_WAIT;
+        n_others += !t->end_ns && t->pthread_id && t->doing != REC_WEIGHT_HELD;
+    }
+    for (size_t i = 0; i < p->n_threads; i++)
+        if (!p->threads[i].end_ns && p->threads[i].doing == REC_WEIGHT_HELD)
+            take_stack(p, &p->threads[i], 1, n_waiters);
+    for (size_t i = 0; i < p->n_threads; i++) {
+        const struct sample_thread *t = &p->threads[p->next_stack++ % p->n_threads];
+        if (!t->end_ns && t->pthread_id && t->doing != REC_WEIGHT_HELD) {
+            take_stack(p, t, (double)n_others, 0);
+            break;
+        }
+    }
+}
+
 static void look(struct sample_process *p)
 {
     uint64_t holders[FIND_GIL_MAX] = {0};
@@ -273,6 +306,8 @@ static void look(struct sample_process *p)
     for (size_t i = 0; i < p->n_threads; i++)
         if (!p->threads[i].end_ns)
             count(p, &p->threads[i], holders);
+    if (p->stacks && p->n_threads)
+        take_stacks(p);
     p->n_looks++;
 }
 
@@ -323,11 +358,13 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
     p->used = true;
     p->start_ns = p->now_ns = collect_now_ns();
     see_threads(p);
+    p->stacks = options.no_stacks ? NULL : collect_stacks_new(found);
     return n_processes++;
 }
 
-static void picture(int handle, struct recwriter *writer, uint64_t now_ns)
+static void picture(int handle, struct recwriter *writer, uint64_t now_ns, bool last)
 {
+    (void)last;
     sample_picture(&processes[handle], writer, now_ns);
 }
 
@@ -348,6 +385,7 @@ static void forget(int handle)
     }
     free(p->threads);
     threads_free(&p->list);
+    collect_stacks_free(p->stacks);
     memset(p, 0, sizeof *p);
 }
 

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "collect-stacks.h"
 #include "collect.h"
 #include "threads.h"
 
@@ -16,13 +17,14 @@ struct sample_thread {
     bool seen;
     uint32_t gil;
     uint64_t pthread_id; /* 0 = it has no thread state, or it is not known which */
-    uint64_t stack_pointer;
     uint64_t start_ns, end_ns, last_ns;
-    uint64_t cpu_last_ns;
+    uint64_t cpu_last_ns, run_delay_first_ns, run_delay_ns; /* of schedstat */
     /* by looks */
     uint64_t held_ns, held_cpu_ns, released_ns, released_cpu_ns, wait_ns, blocked_ns, forced_ns, charged_ns,
         wait_open_ns, contended;
     bool wait_is_open;
+    int doing;         /* enum rec_weight of the last look, -1 = none of them */
+    uint64_t lived_ns; /* since its stack was taken last: what the next one stands for */
     struct recwriter_hist wait;
     struct recwriter_pair *pairs;
     size_t n_pairs, pairs_room;
@@ -38,10 +40,9 @@ struct sample_process {
     uint64_t n_looks;
     struct sample_thread *threads;
     size_t n_threads, capacity;
+    struct collect_stacks *stacks; /* NULL = none are taken */
+    size_t next_stack;
 };
-
-/* Finds out which thread state is a sleeping thread's, by its stack pointer. */
-void sample_match_by_stack(struct sample_process *p, struct sample_thread *t);
 
 /* Puts all that is known of a process into a recording. */
 void sample_picture(struct sample_process *p, struct recwriter *writer, uint64_t now_ns);

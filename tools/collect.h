@@ -38,8 +38,9 @@ struct collector {
     /* Does its work until CLOCK_MONOTONIC until_ns, or until *options.stop. */
     void (*work)(uint64_t until_ns);
 
-    /* Puts all that is known of a process, up to now_ns, into a recording. */
-    void (*picture)(int handle, struct recwriter *writer, uint64_t now_ns);
+    /* Puts all that is known of a process, up to now_ns, into a recording.  last: no other picture of it will follow.
+     */
+    void (*picture)(int handle, struct recwriter *writer, uint64_t now_ns, bool last);
 
     /* The process has gone on to another program. */
     bool (*has_gone)(int handle);

@@ -35,6 +35,7 @@ static const struct find_layout layouts[] = {
     {15, 7264, 7272,  7336,   16,  936,  960,    0, 176,  184},
 };
 /* clang-format on */
+#define PTHREAD_TID 720 /* struct pthread.tid of glibc on x86-64, where pthread_self() points to.  nptl/descr.h */
 enum { TSTATE_NEXT = 8, TSTATE_INTERP = 16, DEBUG_VERSION = 8, DEBUG_FREE_THREADED = 16 };
 
 static const struct find_layout *layout_of(uint32_t minor)
@@ -230,8 +231,8 @@ uint32_t find_gil_threads(const struct find_process *p, struct find_thread *thre
                 break;
             threads[n].tstate = tstate;
             threads[n].pthread_id = peer_pointer(p->pid, tstate + l->tstate_thread_id);
-            threads[n].native_id =
-                l->tstate_native_id ? (uint32_t)peer_pointer(p->pid, tstate + l->tstate_native_id) : 0;
+            threads[n].native_id = (uint32_t)peer_pointer(
+                p->pid, l->tstate_native_id ? tstate + l->tstate_native_id : threads[n].pthread_id + PTHREAD_TID);
             n++;
             tstate = peer_pointer(p->pid, tstate + TSTATE_NEXT);
         }

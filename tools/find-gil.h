@@ -57,7 +57,7 @@ int find_gil_now(int pid, struct find_process *found, char error[FIND_GIL_ERROR_
 
 struct find_thread {
     uint64_t tstate, pthread_id;
-    uint32_t native_id; /* 0 = the version does not keep it */
+    uint32_t native_id; /* as the process sees it; up to 3.10 by glibc's control block, to be checked by who uses it */
 };
 
 /* Lists the thread states of all interpreters as they are now: at most max.  Returns how many. */

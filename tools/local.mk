@@ -28,6 +28,8 @@ libgilscope_tool_a_SOURCES = \
     tools/collect-sample-picture.c \
     tools/collect-sample.c \
     tools/collect-sample.h \
+    tools/collect-stacks.c \
+    tools/collect-stacks.h \
     tools/collect.h \
     tools/doctor-process.c \
     tools/doctor-python.c \
@@ -53,6 +55,8 @@ libgilscope_tool_a_SOURCES = \
     tools/launch.h \
     tools/live.c \
     tools/live.h \
+    tools/maps.c \
+    tools/maps.h \
     tools/mem.c \
     tools/mem.h \
     tools/model-build.h \
@@ -107,6 +111,9 @@ libgilscope_tool_a_SOURCES = \
     tools/recfile.h \
     tools/recoptions.c \
     tools/recoptions.h \
+    tools/recwriter-add.h \
+    tools/recwriter-fit.c \
+    tools/recwriter-stack.c \
     tools/recwriter.c \
     tools/recwriter.h \
     tools/report.c \

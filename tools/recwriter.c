@@ -4,7 +4,7 @@
  */
 #include "config.h"
 
-#include "recwriter.h"
+#include "recwriter-add.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -155,8 +155,7 @@ void recwriter_free(struct recwriter *w)
 }
 
 /* --- records ----------------------------------------------------------------------------------------------------- */
-/* Room for a record; its offset, for the memory may move with the next one. */
-static size_t add(struct recwriter *w, enum rec_type type, size_t bytes)
+size_t recwriter_add(struct recwriter *w, enum rec_type type, size_t bytes)
 {
     size_t at = w->used;
     struct rec_head *head;
@@ -180,6 +179,11 @@ static size_t add(struct recwriter *w, enum rec_type type, size_t bytes)
     return at;
 }
 
+void *recwriter_at(struct recwriter *w, size_t offset)
+{
+    return w->bytes + offset;
+}
+
 static uint32_t cell(size_t at)
 {
     return (uint32_t)(at / REC_CELL_BYTES);
@@ -187,7 +191,7 @@ static uint32_t cell(size_t at)
 
 static void add_text(struct recwriter *w, enum rec_text_kind kind, const char *bytes, size_t length)
 {
-    size_t at = add(w, REC_TEXT, sizeof(struct rec_text) + length);
+    size_t at = recwriter_add(w, REC_TEXT, sizeof(struct rec_text) + length);
     struct rec_text *text = (struct rec_text *)(w->bytes + at);
 
     text->kind = kind;
@@ -226,7 +230,7 @@ void recwriter_loss(struct recwriter *w, enum rec_loss cause, uint64_t count)
 
 void recwriter_gil(struct recwriter *w, const struct recwriter_gil *g)
 {
-    struct rec_gil *gil = (struct rec_gil *)(w->bytes + add(w, REC_GIL, sizeof *gil));
+    struct rec_gil *gil = recwriter_at(w, recwriter_add(w, REC_GIL, sizeof *gil));
 
     gil->index = g->index;
     gil->address = g->address;
@@ -254,7 +258,7 @@ static void add_hist(struct recwriter *w, size_t thread_at, uint32_t index, int 
             any |= h->buckets[octave * REC_HIST_SUBS + sub];
         if (!any)
             continue;
-        size_t at = add(w, REC_HIST, sizeof(struct rec_hist_block));
+        size_t at = recwriter_add(w, REC_HIST, sizeof(struct rec_hist_block));
         struct rec_hist_block *block = (struct rec_hist_block *)(w->bytes + at);
         block->owner = index;
         for (int sub = 0; sub < REC_HIST_SUBS; sub++) {
@@ -274,7 +278,7 @@ static void add_row(struct recwriter *w, size_t thread_at, const struct recwrite
     size_t last = 0;
 
     for (size_t i = 0; i < t->n_pairs; i += REC_ROW_ENTRIES) {
-        size_t at = add(w, REC_ROW, sizeof(struct rec_row));
+        size_t at = recwriter_add(w, REC_ROW, sizeof(struct rec_row));
         struct rec_row *row = (struct rec_row *)(w->bytes + at);
         row->owner = t->index;
         for (size_t j = 0; j < REC_ROW_ENTRIES && i + j < t->n_pairs; j++) {
@@ -291,7 +295,7 @@ static void add_row(struct recwriter *w, size_t thread_at, const struct recwrite
 
 void recwriter_thread(struct recwriter *w, const struct recwriter_thread *t)
 {
-    size_t at = add(w, REC_THREAD, sizeof(struct rec_thread));
+    size_t at = recwriter_add(w, REC_THREAD, sizeof(struct rec_thread));
     struct rec_thread *r = (struct rec_thread *)(w->bytes + at);
 
     r->index = t->index;
@@ -331,33 +335,6 @@ void recwriter_thread(struct recwriter *w, const struct recwriter_thread *t)
             add_hist(w, at, t->index, kind, &t->hist[kind]);
     add_row(w, at, t);
     w->header.n_threads++;
-}
-
-void recwriter_fit(struct recwriter_thread *threads, size_t n, uint32_t n_gils, uint64_t wall_ns)
-{
-    for (uint32_t gil = 0; gil < n_gils; gil++) {
-        uint64_t held_ns = 0, oncpu_ns = 0;
-        for (size_t i = 0; i < n; i++) {
-            if (threads[i].index && threads[i].gil == gil) {
-                held_ns += threads[i].held_ns;
-                oncpu_ns += threads[i].held_oncpu_ns;
-            }
-        }
-        if (held_ns <= wall_ns || !oncpu_ns)
-            continue;
-        double excess = (double)(held_ns - wall_ns), share = excess < (double)oncpu_ns ? excess / (double)oncpu_ns : 1;
-        for (size_t i = 0; i < n; i++) {
-            struct recwriter_thread *t = &threads[i];
-            uint64_t cut_ns = (uint64_t)(share * (double)t->held_oncpu_ns + 0.5);
-            if (!t->index || t->gil != gil)
-                continue;
-            cut_ns = cut_ns < t->held_oncpu_ns ? cut_ns : t->held_oncpu_ns;
-            t->held_ns -= cut_ns;
-            t->held_oncpu_ns -= cut_ns;
-            t->released_ns += cut_ns;
-            t->released_oncpu_ns += cut_ns;
-        }
-    }
 }
 
 /* --- the file ---------------------------------------------------------------------------------------------------- */

@@ -52,10 +52,15 @@ struct recwriter_gil {
     uint64_t contended, drop_requests, forced_switches, lost_wakeups, switches;
 };
 
-struct recwriter_frame {
-    const char *function, *file;
-    uint32_t line, first_line;
-    bool entry;
+struct recwriter_stack {
+    uint32_t thread; /* index */
+    uint32_t flags;  /* REC_STACK_... */
+    const uint32_t *python;
+    uint32_t n_python;
+    const uint64_t *native;
+    uint32_t n_native;
+    const uint64_t *weight_ns; /* REC_WEIGHTS of them, as of the next */
+    const uint32_t *samples;
 };
 
 /* No GIL is held for longer than wall_ns: if estimates say so, those of its threads (by their `gil`) are cut down, and
@@ -80,12 +85,11 @@ void recwriter_loss(struct recwriter *w, enum rec_loss cause, uint64_t count);
 void recwriter_note(struct recwriter *w, const char *text);
 void recwriter_inert(struct recwriter *w, const char *why);
 
-/* A place in Python code, or the same one again; its cell.  Within one picture. */
-uint32_t recwriter_add_frame(struct recwriter *w, const struct recwriter_frame *frame);
+/* A place in Python code; its cell, for struct recwriter_stack.python, in this picture. */
+uint32_t recwriter_frame(struct recwriter *w, const char *function, const char *file, uint32_t line,
+                         uint32_t first_line);
 void recwriter_object(struct recwriter *w, const char *path, uint64_t start, uint64_t end, uint64_t bias);
-void recwriter_stack(struct recwriter *w, uint32_t thread, uint32_t flags, const uint32_t *python, uint32_t n_python,
-                     const uint64_t *native, uint32_t n_native, const uint64_t weight_ns[REC_WEIGHTS],
-                     const uint32_t samples[REC_WEIGHTS]);
+void recwriter_stack(struct recwriter *w, const struct recwriter_stack *stack);
 
 /* Writes the picture, as of now_ns.  ended: the process, or attaching to it, is over.  Returns 0, or -1 after an error
  * line (once for each recording). */
