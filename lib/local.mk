@@ -55,7 +55,7 @@ libgilscope_preload_la_SOURCES = \
 # initial-exec: a wrapper must not reach its thread's state through __tls_get_addr, which may allocate, and musl cannot
 # load dynamic TLS of a glibc library.  Exceptions: a cancelled thread unwinds through the wrappers.
 # No vectors: two stores beside each other are not worth a way through the vector unit.
-libgilscope_preload_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -ftls-model=initial-exec -fexceptions \
+libgilscope_preload_la_CFLAGS = $(WARN_CFLAGS) -fvisibility=hidden -ftls-model=initial-exec -fexceptions \
     -fno-tree-slp-vectorize
 # nodelete: threads run through the wrappers until the process is gone.  now: no symbol is looked up in a hot path.
 libgilscope_preload_la_LDFLAGS = -module -avoid-version -shared -Wl,-z,nodelete -Wl,-z,now -Wl,--as-needed

@@ -36,5 +36,22 @@ tests_unit_verdict_SOURCES = tests/unit-verdict.c $(unit_maker)
 tests_unit_verdict_CPPFLAGS = $(unit_cppflags)
 tests_unit_verdict_LDADD = $(unit_ldadd)
 
+# The fuzzer and what replays its corpus: in a build with --enable-sanitizers.
+fuzz_sources = tests/fuzz/fuzz.h tests/fuzz/run.c tests/fuzz/mutate.c
+fuzz_ldflags = $(AM_LDFLAGS) -Wl,--wrap=symbols_file_open
+if SANITIZERS
+check_PROGRAMS += tests/fuzz/fuzz-recording tests/fuzz/replay
+TESTS += tests/fuzz/replay
+endif
+tests_fuzz_fuzz_recording_SOURCES = tests/fuzz/fuzz-recording.c $(fuzz_sources)
+tests_fuzz_fuzz_recording_CPPFLAGS = $(unit_cppflags)
+tests_fuzz_fuzz_recording_LDFLAGS = $(fuzz_ldflags) -fsanitize=fuzzer
+tests_fuzz_fuzz_recording_LDADD = $(unit_ldadd)
+tests_fuzz_replay_SOURCES = tests/fuzz/replay.c $(fuzz_sources)
+tests_fuzz_replay_CPPFLAGS = $(unit_cppflags)
+tests_fuzz_replay_LDFLAGS = $(fuzz_ldflags)
+tests_fuzz_replay_LDADD = $(unit_ldadd)
+EXTRA_DIST += tests/fuzz/README.md $(wildcard $(srcdir)/tests/fuzz/corpus/*)
+
 TEST_DIRS = $(srcdir)/tests $(srcdir)/tests/*
 EXTRA_DIST += $(foreach ext,py ini json c h map txt gil,$(wildcard $(addsuffix /*.$(ext),$(TEST_DIRS))))

@@ -30,7 +30,8 @@ uint64_t intern_hash(uint64_t hash, const void *bytes, size_t n)
         hash = mix(hash ^ word);
     }
     word = 0;
-    memcpy(&word, from, n);
+    if (n) /* bytes may be NULL otherwise */
+        memcpy(&word, from, n);
     return mix(hash ^ word);
 }
 

@@ -32,7 +32,7 @@ struct build {
 void build_time(struct build *build, struct reader_file *const *others, size_t n_others);
 /* Ticks between two instants without the pauses; 0 if they are in the wrong order. */
 uint64_t build_measured(const struct build *build, uint64_t from, uint64_t to);
-/* Ticks as ns, rounded; never above INT64_MAX. */
+/* Ticks as ns, rounded; never above 36 years, so that the parts of one thread's time can be added up. */
 uint64_t build_ns(const struct build *build, uint64_t ticks);
 
 /* --- model-gil.c */

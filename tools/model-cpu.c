@@ -116,6 +116,12 @@ static double unsure(const struct periods *p)
     return rest > 0 ? most - least(rest, most) : most;
 }
 
+/* A part of a whole, which a double may have rounded up. */
+static uint64_t part_of(double part, uint64_t whole)
+{
+    return part < (double)whole ? (uint64_t)part : whole;
+}
+
 void build_cpu(struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
                struct model_thread *thread)
 {
@@ -141,9 +147,9 @@ void build_cpu(struct build *build, const struct rec_thread *rec, const struct b
         held = (double)thread->held_ns;
     }
     released = least(released, (double)thread->released_ns);
-    thread->states.held_oncpu_ns = (uint64_t)held;
+    thread->states.held_oncpu_ns = part_of(held, thread->held_ns);
     thread->states.held_offcpu_ns = thread->held_ns - thread->states.held_oncpu_ns;
-    thread->states.released_oncpu_ns = (uint64_t)released;
+    thread->states.released_oncpu_ns = part_of(released, thread->released_ns);
     thread->states.released_offcpu_ns = thread->released_ns - thread->states.released_oncpu_ns;
     build->cpu_unsure_ns += unsure(&p);
 }

@@ -89,6 +89,7 @@ static void add_threads(const struct build *build, const struct rec_gil *rec, st
     }
     gil->wait_blocked_ns = build_ns(build, blocked);
     gil->wait_ns = build_ns(build, blocked + wakeup);
+    gil->wait_blocked_ns = least(gil->wait_blocked_ns, gil->wait_ns); /* of a damaged file the sum may be anything */
     gil->wait_wakeup_ns = gil->wait_ns - gil->wait_blocked_ns;
     gil->wait_forced_ns = build_ns(build, forced);
 }
@@ -133,14 +134,14 @@ static void share_offcpu(const struct model_process *process)
         }
         part = held > (double)gil->held_ns ? offcpu * ((double)gil->held_ns / held) : offcpu;
         excess[i] = (double)gil->held_ns > held ? (double)gil->held_ns - held : 0;
-        gil->held_offcpu_ns = (uint64_t)(part + 0.5);
+        gil->held_offcpu_ns = part < (double)gil->held_ns ? (uint64_t)(part + 0.5) : gil->held_ns;
         all_excess += excess[i];
         left += offcpu - part;
     }
     for (size_t i = 0; i < process->n_gils && all_excess > 0; i++) {
         struct model_gil *gil = &process->gils[i];
-        gil->held_offcpu_ns += (uint64_t)(left * (excess[i] / all_excess) + 0.5);
-        gil->held_offcpu_ns = least(gil->held_offcpu_ns, gil->held_ns);
+        double more = left * (excess[i] / all_excess), room = (double)(gil->held_ns - gil->held_offcpu_ns);
+        gil->held_offcpu_ns = more < room ? gil->held_offcpu_ns + (uint64_t)(more + 0.5) : gil->held_ns;
     }
     free(excess);
 }

@@ -117,7 +117,10 @@ static bool same_stack(const void *context, uint32_t id)
     const struct stack_key *key = context;
     const struct model_stack *stack = &key->stacks->stacks[id];
 
-    return stack->thread == key->thread && stack->n_frames == key->n_frames &&
+    if (stack->thread != key->thread || stack->n_frames != key->n_frames)
+        return false;
+    /* Without frames there may be no list of them. */
+    return !key->n_frames ||
            !memcmp(key->stacks->frame_ids + stack->first_frame, key->frames, key->n_frames * sizeof *key->frames);
 }
 

@@ -12,6 +12,8 @@
 #include "model-build.h"
 #include "model-names.h"
 
+#define MOST_NS 4e18 /* more is damage */
+
 const char *model_view_name(enum model_view view)
 {
     static const char *const names[] = {"wait", "charged", "held", "released"};
@@ -41,7 +43,7 @@ static uint64_t scaled(uint64_t ticks, double factor)
 {
     double ns = rint((double)ticks * factor);
 
-    return ns > 0 ? (uint64_t)ns : 0;
+    return ns < MOST_NS ? ns > 0 ? (uint64_t)ns : 0 : (uint64_t)MOST_NS;
 }
 
 static void scale_view(const struct build *build, struct model_stacks *stacks, enum model_view view)

@@ -11,6 +11,8 @@
 
 /* Two points that lie closer than this do not give the rate well enough if there are better ones. */
 #define GOOD_SPAN_NS 90000000
+/* 36 years: what is more is damage.  The states of a thread can be added up without a thought of 64 bits. */
+#define NS_MAX (1ull << 60)
 
 static bool rate_between(const struct rec_header *header, uint64_t ticks, int64_t mono_ns, double *ns_per_tick)
 {
@@ -18,7 +20,7 @@ static bool rate_between(const struct rec_header *header, uint64_t ticks, int64_
 
     if (ticks <= header->start_ticks || mono_ns <= header->start_mono_ns)
         return false;
-    rate = (double)(mono_ns - header->start_mono_ns) / (double)(ticks - header->start_ticks);
+    rate = ((double)mono_ns - (double)header->start_mono_ns) / (double)(ticks - header->start_ticks);
     if (!(rate > 1e-3 && rate < 1e3)) /* counters run at some MHz to some GHz */
         return false;
     *ns_per_tick = rate;
@@ -28,7 +30,8 @@ static bool rate_between(const struct rec_header *header, uint64_t ticks, int64_
 static void set_rate(struct build *build, const struct live_now *now)
 {
     const struct rec_header *header = &build->file->header;
-    int64_t span_ns = header->beat_mono_ns - header->start_mono_ns;
+    double span_ns =
+        (double)header->beat_mono_ns - (double)header->start_mono_ns; /* may be anything in a damaged file */
     bool by_beat;
 
     build->calibrated = true;
@@ -161,8 +164,8 @@ uint64_t build_ns(const struct build *build, uint64_t ticks)
     double ns;
 
     if (build->ns_per_tick == 1)
-        return ticks < INT64_MAX ? ticks : INT64_MAX;
+        return ticks < NS_MAX ? ticks : NS_MAX;
     /* A double's 53 bits are 104 days in ns: rounding is far below a clock's error. */
     ns = floor((double)ticks * build->ns_per_tick + 0.5);
-    return ns < 9.2e18 ? (uint64_t)ns : INT64_MAX;
+    return ns < (double)NS_MAX ? (uint64_t)ns : NS_MAX;
 }

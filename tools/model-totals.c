@@ -18,6 +18,7 @@
 #define SHOWN_THREADS 40
 #define ALWAYS_SHOWN_THREADS 8 /* in a process that has no more, all do */
 #define SHOWN_PROCESSES 12
+#define SUM_MAX (1ull << 62)
 
 static double share(uint64_t part, uint64_t whole)
 {
@@ -47,47 +48,53 @@ static void set_thread_shares(struct model_thread *thread)
     thread->shares.lock_wait = share(thread->lock_wait_ns, wall_ns);
 }
 
+/* The figures of a damaged file may be too large to be added up. */
+static void add(uint64_t *sum, uint64_t more)
+{
+    *sum = *sum < SUM_MAX - (more < SUM_MAX ? more : SUM_MAX) ? *sum + more : SUM_MAX;
+}
+
 static void add_states(struct model_states *sum, const struct model_states *states)
 {
-    sum->held_oncpu_ns += states->held_oncpu_ns;
-    sum->held_offcpu_ns += states->held_offcpu_ns;
-    sum->wait_blocked_ns += states->wait_blocked_ns;
-    sum->wait_wakeup_ns += states->wait_wakeup_ns;
-    sum->wait_forced_ns += states->wait_forced_ns;
-    sum->released_oncpu_ns += states->released_oncpu_ns;
-    sum->released_offcpu_ns += states->released_offcpu_ns;
+    add(&sum->held_oncpu_ns, states->held_oncpu_ns);
+    add(&sum->held_offcpu_ns, states->held_offcpu_ns);
+    add(&sum->wait_blocked_ns, states->wait_blocked_ns);
+    add(&sum->wait_wakeup_ns, states->wait_wakeup_ns);
+    add(&sum->wait_forced_ns, states->wait_forced_ns);
+    add(&sum->released_oncpu_ns, states->released_oncpu_ns);
+    add(&sum->released_offcpu_ns, states->released_offcpu_ns);
 }
 
 static void add_thread(struct model_totals *totals, const struct model_thread *thread)
 {
     add_states(&totals->states, &thread->states);
-    totals->wall_ns += thread->wall_ns;
-    totals->held_ns += thread->held_ns;
-    totals->wait_ns += thread->wait_ns;
-    totals->demand_ns += thread->demand_ns;
-    totals->lock_wait_ns += thread->lock_wait_ns;
-    totals->notify_wait_ns += thread->notify_wait_ns;
-    totals->gil_lock_wait_ns += thread->gil_lock_wait_ns;
-    totals->run_delay_ns += thread->run_delay_ns;
-    totals->charged_ns += thread->charged_ns;
-    totals->long_released += thread->long_released.count;
-    totals->acquisitions += thread->acquisitions;
-    totals->contended += thread->contended;
-    totals->forced_switches += thread->forced_switches;
-    totals->lost_wakeups += thread->lost_wakeups;
+    add(&totals->wall_ns, thread->wall_ns);
+    add(&totals->held_ns, thread->held_ns);
+    add(&totals->wait_ns, thread->wait_ns);
+    add(&totals->demand_ns, thread->demand_ns);
+    add(&totals->lock_wait_ns, thread->lock_wait_ns);
+    add(&totals->notify_wait_ns, thread->notify_wait_ns);
+    add(&totals->gil_lock_wait_ns, thread->gil_lock_wait_ns);
+    add(&totals->run_delay_ns, thread->run_delay_ns);
+    add(&totals->charged_ns, thread->charged_ns);
+    add(&totals->long_released, thread->long_released.count);
+    add(&totals->acquisitions, thread->acquisitions);
+    add(&totals->contended, thread->contended);
+    add(&totals->forced_switches, thread->forced_switches);
+    add(&totals->lost_wakeups, thread->lost_wakeups);
 }
 
 static void add_rest(struct model_thread *rest, const struct model_thread *thread)
 {
-    rest->n_folded += thread->folded ? thread->n_folded : 1;
+    add(&rest->n_folded, thread->folded ? thread->n_folded : 1);
     add_states(&rest->states, &thread->states);
-    rest->wall_ns += thread->wall_ns;
-    rest->held_ns += thread->held_ns;
-    rest->released_ns += thread->released_ns;
-    rest->wait_ns += thread->wait_ns;
-    rest->demand_ns += thread->demand_ns;
-    rest->lock_wait_ns += thread->lock_wait_ns;
-    rest->charged_ns += thread->charged_ns;
+    add(&rest->wall_ns, thread->wall_ns);
+    add(&rest->held_ns, thread->held_ns);
+    add(&rest->released_ns, thread->released_ns);
+    add(&rest->wait_ns, thread->wait_ns);
+    add(&rest->demand_ns, thread->demand_ns);
+    add(&rest->lock_wait_ns, thread->lock_wait_ns);
+    add(&rest->charged_ns, thread->charged_ns);
 }
 
 /* What a reader of the report looks for: threads that want to run, and those that others wait for. */

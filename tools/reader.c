@@ -18,6 +18,10 @@
 
 /* The oldest header that is understood has its fields up to the losses. */
 #define HEADER_BYTES_MIN offsetof(struct rec_header, losses)
+/* Of records, too: less is damage, of which a file could have a hundred times what it takes to copy it. */
+#define GIL_BYTES_MIN offsetof(struct rec_gil, ring)
+#define THREAD_BYTES_MIN offsetof(struct rec_thread, name)
+#define GILS_MAX 4096 /* no process has that many interpreters */
 
 static bool fail(char error[READER_ERROR_BYTES], const char *path, const char *why)
 {
@@ -61,6 +65,11 @@ static bool check_header(struct reader_file *file, size_t file_bytes, char error
     return true;
 }
 
+static uint32_t least_bytes(uint16_t type)
+{
+    return type == REC_GIL ? GIL_BYTES_MIN : type == REC_THREAD ? THREAD_BYTES_MIN : REC_CELL_BYTES;
+}
+
 bool reader_next(const struct reader_file *file, struct reader_record *record)
 {
     size_t offset = record->offset ? record->offset + record->size : file->header.header_bytes;
@@ -69,7 +78,7 @@ bool reader_next(const struct reader_file *file, struct reader_record *record)
         const struct rec_head *head = (const struct rec_head *)(file->bytes + offset);
         if (!head->type || head->mark != REC_HEAD_MARK)
             continue;
-        if (head->size < REC_CELL_BYTES || head->size % REC_CELL_BYTES || head->size > file->n_bytes - offset)
+        if (head->size < least_bytes(head->type) || head->size % REC_CELL_BYTES || head->size > file->n_bytes - offset)
             continue;
         *record = (struct reader_record){offset, head->size, head->type};
         return true;
@@ -127,7 +136,7 @@ static void find_records(struct reader_file *file)
     size_t n_gils = 0, n_threads = 0, n_texts = 0;
 
     while (reader_next(file, &record)) {
-        n_gils += record.type == REC_GIL;
+        n_gils += record.type == REC_GIL && n_gils < GILS_MAX;
         n_threads += record.type == REC_THREAD;
         n_texts += record.type == REC_TEXT;
     }
@@ -137,12 +146,14 @@ static void find_records(struct reader_file *file)
 
     record = (struct reader_record){.offset = 0};
     while (reader_next(file, &record)) {
-        if (record.type == REC_GIL)
+        if (record.type == REC_GIL && file->n_gils < n_gils)
             normalize(file, &record, &file->gils[file->n_gils++], sizeof *file->gils);
         else if (record.type == REC_THREAD)
             normalize(file, &record, &file->threads[file->n_threads++], sizeof *file->threads);
         else if (record.type == REC_TEXT)
             add_text(file, &record);
+        else if (record.type == REC_GIL)
+            file->damaged_bytes += record.size;
     }
 }
 
@@ -194,7 +205,7 @@ static bool read_file(struct reader_file *file, int fd, char error[READER_ERROR_
     if (!read_contents(file, fd, (size_t)status.st_size, error))
         return false;
     find_records(file);
-    file->damaged_bytes = count_damaged(file);
+    file->damaged_bytes += count_damaged(file);
     if (!file->header.end_ticks && (file->pid_here = live_pid(&file->header)))
         reader_copy_settle(fd, file);
     for (size_t i = 0; i < file->n_threads; i++)

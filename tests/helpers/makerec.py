@@ -9,7 +9,8 @@ from helpers import gs
 
 HEADER_BYTES, CELL, MARK = 4096, 16, 0x6752
 START = 1000 * 1000 * 1000
-TYPES = {"rec_gil": 1, "rec_thread": 2, "rec_row": 4, "rec_text": 5, "rec_string": 6, "rec_frame": 7, "rec_object": 8, "rec_stack": 9}
+TYPES = {"rec_gil": 1, "rec_thread": 2, "rec_hist_block": 3, "rec_row": 4, "rec_text": 5, "rec_string": 6,
+         "rec_frame": 7, "rec_object": 8, "rec_stack": 9}
 ENTRY = 0x80000000
 FORMATS = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
 WEIGHTS = {"wait": 0, "charged": 1, "held": 2, "held_oncpu": 3, "released": 4, "released_oncpu": 5, "longest_hold": 7}
@@ -94,9 +95,9 @@ class Maker:
         ns.update(cpu_exact_held_ns=int(held * 1e9), cpu_exact_held_ticks=ns["held_ticks"],
                   cpu_exact_released_ns=int(cpu * 1e9), cpu_exact_released_ticks=ns["released_ticks"])
         ns.update(values)
-        self.threads.append(dict(index=self.n_threads, tid=100 + self.n_threads, name=name.encode()[:63],
-                                 start_ticks=START, end_ticks=self.end, state=5, state_ticks=self.end, cpu_last_ns=1,
-                                 cpu_end_ns=1, gil=0, **ns))
+        self.threads.append({"index": self.n_threads, "tid": 100 + self.n_threads, "name": name.encode()[:63],
+                             "start_ticks": START, "end_ticks": self.end, "state": 5, "state_ticks": self.end,
+                             "cpu_last_ns": 1, "cpu_end_ns": 1, "gil": 0, **ns})
         return self.n_threads
 
     def blocking(self, waiter, holder, ns):
