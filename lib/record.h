@@ -214,8 +214,8 @@ struct rec_thread {
     /* What changes at each wait. */
     uint64_t contended; /* acquisitions that had to wait */
     uint64_t late_wait_ticks, late_held_ticks, late_changes;
-    uint64_t late_seen_ticks; /* H when the thread was first seen to wait: the holders of what was held before then are
-                                 charged when the wait is entered into the row */
+    uint64_t late_seen_ticks; /* H at the end of the last hold before the thread was first seen to wait: the holders of
+                                 what was held before then are charged when the wait is entered into the row */
     uint64_t charged_ticks;   /* others' blocked waiting that overlapped this thread's closed holds.  owner */
     uint64_t wait_forced_ticks;
     uint64_t lost_wakeups; /* woken for a free GIL, found it taken again */

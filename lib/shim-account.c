@@ -114,8 +114,12 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
     shim_note_released(tr->state_ticks, b);
     shim_waiters_advance(gr, t);
     tr->wait_held_base_ticks = held_when_wanted(g, b, t);
-    tr->late_seen_ticks = held(g, t);
-    if (!g->holder && shim_gil_taken(g)) /* by a thread that will make itself known at its release */
+    /* What has passed since b is charged to the present hold, as if W had been counted from then on, and to those
+     * before it when the wait is entered into the row. */
+    tr->late_seen_ticks = g->closed_ticks;
+    if (g->take_ticks)
+        gr->waiters_ticks += shim_elapsed(b > g->take_ticks ? b : g->take_ticks, t);
+    else if (!g->holder && shim_gil_taken(g)) /* by a thread that will make itself known at its release */
         gr->waiters_ticks += shim_elapsed(b, t);
     T.want = 0;
     gr->n_waiters++;
