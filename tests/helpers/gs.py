@@ -11,6 +11,7 @@ REPO = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("GILSCOPE_BIN") or REPO / "gilscope").absolute()
 WORK = Path(os.environ.get("GILSCOPE_TEST_WORK") or BIN.parent / "tests" / "work").absolute()
 SCHEMA = "gilscope.report/1"
+FULL = os.environ.get("GILSCOPE_TEST_FULL") == "1"  # ./runtests --full: what takes long or much room as well
 
 
 def clean_env(extra=None):
@@ -19,6 +20,11 @@ def clean_env(extra=None):
            if not k.startswith(("GILSCOPE", "PYTHON")) and k not in ("LD_PRELOAD", "VIRTUAL_ENV")}
     env.update({k: str(v) for k, v in (extra or {}).items()})
     return env
+
+
+def compile_c(source, target, *options):
+    """Compiles a C file of a test."""
+    subprocess.run(["gcc", "-O1", "-g", "-pthread", str(source), "-o", str(target), *map(str, options)], check=True)
 
 
 def gilscope(*args, timeout=60, **kwargs):

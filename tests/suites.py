@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs CPython's own regression tests with and without the shim and compares them outcome by outcome.
+
+    tests/suites.py [--python PATH]... [--jobs N] [--keep DIR] [MODULE...]
+
+The shim is preloaded into the tests and, by the environment, into everything that they start. A test whose outcome is
+not the same both ways is run again several times, alone: only what then goes wrong again with the shim, and never
+without it, is called different. Exit status: 0 nothing is different, 1 something is, 2 nothing could be compared.
+"""
+import argparse
+import collections
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as tree
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from helpers import gs, pythons  # noqa: E402  (needs the path above)
+
+# In order of duration, the longest ones first, so that none is left over alone.
+MODULES = """
+test_multiprocessing_forkserver test_multiprocessing_spawn test_multiprocessing_fork test_concurrent_futures
+test_asyncio test_subprocess test_socket test_signal test_threading test_faulthandler test_ssl test_capi test_embed
+test_thread test_queue test_importlib test_os test_gc test_selectors test_interpreters test__xxsubinterpreters test_sys
+test_posix test_fork1 test_threadsignals test_threading_local test_atexit test_sqlite3 test_sqlite
+""".split()
+# A minute or so: threads, forks, signals, children, and what looks at descriptors and the environment.
+SHORT = """
+test_threading test_thread test_threading_local test_queue test_fork1 test_threadsignals test_atexit test_gc test_sys
+test_posix test_os test_sqlite3
+""".split()
+LIMIT_S = 900  # for a module
+AGAIN = 4      # so many times is a test run again, each way
+
+Result = collections.namedtuple("Result", "outcomes why")  # of a module: {test: outcome}, {test: text}
+
+
+def has_tests(python):
+    """The folder of the interpreter's regression tests, or None."""
+    try:
+        done = subprocess.run([python, "-c", "import test; print(test.__path__[0])"], env=gs.clean_env(), check=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    folder = Path(done.stdout.strip())
+    return folder if (folder / "test_threading.py").exists() else None
+
+
+def modules_of(python, names):
+    """Those that this version has."""
+    folder = has_tests(python)
+    return [n for n in names if folder and ((folder / f"{n}.py").exists() or (folder / n).is_dir())]
+
+
+def read_outcomes(path):
+    """{test: outcome} and {test: why} from a file in JUnit's form; a test in several instances has all their outcomes."""
+    outcomes, why = collections.defaultdict(set), {}
+    for case in tree.parse(path).iter("testcase"):
+        name, outcome = case.get("name"), "ok"
+        for child in case:
+            if child.tag in ("failure", "error", "skipped"):
+                outcome = child.tag
+                why[name] = (child.text or "").strip()
+        outcomes[name].add(outcome)
+    return {name: " and ".join(sorted(found)) for name, found in outcomes.items()}, why
+
+
+def run(python, module, where, shim, tests=()):
+    """One run of a module, or of some of its tests; shim: the library to preload, None = without."""
+    where.mkdir(parents=True)
+    results, log, recording = where / "results.xml", where / "log", where / "rec.gilscope"
+    env = gs.clean_env({"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(where)})
+    if shim:
+        env["LD_PRELOAD"] = shim
+        env["GILSCOPE"] = f"output={recording}"
+    command = [python, "-m", "test", "--timeout", str(LIMIT_S), "--junit-xml", str(results), "-v"]
+    for test in tests:
+        command += ["--match", test]
+    with open(log, "w", encoding="utf-8") as out:
+        process = subprocess.Popen([*command, module], env=env, cwd=where, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            status = process.wait(LIMIT_S + 60)
+        except subprocess.TimeoutExpired:
+            status = "too long"
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+    try:
+        outcomes, why = read_outcomes(results)
+    except (OSError, tree.ParseError):
+        outcomes, why = {}, {}
+    if not outcomes:
+        # A crash, or nothing but a module that skips itself.
+        text = log.read_text(encoding="utf-8", errors="replace")
+        reason = "skipped" if f"{module} skipped" in text else f"no results, status {status}"
+        outcomes[module] = reason
+        why[module] = text[-2000:]
+    if shim and not tests:
+        unreadable = check_recordings(recording)
+        if unreadable:
+            outcomes[f"{module}: its recordings"] = "failure"
+            why[f"{module}: its recordings"] = unreadable
+    return Result(outcomes, why)
+
+
+def check_recordings(recording):
+    """The shim was there and left recordings that can be read. Returns what is wrong, or None; removes them."""
+    if not any(recording.glob("*.gil")):
+        return "there are none"
+    try:
+        done = gs.gilscope("report", "-f", "json", recording, timeout=300)
+    except subprocess.TimeoutExpired:
+        return "the report takes too long"
+    if done.returncode:
+        return f"report: {done.returncode}: {done.stderr}"
+    shutil.rmtree(recording)
+    return None
+
+
+def differing(bare, shimmed):
+    """The tests with another outcome."""
+    return [t for t in sorted({*bare.outcomes, *shimmed.outcomes}) if bare.outcomes.get(t) != shimmed.outcomes.get(t)]
+
+
+def run_again(python, module, where, shim, tests):
+    """{test: (outcomes without, outcomes with)} of AGAIN more runs each."""
+    selected = tests if all(t.startswith("test.") for t in tests) else ()
+    found = {t: ([], []) for t in tests}
+    for turn in range(AGAIN):
+        for way, library in enumerate((None, shim)):
+            result = run(python, module, where / f"again-{turn}-{'shim' if way else 'bare'}", library, selected)
+            for t in tests:
+                found[t][way].append(result.outcomes.get(t, "absent"))
+    return found
+
+
+def is_different(bare, shimmed):
+    """Whether it goes wrong with the shim, at least twice, in a way that it never did without."""
+    return any(shimmed.count(outcome) > 1 for outcome in set(shimmed) - set(bare))
+
+
+def compare(python, names, where, jobs, shim):
+    """Runs all both ways. Returns ({module: how many tests}, [a line for each difference], [one for each flaky test])."""
+    different, flaky, counts = [], [], {}
+    with ThreadPoolExecutor(jobs) as pool:
+        ways = {n: [pool.submit(run, python, n, where / n / way, library)
+                    for way, library in (("bare", None), ("shim", shim))] for n in names}
+    for name, (bare, shimmed) in ways.items():
+        bare, shimmed = bare.result(), shimmed.result()
+        counts[name] = len(shimmed.outcomes)
+        tests = differing(bare, shimmed)
+        for test, (without, with_) in (run_again(python, name, where / name, shim, tests) if tests else {}).items():
+            without.insert(0, bare.outcomes.get(test, "absent"))
+            with_.insert(0, shimmed.outcomes.get(test, "absent"))
+            line = f"{test}: without {tally(without)}; with {tally(with_)}"
+            if is_different(without, with_):
+                different.append(line + "\n" + indent(shimmed.why.get(test, "")))
+            else:
+                flaky.append(line)
+    return counts, different, flaky
+
+
+def tally(outcomes):
+    """"3 ok, 2 failure"."""
+    return ", ".join(f"{n} {outcome}" for outcome, n in collections.Counter(outcomes).items())
+
+
+def indent(text):
+    """The end of a text, to be shown below a line."""
+    return "\n".join("    " + line for line in text.splitlines()[-25:])
+
+
+def main():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", action="append", help="an interpreter (default: all that have regression tests)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="so many modules at a time")
+    parser.add_argument("--keep", type=Path, help="keep results and logs in this directory")
+    parser.add_argument("--short", action="store_true", help="only what takes a minute")
+    parser.add_argument("modules", nargs="*", help="(default: all that concern threads, processes and the system)")
+    options = parser.parse_args()
+    interpreters = options.python or [p.path for p in pythons.SUPPORTED if has_tests(p.path)]
+    where = options.keep or Path(tempfile.mkdtemp(prefix="gilscope-suites-"))
+    shim, n_tests, n_different = gs.preload(), 0, 0
+    for python in interpreters:
+        names = modules_of(python, options.modules or (SHORT if options.short else MODULES))
+        counts, different, flaky = compare(python, names, where / python.strip("/").replace("/", "_"), options.jobs,
+                                           shim)
+        n_tests += sum(counts.values())
+        n_different += len(different)
+        print(f"{python}: {len(counts)} modules, {sum(counts.values())} tests, {len(different)} different, "
+              f"{len(flaky)} flaky", flush=True)
+        for word, lines in (("different", different), ("flaky", flaky)):
+            for line in lines:
+                print(f"  {word}: {line}", flush=True)
+    if not options.keep:
+        shutil.rmtree(where, ignore_errors=True)
+    return 1 if n_different else 0 if n_tests else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
