@@ -50,7 +50,9 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-stack.h \
     lib/shim-text.h \
     lib/shim-thread.c \
-    lib/shim-thread.h
+    lib/shim-thread.h \
+    lib/shim-unwind.c \
+    lib/shim-unwind.h
 
 # initial-exec: a wrapper must not reach its thread's state through __tls_get_addr, which may allocate, and musl cannot
 # load dynamic TLS of a glibc library.  Exceptions: a cancelled thread unwinds through the wrappers.

@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "shim-native.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
 #include <string.h>
@@ -17,13 +16,13 @@
 #include "shim-name.h"
 #include "shim-stack.h"
 #include "shim-text.h"
+#include "shim-unwind.h"
 
 #define OBJECTS 2048
 #define OWN_FRAMES 8     /* of the shim and libunwind, at most, in front of the program's */
 #define LETS_GO_FRAMES 4 /* from drop_gil out to the evaluation loop, or to a function that lets go */
-#define PER_THREAD 2     /* UNW_CACHE_PER_THREAD, libunwind.h: no lock, no signal mask to be set */
 
-static int (*backtrace_of)(void **, int);
+static shim_backtrace *backtrace_of;
 
 struct object {
     uint64_t start, end;
@@ -137,19 +136,7 @@ bool shim_native_open(void)
     if (tried)
         return backtrace_of != NULL;
     tried = true;
-    /* RTLD_LOCAL: its names, some of which are those of libgcc, stay out of the program's sight.  RTLD_NOW: no symbol
-     * is looked up later, where the loader's lock must not be asked for. */
-    void *library = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return false;
-    *(void **)&backtrace_of = dlsym(library, "unw_backtrace");
-#if defined(__x86_64__)
-    int (*set_caching)(void *, int) = NULL;
-    *(void **)&set_caching = dlsym(library, "_ULx86_64_set_caching_policy");
-    void **space = dlsym(library, "_ULx86_64_local_addr_space");
-    if (set_caching && space && *space)
-        set_caching(*space, PER_THREAD);
-#endif
+    backtrace_of = shim_unwind_open();
     return backtrace_of != NULL;
 }
 

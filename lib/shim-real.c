@@ -35,12 +35,13 @@ FIRST(sem_trywait, (sem_t * s), (s), (errno = ENOSYS, -1))
 FIRST(sem_wait, (sem_t * s), (s), (errno = ENOSYS, -1))
 FIRST(sem_timedwait, (sem_t * s, const struct timespec *t), (s, t), (errno = ENOSYS, -1))
 FIRST(sem_clockwait, (sem_t * s, clockid_t clock, const struct timespec *t), (s, clock, t), (errno = ENOSYS, -1))
+FIRST(pipe2, (int *fds, int flags), (fds, flags), (errno = ENOSYS, -1))
 
 struct shim_real shim_real = {
-    first_mutex_lock,     first_mutex_unlock, first_mutex_init,    first_mutex_destroy,
-    first_cond_init,      first_cond_destroy, first_cond_signal,   first_cond_wait,
-    first_cond_timedwait, first_sem_init,     first_sem_destroy,   first_sem_post,
-    first_sem_trywait,    first_sem_wait,     first_sem_timedwait, first_sem_clockwait,
+    first_mutex_lock,    first_mutex_unlock, first_mutex_init,  first_mutex_destroy,  first_cond_init,
+    first_cond_destroy,  first_cond_signal,  first_cond_wait,   first_cond_timedwait, first_sem_init,
+    first_sem_destroy,   first_sem_post,     first_sem_trywait, first_sem_wait,       first_sem_timedwait,
+    first_sem_clockwait, first_pipe2,
 };
 
 /* musl has no dlvsym; a weak reference keeps the shim loadable there. */
@@ -87,6 +88,7 @@ void shim_real_resolve(void)
         REAL(sem_timedwait, "sem_timedwait", NULL),
         REAL(sem_init, "sem_init", NULL),
         REAL(sem_destroy, "sem_destroy", NULL),
+        REAL(pipe2, "pipe2", NULL),
         REAL(sem_clockwait, "sem_clockwait", NULL), /* glibc 2.30; a failed lookup allocates, so it comes last */
 #undef REAL
     };

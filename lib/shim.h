@@ -44,6 +44,7 @@ struct shim_real {
     int (*sem_wait)(sem_t *);
     int (*sem_timedwait)(sem_t *, const struct timespec *);
     int (*sem_clockwait)(sem_t *, clockid_t, const struct timespec *);
+    int (*pipe2)(int *, int); /* shim-unwind.c */
 };
 extern struct shim_real shim_real __attribute__((aligned(64)));
 
