@@ -179,6 +179,23 @@ def test_threads_and_processors_are_filtered(page, recording):
     assert share_said(shown(page, "Model.predict")[0]) == 100.0
 
 
+def test_tables_are_sorted_by_their_columns(page):
+    """A click on a column of numbers puts the largest first, another one the smallest."""
+    table = page.find_element("css selector", "[data-part=threads] table")
+    waited = table.find_elements("css selector", "thead .sort")[-1]
+    assert waited.text == "made others wait"
+
+    def names():
+        return [th.text.split(" ")[0] for th in table.find_elements("css selector", "tbody th")]
+    waited.click()
+    assert names()[:4] == ["worker-0", "worker-1", "worker-2", "worker-3"]
+    waited.click()
+    assert names()[-4:] == ["worker-3", "worker-2", "worker-1", "worker-0"]
+    calls = page.find_element("css selector", "[data-part=calls] table")
+    [b for b in calls.find_elements("css selector", ".sort") if b.text == "longest hold"][0].click()
+    assert calls.find_element("css selector", "[aria-sort=descending]").text.startswith("longest hold")
+
+
 @pytest.mark.parametrize("page", [(1280, 900, False), (1280, 900, True), (390, 844, False), (390, 844, True)],
                          indirect=True, ids=["desktop", "desktop-dark", "phone", "phone-dark"])
 def test_it_fits_the_screen_and_can_be_read(page, request):

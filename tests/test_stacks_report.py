@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What reports make of the stacks in a recording: frames put together, weights scaled, modules and calls named."""
+import ctypes
 import json
 import re
 import subprocess
@@ -164,6 +165,26 @@ def test_symbols_are_found_wherever_they_are(where, how):
     finally:
         if how == "build id":
             debug.unlink()
+
+
+def test_names_of_cplusplus_are_readable(where):
+    """Mangled names are shown as they were written, where the C++ library is installed."""
+    try:
+        ctypes.CDLL("libstdc++.so.6")
+    except OSError:
+        pytest.skip("libstdc++.so.6 is not installed")
+    source = where / "_mangled.c"
+    source.write_text('int f(int a) __asm__("_ZN5space8functionEi"); int f(int a) { return a + 1; }')
+    path = where / "_mangled.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", path, source], check=True)
+    listing = subprocess.run(["nm", path], check=True, stdout=subprocess.PIPE, text=True).stdout
+    address = int(re.search(r"^(\w+) T _ZN5space8functionEi$", listing, re.M).group(1), 16)
+    maker = makerec.Maker()
+    maker.object(path, 0x7f0000000000, 0x100000)
+    maker.thread("one", held=0.5)
+    maker.stack(1, [], [0x7f0000000000 + address + 4], held=MS)
+    stack = gs.report(maker.write(where))["processes"][0]["stacks"][0]
+    assert functions(stack) == ["space::function(int)"]
 
 
 def test_views_are_scaled_to_the_exact_totals(world, where):

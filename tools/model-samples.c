@@ -115,7 +115,7 @@ static uint32_t thread_of(const struct samples *samples, uint32_t number)
 /* --- one stack */
 static void make_room(struct samples *samples, size_t n)
 {
-    if (n <= samples->room)
+    if (samples->frames && n <= samples->room)
         return;
     free(samples->native_frames);
     free(samples->python_frames);

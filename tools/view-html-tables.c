@@ -2,6 +2,7 @@
 /*
  * view-html-tables.c - the HTML report's tables: threads, matrix, modules, calls, how it was measured.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "format.h"
@@ -16,14 +17,20 @@ static void cell_time(FILE *out, uint64_t ns)
 {
     char time[FORMAT_BYTES];
 
-    fprintf(out, ns ? "<td class=\"n\">%s</td>" : "<td class=\"n none\">–</td>", format_time(time, ns));
+    if (ns)
+        fprintf(out, "<td class=\"n\" data-v=\"%" PRIu64 "\">%s</td>", ns, format_time(time, ns));
+    else
+        fputs("<td class=\"n none\" data-v=\"0\">–</td>", out);
 }
 
 static void cell_share(FILE *out, double share)
 {
     char text[FORMAT_BYTES];
 
-    fprintf(out, share > 0 ? "<td class=\"n\">%s</td>" : "<td class=\"n none\">–</td>", format_share(text, share));
+    if (share > 0)
+        fprintf(out, "<td class=\"n\" data-v=\"%.6f\">%s</td>", share, format_share(text, share));
+    else
+        fputs("<td class=\"n none\" data-v=\"0\">–</td>", out);
 }
 
 static void cell_text(FILE *out, const char *tag, const char *text)
@@ -216,8 +223,8 @@ static void call_row(const struct model_stacks *stacks, const struct model_call 
     cell_time(out, call->charged_ns);
     cell_share(out, call->charged_share);
     cell_time(out, call->held_ns);
-    fprintf(out, "<td class=\"n\">%s%s</td></tr>\n", format_time(time, call->longest_hold_ns),
-            call->longest_known ? "" : " on average");
+    fprintf(out, "<td class=\"n\" data-v=\"%" PRIu64 "\">%s%s</td></tr>\n", call->longest_hold_ns,
+            format_time(time, call->longest_hold_ns), call->longest_known ? "" : " on average");
 }
 
 void view_html_calls(const struct model_process *process, FILE *out)

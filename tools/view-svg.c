@@ -98,7 +98,7 @@ static void print_head(const struct panel *panel, enum model_view view, FILE *ou
     label_xml(out, process);
     fprintf(out, ": %s</text>\n<text class=\"note\" x=\"%d\" y=\"%d\">", model_view_title(view), MARGIN,
             panel->top - 12);
-    fprintf(out, "%s · %s samples, ±%s · scaled by %.3g to the exact total", format_time(time, flow->total_ns),
+    fprintf(out, "%s · %s samples, ±%s · scaled by %.2f to the exact total", format_time(time, flow->total_ns),
             format_count(samples, flow->samples), format_share(error, flow->error), flow->scale);
     fputs("</text>\n", out);
     free(process);

@@ -338,6 +338,31 @@
     });
   };
 
+  /* A table's columns of numbers can be sorted by: largest first, and the other way around when asked again. */
+  function sortable(head) {
+    var table = head.closest("table"), button = element("button", "sort", head.textContent);
+    button.type = "button";
+    button.title = "sort by this";
+    head.textContent = "";
+    head.appendChild(button);
+    button.addEventListener("click", function () {
+      var ascending = head.getAttribute("aria-sort") === "descending", column = head.cellIndex;
+      var body = table.tBodies[0], rows = Array.prototype.slice.call(body.rows);
+      var value = function (row) { return Number(row.cells[column].getAttribute("data-v")); };
+      rows.sort(function (a, b) { return ascending ? value(a) - value(b) : value(b) - value(a); });
+      rows.forEach(function (row) { body.appendChild(row); });
+      table.querySelectorAll("th[aria-sort]").forEach(function (th) { th.removeAttribute("aria-sort"); });
+      head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+    });
+  }
+
+  Array.prototype.forEach.call(document.querySelectorAll("table"), function (table) {
+    var first = table.tBodies.length && table.tBodies[0].rows[0];
+    Array.prototype.forEach.call(table.querySelectorAll("thead th"), function (head) {
+      if (first && first.cells[head.cellIndex].hasAttribute("data-v")) { sortable(head); }
+    });
+  });
+
   var all = Array.prototype.map.call(document.querySelectorAll(".flames"), function (section) {
     return new Flames(section);
   });
