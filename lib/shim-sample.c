@@ -18,11 +18,14 @@
 /* At most one part in this many of a thread's time goes into samples: where stacks are deep, points lie further apart.
  */
 #define COST_PARTS 256
+#define DEFAULT_US 1000
+#define COST_PARTS_LEAST 16 /* where shorter distances than the default are asked for */
 #define UNANSWERED_US 1000  /* longer than any code of the interpreter takes between two looks for a request */
 #define NATIVE_EVERY_US 250 /* in front of takes that will wait, at most */
 
 static uint64_t mean_ticks; /* 0 = off */
-static bool native;         /* native frames are taken, too */
+static uint64_t cost_parts = COST_PARTS;
+static bool native; /* native frames are taken, too */
 
 /* --- halves ------------------------------------------------------------------------------------------------------ */
 #define HALVES 16 /* made at a time */
@@ -131,7 +134,7 @@ static uint64_t draw(uint64_t mean)
 /* The distance of the points from now on. */
 static uint64_t mean_now(void)
 {
-    uint64_t mean = mean_ticks > T.sample.cost_ticks * COST_PARTS ? mean_ticks : T.sample.cost_ticks * COST_PARTS;
+    uint64_t mean = mean_ticks > T.sample.cost_ticks * cost_parts ? mean_ticks : T.sample.cost_ticks * cost_parts;
     /* Each of many waiters adds its samples to the one GIL's work. */
     if (T.gil && T.gil->rec)
         mean += mean * __atomic_load_n(&T.gil->rec->n_waiters, __ATOMIC_RELAXED) / 4;
@@ -170,6 +173,9 @@ void shim_sample_start(uint64_t mean_us, bool with_native, const void *runtime)
     native = mean_us && with_native && shim_native_open();
     shim_native_reset();
     mean_ticks = mean_us * shim_clock_ticks_per_us();
+    cost_parts = mean_us < DEFAULT_US ? COST_PARTS * mean_us / DEFAULT_US : COST_PARTS;
+    if (cost_parts < COST_PARTS_LEAST)
+        cost_parts = COST_PARTS_LEAST;
     shim_stack_reset();
     shim_frames_start(SHIM.header->python_hex, runtime);
 }
