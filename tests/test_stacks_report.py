@@ -327,3 +327,23 @@ def test_a_hundred_thousand_stacks_fit_into_memory(form, many, where):
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     return made.many_stacks(tmp_path_factory.mktemp("many"), 100000)
+
+
+def test_holds_that_end_where_the_gil_is_let_go_are_told_so(world, where):
+    """A function that is mostly without the GIL is where holds end, not what they are spent on: the advice says so.
+    Marks that the collector puts in place of code are no functions."""
+    make = world.maker
+    main = make.thread("one", held=0.3, charged=0.3)
+    make.thread("two", held=0.3, blocked=0.6)
+    make.stack(main, world.python("send", "main!"), world.native("kernel", LOOP), charged=200 * MS, held=100 * MS,
+               released=400 * MS, samples=300)
+    mark = make.frame("[held until here]", file="", line=0, first_line=0)
+    make.stack(main, [mark, *world.python("compute", "main!")], [], charged=50 * MS, held=100 * MS, samples=60)
+    recording = make.write(where)
+    process = gs.report(recording)["processes"][0]
+    advice = [a for a in process["verdict"]["advice"] if "Look first" in a]
+    assert advice == ["Look first at what runs before send (app.py:10) lets the GIL go: holds that end there had 80 % of "
+                      "the waiting behind a holder (240 ms of 300 ms)."]
+    text = gs.gilscope("report", recording).stdout
+    assert re.search(r"^compute +app.py:10 ", text, re.M) and not re.search(r"^\[held", text, re.M)
+    assert not process["calls_that_should_release"]

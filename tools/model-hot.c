@@ -81,20 +81,23 @@ static void add_candidate(struct candidate *candidates, uint32_t function, uint6
     }
 }
 
-static void find_native(struct model_stacks *stacks, struct model_hot *hot)
+/* What the function called most, and whether it is with the GIL or without it. */
+static void look_closer(struct model_stacks *stacks, struct model_hot *hot)
 {
     struct candidate candidates[CANDIDATES] = {{0, 0}};
+    uint64_t held_ns = 0, released_ns = 0;
 
     for (size_t i = 0; i < stacks->n_stacks; i++) {
         const struct model_stack *stack = &stacks->stacks[i];
-        struct model_doing doing;
-        if (!stack->ns[MODEL_CHARGED])
+        struct model_doing doing = build_doing(stacks, stack);
+        if (doing.python == stacks->n_frames || stacks->frames[doing.python].function != hot->function)
             continue;
-        doing = build_doing(stacks, stack);
-        if (doing.python < stacks->n_frames && doing.extension < stacks->n_frames &&
-            stacks->frames[doing.python].function == hot->function)
+        held_ns += stack->ns[MODEL_HELD];
+        released_ns += stack->ns[MODEL_RELEASED];
+        if (stack->ns[MODEL_CHARGED] && doing.extension < stacks->n_frames)
             add_candidate(candidates, stacks->frames[doing.extension].function, stack->ns[MODEL_CHARGED]);
     }
+    hot->lets_go = released_ns > held_ns;
     for (size_t i = 0; i < CANDIDATES; i++)
         if ((double)candidates[i].ns >= MOST_OF_IT * (double)hot->ns)
             hot->native = candidates[i].function;
@@ -116,6 +119,6 @@ void build_hot(struct build *build)
     free(frame_ns);
     for (size_t i = 0; i < stacks->n_hot; i++) {
         stacks->hot[i].share = total_ns ? (double)stacks->hot[i].ns / (double)total_ns : 0;
-        find_native(stacks, &stacks->hot[i]);
+        look_closer(stacks, &stacks->hot[i]);
     }
 }

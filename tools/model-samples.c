@@ -52,6 +52,8 @@ static uint32_t read_frame(const struct samples *samples, uint32_t cell)
 
     function.name = text_at(samples, raw ? raw->function : 0, "?");
     function.file = text_at(samples, raw ? raw->file : 0, "");
+    if (function.name[0] == '[' && !function.file[0]) /* a mark of the collector's: no code */
+        function.role = MODEL_ROLE_UNKNOWN;
     function.basename = names_base(function.file);
     function.first_line = raw ? raw->first_line : 0;
     return names_frame(samples->stacks, names_function(samples->stacks, &function), raw ? raw->line : 0);

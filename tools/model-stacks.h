@@ -28,7 +28,7 @@ enum model_role {
     MODEL_ROLE_PLUMBING,    /* calls others' code: ctypes, libffi */
     MODEL_ROLE_SYSTEM,      /* the C library and what comes with it */
     MODEL_ROLE_INTERPRETER, /* CPython itself */
-    MODEL_ROLE_UNKNOWN,     /* code in no file, such as a just-in-time compiler's */
+    MODEL_ROLE_UNKNOWN,     /* code in no file, such as a just-in-time compiler's; a mark of the collector's */
 };
 
 struct model_function {
@@ -93,6 +93,7 @@ struct model_hot {
     uint32_t native; /* the function of an extension that had the most of it; == n_functions: none had half */
     uint64_t ns;
     double share; /* of the view */
+    bool lets_go; /* it is without the GIL for longer than with it: holds end there, and what had them ran before */
 };
 
 struct model_stacks {

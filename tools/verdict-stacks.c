@@ -30,9 +30,13 @@ char *verdict_look_first(const struct model_process *process)
         native = called->named ? mem_print(", which calls %s in %s", called->name, called->basename)
                                : mem_print(", which calls into %s", called->basename);
     }
-    advice = mem_print("Look first at %s (%s%s)%s: %.0f %% of the waiting behind a holder was for it (%s of %s).",
-                       function->name, function->basename, line, native ? native : "", 100 * hot->share,
-                       format_time(part, hot->ns), format_time(whole, flow->total_ns));
+    advice =
+        mem_print(hot->lets_go ? "Look first at what runs before %s (%s%s)%s lets the GIL go: holds that end there had "
+                                 "%.0f %% of the waiting behind a holder (%s of %s)."
+                               : "Look first at %s (%s%s)%s: %.0f %% of the waiting behind a holder was for it (%s of "
+                                 "%s).",
+                  function->name, function->basename, line, native && !hot->lets_go ? native : "", 100 * hot->share,
+                  format_time(part, hot->ns), format_time(whole, flow->total_ns));
     free(native);
     return advice;
 }

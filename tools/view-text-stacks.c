@@ -56,7 +56,9 @@ static void print_hot(const struct text *text, const struct model_stacks *stacks
             break;
         text_cell(text, &table, "%s", stacks->functions[hot->function].name);
         place_cell(text, &table, &stacks->functions[hot->function], hot->line);
-        if (hot->native == stacks->n_functions)
+        if (hot->lets_go)
+            text_cell(text, &table, "(lets the GIL go: see what runs before)");
+        else if (hot->native == stacks->n_functions)
             text_cell(text, &table, "-");
         else if (stacks->functions[hot->native].named)
             text_cell(text, &table, "%s", stacks->functions[hot->native].name);
