@@ -189,7 +189,7 @@ static int report_machine(void)
         try_pythons(&found, shim);
     report_clock(&found);
     report_directory();
-    doctor_line("attach", DOCTOR_MISSING, "not in this version: neither BPF nor sampling");
+    doctor_attach();
     for (int i = 0; i < found.n; i++)
         free(found.real_path[i]);
     free(shim);
@@ -219,7 +219,8 @@ int cmd_doctor(int argc, char **argv)
         .args_doc = "[PID]",
         .doc = "Say what works on this machine and what is missing: each Python that is found is run under the preload "
                "library.  With PID, say what is known of that process.\v"
-               "Exits with 0 if programs can be measured here, or process PID is being measured; with 1 if not.",
+               "Exits with 0 if programs can be measured here, or process PID is being measured or can be attached to; with "
+               "1 if not.",
     };
     int pid = 0;
 

@@ -93,6 +93,6 @@ int doctor_process(int pid)
     } else {
         doctor_line("recording", DOCTOR_MISSING, "none that can be opened is being written");
     }
-    doctor_line("attach", DOCTOR_MISSING, "not in this version: start the program with `gilscope run'");
-    return fd >= 0 || (is_python && maps.has_shim);
+    int attachable = doctor_attach_process(pid);
+    return fd >= 0 || (is_python && maps.has_shim) || attachable;
 }

@@ -29,4 +29,10 @@ enum doctor_word doctor_try_python(const char *path, const char *shim, struct do
 /* Says what can be said of process PID.  Returns whether it is one that can be measured or is being measured. */
 int doctor_process(int pid);
 
+/* Says whether processes can be attached to, and what is missing.  Returns whether BPF works. */
+int doctor_attach(void);
+
+/* The same for one process.  Returns whether it can be attached to at all. */
+int doctor_attach_process(int pid);
+
 #endif

@@ -31,6 +31,7 @@ libgilscope_tool_a_SOURCES = \
     tools/collect-stacks.c \
     tools/collect-stacks.h \
     tools/collect.h \
+    tools/doctor-attach.c \
     tools/doctor-process.c \
     tools/doctor-python.c \
     tools/doctor.h \
