@@ -18,6 +18,8 @@ libgilscope_preload_la_SOURCES = \
     lib/shim.h \
     lib/shim-account.c \
     lib/shim-account.h \
+    lib/shim-bus.c \
+    lib/shim-bus.h \
     lib/shim-clock.c \
     lib/shim-clock.h \
     lib/shim-enter.c \

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "shim-clock.h"
+#include "shim-life.h"
 #include "shim-text.h"
 #include "shim.h"
 
@@ -39,6 +41,7 @@ static dev_t file_dev;
 static ino_t file_ino;
 static uint32_t growing;     /* 1 = a thread is extending the file */
 static uint64_t retry_ticks; /* growing failed: not again before then */
+static enum { SOUND, REPLACING, REPLACED, IN_THE_WAY } storage;
 
 /* Backs the file with storage from `from` to `to`.  Returns 0 or an errno. */
 static int reserve(int fd, uint64_t from, uint64_t to)
@@ -160,10 +163,66 @@ bool shim_file_open(const char *directory, const char **why, int *error)
     return true;
 }
 
-/* Extends the reserved part so that it reaches `need`.  The path is opened anew and must still be our file. */
+/* The file again, if it still is ours; -1 if not. */
+static int open_again(struct stat *st)
+{
+    int fd = open(file_path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && fstat(fd, st) == 0 && st->st_dev == file_dev && st->st_ino == file_ino)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* Counts the failure in the file itself, past the mapping, where there still is one. */
+static void note_failure(void)
+{
+    const off_t at = (off_t)(offsetof(struct rec_header, losses) + REC_LOSS_STORAGE * sizeof(uint64_t));
+    uint64_t n;
+    struct stat st;
+    int fd = open_again(&st);
+    if (fd < 0)
+        return;
+    if (st.st_size >= (off_t)REC_HEADER_BYTES && pread(fd, &n, sizeof n, at) == (ssize_t)sizeof n) {
+        n++;
+        ssize_t ignored = pwrite(fd, &n, sizeof n, at);
+        (void)ignored;
+    }
+    close(fd);
+}
+
+/* What the shim reads from now on is zeros: no record, no space, no chain to follow. */
+bool shim_file_failed(const void *address)
+{
+    char *map = (char *)SHIM.header;
+    if (!map || (const char *)address < map || (const char *)address >= map + SHIM.map_bytes)
+        return false;
+    unsigned sound = SOUND;
+    if (__atomic_compare_exchange_n((unsigned *)&storage, &sound, REPLACING, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
+        const int flags = MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+        void *now = mmap(map, SHIM.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | flags, -1, 0);
+        if (now == MAP_FAILED) /* RLIMIT_DATA does not count shared memory */
+            now = mmap(map, SHIM.map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | flags, -1, 0);
+        if (now == MAP_FAILED) {
+            __atomic_store_n((unsigned *)&storage, IN_THE_WAY, __ATOMIC_RELEASE);
+            return false;
+        }
+        madvise(map, SHIM.map_bytes, MADV_DONTFORK);
+        shim_life_storage_failed(file_path);
+        __atomic_store_n((unsigned *)&storage, REPLACED, __ATOMIC_RELEASE);
+        note_failure();
+    }
+    /* Another thread that is replacing it: this one comes back here until it has. */
+    return __atomic_load_n((unsigned *)&storage, __ATOMIC_ACQUIRE) != IN_THE_WAY;
+}
+
+/* Extends the reserved part so that it reaches `need`.  The path is opened anew and must still be our file, as long as
+ * we have made it. */
 static bool grow(struct rec_header *h, uint64_t need)
 {
-    if (need > SHIM.map_bytes || (retry_ticks && shim_ticks() < retry_ticks))
+    if (need > SHIM.map_bytes || __atomic_load_n((unsigned *)&storage, __ATOMIC_ACQUIRE) != SOUND ||
+        (retry_ticks && shim_ticks() < retry_ticks))
         return false;
     for (int tries = 0; __atomic_exchange_n(&growing, 1, __ATOMIC_ACQUIRE); tries++) {
         struct timespec pause = {0, 100000};
@@ -179,10 +238,10 @@ static bool grow(struct rec_header *h, uint64_t need)
             want += FIRST_BYTES;
         if (want > SHIM.map_bytes)
             want = SHIM.map_bytes;
-        int fd = open(file_path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
         struct stat st;
+        int fd = open_again(&st);
         if (fd >= 0) {
-            ok = fstat(fd, &st) == 0 && st.st_dev == file_dev && st.st_ino == file_ino && reserve(fd, have, want) == 0;
+            ok = st.st_size >= (off_t)have && reserve(fd, have, want) == 0;
             close(fd);
         }
         if (ok) {
@@ -235,4 +294,5 @@ void shim_file_loss(enum rec_loss cause)
 void shim_file_forget(void)
 {
     memset(&shim_pages, 0, sizeof shim_pages);
+    storage = SOUND;
 }

@@ -32,6 +32,11 @@ static inline void *shim_file_at(uint32_t cell)
     return (char *)SHIM.header + (uint64_t)cell * REC_CELL_BYTES;
 }
 
+/* Whether a fault at the address is that of our recording, whose storage is no more.  If so, it has been replaced by
+ * memory that nobody sees, all zeros, measuring has ended, and the access can be done again.  In the handler of SIGBUS:
+ * async-signal-safe. */
+bool shim_file_failed(const void *address);
+
 /* Adds to header.losses.  Any thread, async-signal-safe. */
 void shim_file_loss(enum rec_loss cause);
 

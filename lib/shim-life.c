@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "shim-bus.h"
 #include "shim-clock.h"
 #include "shim-file.h"
 #include "shim-fold.h"
@@ -128,6 +129,24 @@ static bool supported(const struct shim_python *p)
     return false;
 }
 
+/* Everything that says "measure".  Threads that are in the middle of a wrapper go on with what they have. */
+static void stop(void)
+{
+    SHIM.ended = 1;
+    SHIM.express.self = 0;
+    SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
+    SHIM.filter = 0;
+}
+
+void shim_life_storage_failed(const char *path)
+{
+    stop();
+    SHIM.generation = 0;
+    if (!said)
+        say("stopped measuring", "the file was cut short, or its disk failed:", path, NULL);
+    said = true;
+}
+
 void shim_life_layout_unknown(const void *caller)
 {
     struct shim_python p;
@@ -236,6 +255,7 @@ static void in_forked_child(void)
     memset(&T, 0, sizeof T);
     T.n_inits = n_inits & 3 ? 0 : n_inits;
     said = false;
+    shim_bus_in_child();
     start_cpu_ns = 1;
     shim_sample_forget();
     shim_native_in_child();
@@ -325,6 +345,7 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     }
     if (!forked && n_known_conds < SHIM_GILS)
         known_conds[n_known_conds++] = cond;
+    shim_bus_start();
     shim_sample_start(without_stacks ? 0 : sample_us, !without_native, python.runtime);
     *since = start_ticks;
     /* The magic makes it a recording: from here on it can be read. */
@@ -343,10 +364,7 @@ __attribute__((destructor)) static void destructor(void)
         return;
     int saved_errno = errno;
     shim_sample_close(shim_ticks());
-    SHIM.ended = 1;
-    SHIM.express.self = 0;
-    SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
-    SHIM.filter = 0;
+    stop();
     shim_thread_close_all();
     errno = saved_errno;
 }

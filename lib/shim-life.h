@@ -17,6 +17,9 @@ bool shim_life_is_forked_gil(const void *cond);
 /* Four calls looked like create_gil, the memory does not: said once if caller lies in a CPython. */
 void shim_life_layout_unknown(const void *caller);
 
+/* The recording at path is no more: measuring ends, and the program's user is told.  async-signal-safe. */
+void shim_life_storage_failed(const char *path);
+
 /* The main thread's CPU clock when the process started, ns, at least 1. */
 uint64_t shim_life_start_cpu_ns(void);
 

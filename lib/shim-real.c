@@ -36,12 +36,23 @@ FIRST(sem_wait, (sem_t * s), (s), (errno = ENOSYS, -1))
 FIRST(sem_timedwait, (sem_t * s, const struct timespec *t), (s, t), (errno = ENOSYS, -1))
 FIRST(sem_clockwait, (sem_t * s, clockid_t clock, const struct timespec *t), (s, clock, t), (errno = ENOSYS, -1))
 FIRST(pipe2, (int *fds, int flags), (fds, flags), (errno = ENOSYS, -1))
+FIRST(sigaction, (int n, const struct sigaction *a, struct sigaction *old), (n, a, old), (errno = ENOSYS, -1))
+
+static sighandler_t first_signal(int n, sighandler_t handler)
+{
+    if (!resolving)
+        shim_real_resolve();
+    if (!resolving && shim_real.signal != first_signal)
+        return shim_real.signal(n, handler);
+    errno = ENOSYS;
+    return SIG_ERR;
+}
 
 struct shim_real shim_real = {
     first_mutex_lock,    first_mutex_unlock, first_mutex_init,  first_mutex_destroy,  first_cond_init,
     first_cond_destroy,  first_cond_signal,  first_cond_wait,   first_cond_timedwait, first_sem_init,
     first_sem_destroy,   first_sem_post,     first_sem_trywait, first_sem_wait,       first_sem_timedwait,
-    first_sem_clockwait, first_pipe2,
+    first_sem_clockwait, first_pipe2,        first_sigaction,   first_signal,
 };
 
 /* musl has no dlvsym; a weak reference keeps the shim loadable there. */
@@ -89,6 +100,8 @@ void shim_real_resolve(void)
         REAL(sem_init, "sem_init", NULL),
         REAL(sem_destroy, "sem_destroy", NULL),
         REAL(pipe2, "pipe2", NULL),
+        REAL(sigaction, "sigaction", NULL),
+        REAL(signal, "signal", NULL),
         REAL(sem_clockwait, "sem_clockwait", NULL), /* glibc 2.30; a failed lookup allocates, so it comes last */
 #undef REAL
     };
