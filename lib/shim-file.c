@@ -34,6 +34,7 @@
 #define FIRST_BYTES (64u << 10)
 #define MAP_BYTES (64u << 20)
 #define MAP_LEAST (1u << 20)
+#define LIMIT_SHARE 128 /* of RLIMIT_AS */
 #define GROW_TRIES 500 /* of 0.1 ms: extending a file takes as long as the file system likes */
 
 static char file_path[SHIM_PATH_BYTES];
@@ -106,6 +107,17 @@ static int make_file(const char *directory, int64_t start_realtime_ns)
     return -1;
 }
 
+/* Address space that is limited is the program's: a small part will do. */
+static uint64_t most_bytes(void)
+{
+    struct rlimit limit;
+    uint64_t bytes = MAP_BYTES;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        while (bytes > MAP_LEAST && bytes > limit.rlim_cur / LIMIT_SHARE)
+            bytes /= 2;
+    return bytes;
+}
+
 bool shim_file_open(const char *directory, const char **why, int *error)
 {
     struct timespec now;
@@ -127,7 +139,7 @@ bool shim_file_open(const char *directory, const char **why, int *error)
         return false;
     }
     void *map = MAP_FAILED;
-    uint64_t map_bytes = MAP_BYTES;
+    uint64_t map_bytes = most_bytes();
     for (; map == MAP_FAILED && map_bytes >= MAP_LEAST; map_bytes /= 2) {
         map = mmap(NULL, map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
         if (map != MAP_FAILED)
