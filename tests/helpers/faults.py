@@ -108,8 +108,9 @@ def both(command, where, *, output=None, expect=7, env=None, shim=None, before=l
     shimmed = execute(command, {"LD_PRELOAD": shim or gs.preload(), "GILSCOPE": f"output={output}{options}",
                                 **env}, **kwargs)
     ours, others = split_stderr(shimmed.stderr)
-    assert (shimmed.returncode, same(shimmed.stdout), same(others)) == \
-        (bare.returncode, same(bare.stdout), same(bare.stderr)), shimmed.stderr
+    with_us = shimmed.returncode, same(shimmed.stdout), same(others)
+    without = bare.returncode, same(bare.stdout), same(bare.stderr)
+    assert with_us == without, f"with the shim: {with_us}\nwithout: {without}\nall errors: {shimmed.stderr}"
     assert len(ours) <= lines, ours
     return Outcome(shimmed.returncode, shimmed.stdout, ours, output)
 
