@@ -180,6 +180,14 @@ def test_speedscope_files_have_a_profile_for_each_view_and_thread(recording, whe
     assert {"name": "tokenize", "file": "/srv/app/features.py", "line": 88} in frames
 
 
+def test_hostile_names_are_plain_text_in_speedscope_files(hostile, where):
+    """No control character and no mark of direction gets to whoever shows the file."""
+    document = json.loads(report("speedscope", hostile, where).read_text(encoding="utf-8"))
+    names = [f["name"] for f in document["shared"]["frames"]]
+    assert "a\\x1b[31m\\u202eevil\\u2066\\x0a;x" in names and "<script>document.title='owned'</script>" in names
+    assert not re.search("[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]", "".join(names))
+
+
 @pytest.mark.parametrize("names", ["plain", "hostile"])
 def test_speedscope_opens_its_files(names, recording, hostile, where):
     """The speedscope application itself loads the file and shows the first profile."""

@@ -76,6 +76,17 @@ def test_hostile_names_are_text(page_path):
     assert "&lt;script&gt;document.title=&#39;owned&#39;&lt;/script&gt;" in text
 
 
+def test_hostile_names_stay_text_on_the_page(page):
+    """Nor does the script bring them to life: the page shows no control characters and no marks of direction."""
+    for view in VIEWS:
+        page.find_element("css selector", f".views [data-view={view}]").click()
+        text = page.execute_script("return document.body.textContent + Array.from(document.querySelectorAll('.f')).map("
+                                   "f => f.getAttribute('aria-label')).join()")
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", text)
+        assert "a\\x1b[31m\\u202eevil\\u2066\\x0a;x" in text
+    assert not page.find_elements("tag name", "img") and len(page.find_elements("tag name", "script")) == 2
+
+
 def shown(page, name):
     """The frames on the page whose label starts so."""
     return page.execute_script("return Array.from(document.querySelectorAll('.f')).filter("

@@ -87,20 +87,15 @@ void label_xml(FILE *out, const char *text)
 
 void label_json(FILE *out, const char *text)
 {
-    size_t size = strlen(text);
+    char *plain = label_plain(text, "");
 
     putc('"', out);
-    for (const char *c = text; *c;) {
-        size_t n = utf8_sequence(c, size - (size_t)(c - text));
-        if (n == 1 && (unsigned char)*c >= 0x20 && !strchr("\"\\<>&\x7f", *c))
-            putc(*c, out);
-        else if (n <= 1)
-            fprintf(out, "\\u%04x", n ? (unsigned char)*c : 0xfffdu);
-        else if (utf8_is_deceptive(c, n))
-            fprintf(out, "\\u%04x", (unsigned)utf8_code(c, n));
+    for (const char *c = plain; *c; c++) {
+        if (strchr("\"\\<>&", *c))
+            fprintf(out, "\\u%04x", (unsigned char)*c);
         else
-            fwrite(c, 1, n, out);
-        c += n ? n : 1;
+            putc(*c, out);
     }
     putc('"', out);
+    free(plain);
 }

@@ -22,7 +22,8 @@ char *label_plain(const char *text, const char *also);
 /* Writes a text into XML, as content or as an attribute's value in double quotes. */
 void label_xml(FILE *out, const char *text);
 
-/* Writes a text as a JSON string, quotes and all, that may stand within an HTML script element, too. */
+/* Writes a text as a JSON string, quotes and all, that may stand within an HTML script element, too; what label_plain()
+ * spells out is spelled out for whoever shows the string, too. */
 void label_json(FILE *out, const char *text);
 
 #endif

@@ -106,16 +106,17 @@ static void write_function(struct writer *writer, const struct model_function *f
 {
     Pprof__Profile piece = PPROF__PROFILE__INIT;
     Pprof__Function message = PPROF__FUNCTION__INIT, *messages[] = {&message};
-    char *name = label_plain(function->name, "");
+    char *name = label_plain(function->name, ""), *file = label_plain(function->file, "");
 
     message.id = id;
     message.name = text_index(writer, name); /* a system name would have pprof take "<lambda>" for C++ */
-    message.filename = text_index(writer, function->file);
+    message.filename = text_index(writer, file);
     message.start_line = function->first_line;
     piece.n_function = 1;
     piece.function = messages;
     write_piece(writer, &piece);
     free(name);
+    free(file);
 }
 
 static void write_location(struct writer *writer, uint64_t id, uint64_t mapping, uint64_t function, uint32_t line)
