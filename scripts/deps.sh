@@ -15,6 +15,16 @@ deps_python() { # a python3 that runs
     return 1
 }
 
+deps_files() { # the library that a package brings, where it is there
+    local name
+    case $1 in
+    libjemalloc2) name=libjemalloc.so.2 ;;
+    libgoogle-perftools4) name=libtcmalloc.so.4 ;;
+    libtcmalloc-minimal4) name=libtcmalloc_minimal.so.4 ;;
+    esac
+    find /usr/lib -name "$name" -print -quit 2>/dev/null
+}
+
 deps_have() {
     case $1 in
     autoconf) command -v autoreconf >/dev/null ;;
@@ -42,8 +52,16 @@ deps_have() {
     golang-go) [ -x /usr/local/go/bin/go ] || command -v go >/dev/null ;;
     libdevel-nytprof-perl) [ -f /usr/share/perl5/Devel/NYTProf/flamegraph.pl ] || command -v flamegraph.pl >/dev/null ;;
     psmisc) command -v fuser >/dev/null ;;
-    python3-greenlet) /usr/bin/python3 -c 'import greenlet' >/dev/null 2>&1 ;;
     libunwind8) [ -n "$(find /usr/lib /lib -name 'libunwind.so.8' -print -quit 2>/dev/null)" ] ;;
+    libpython3-testsuite) /usr/bin/python3 -c 'import test.test_threading' >/dev/null 2>&1 ;;
+    libjemalloc2 | libgoogle-perftools4 | libtcmalloc-minimal4) [ -n "$(deps_files "$1")" ] ;;
+    # Modules: the distribution's python3 has them.
+    python3-numpy | python3-scipy | python3-pandas | python3-sklearn | python3-torch | python3-greenlet | \
+        python3-gevent | python3-gunicorn | python3-uvicorn) /usr/bin/python3 -c "import ${1#python3-}" >/dev/null 2>&1 ;;
+    uwsgi-plugin-python3) [ -n "$(find /usr/lib/uwsgi -name 'python3*_plugin.so' -print -quit 2>/dev/null)" ] ;;
+    uwsgi-core) command -v uwsgi-core >/dev/null ;;
+    apache2-bin) [ -x /usr/sbin/apache2 ] ;;
+    libapache2-mod-wsgi-py3) [ -e /usr/lib/apache2/modules/mod_wsgi.so ] ;;
     python3-dev) [ -n "$(find /usr/include -path '*/python3*/Python.h' -print -quit 2>/dev/null)" ] ;;
     *) command -v "$1" >/dev/null ;;
     esac
@@ -52,6 +70,8 @@ deps_have() {
 deps_package() { # the package that brings it
     case $1 in
     python3-system) echo python3 ;;
+    libpython3-testsuite)
+        /usr/bin/python3 -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])' ;;
     *) echo "$1" ;;
     esac
 }
@@ -99,4 +119,9 @@ deps_need() {
 
 DEPS_BUILD=(gcc libc6-dev make autoconf automake libtool pkg-config libjansson-dev libelf-dev libdw-dev
     libprotobuf-c-dev protobuf-c-compiler zlib1g-dev)
-export DEPS_BUILD
+# What the program is tried beside: a test whose software is not there is skipped and says so.
+DEPS_BESIDE=(gdb strace libpython3-testsuite libjemalloc2 libgoogle-perftools4 libtcmalloc-minimal4 python3-numpy
+    python3-greenlet python3-gevent python3-gunicorn python3-uvicorn)
+DEPS_BESIDE_FULL=(valgrind python3-scipy python3-pandas python3-sklearn python3-torch uwsgi-core uwsgi-plugin-python3
+    apache2-bin libapache2-mod-wsgi-py3)
+export DEPS_BUILD DEPS_BESIDE DEPS_BESIDE_FULL
