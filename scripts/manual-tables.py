@@ -68,7 +68,8 @@ class Layout:
 
 
 def roff(text):
-    return text.replace("\\", "\\e").replace("-", "\\-")
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{text}" if text.startswith((".", "'")) else text
 
 
 def split_writer(comment):
