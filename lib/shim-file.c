@@ -31,11 +31,13 @@
 #define MADV_POPULATE_WRITE 23 /* linux/mman.h, Linux 5.14 */
 #endif
 
+/* Of the file's name until it can be read: a process may be killed at any moment. */
+#define UNFINISHED ".new"
 #define FIRST_BYTES (64u << 10)
 #define MAP_BYTES (64u << 20)
 #define MAP_LEAST (1u << 20)
 #define LIMIT_SHARE 128 /* of RLIMIT_AS */
-#define GROW_TRIES 500 /* of 0.1 ms: extending a file takes as long as the file system likes */
+#define GROW_TRIES 500  /* of 0.1 ms: extending a file takes as long as the file system likes */
 
 static char file_path[SHIM_PATH_BYTES];
 static dev_t file_dev;
@@ -75,12 +77,23 @@ static void populate(void *from, uint64_t bytes)
     madvise(from, bytes, MADV_POPULATE_WRITE);
 }
 
+/* A link that somebody else has put in our way, such as in /tmp. */
+static bool is_foreign_link(const char *directory)
+{
+    struct stat st;
+    return lstat(directory, &st) == 0 && S_ISLNK(st.st_mode) && st.st_uid != 0 && st.st_uid != geteuid();
+}
+
 static int make_file(const char *directory, int64_t start_realtime_ns)
 {
     struct utsname u;
     const char *host = uname(&u) == 0 ? u.nodename : "host";
     if (mkdir(directory, 0700) != 0 && errno != EEXIST)
         return -1;
+    if (is_foreign_link(directory)) {
+        errno = ELOOP;
+        return -1;
+    }
     for (unsigned tries = 0; tries < 100; tries++) {
         struct shim_text path;
         shim_text_init(&path, file_path, sizeof file_path);
@@ -95,7 +108,7 @@ static int make_file(const char *directory, int64_t start_realtime_ns)
         shim_text_number(&path, (uint64_t)getpid());
         shim_text_add(&path, "-");
         shim_text_number(&path, (uint64_t)start_realtime_ns + tries);
-        shim_text_add(&path, REC_SUFFIX);
+        shim_text_add(&path, REC_SUFFIX UNFINISHED);
         if (path.cut) {
             errno = ENAMETOOLONG;
             return -1;
@@ -231,6 +244,26 @@ bool shim_file_failed(const void *address)
 
 /* Extends the reserved part so that it reaches `need`.  The path is opened anew and must still be our file, as long as
  * we have made it. */
+
+bool shim_file_finish(void)
+{
+    static char name[SHIM_PATH_BYTES];
+    size_t length = strlen(file_path) - strlen(UNFINISHED);
+
+    memcpy(name, file_path, length);
+    name[length] = 0;
+    if (syscall(SYS_renameat2, AT_FDCWD, file_path, AT_FDCWD, name, RENAME_NOREPLACE) != 0 &&
+        (errno == EEXIST || rename(file_path, name) != 0)) {
+        int error = errno;
+        unlink(file_path);
+        errno = error;
+        return false;
+    }
+    file_path[length] = 0;
+    return true;
+}
+
+/* Extends the reserved part so that it reaches `need`.  The path is opened anew and must still be our file. */
 static bool grow(struct rec_header *h, uint64_t need)
 {
     if (need > SHIM.map_bytes || __atomic_load_n((unsigned *)&storage, __ATOMIC_ACQUIRE) != SOUND ||

@@ -351,6 +351,12 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     /* The magic makes it a recording: from here on it can be read. */
     __atomic_thread_fence(__ATOMIC_RELEASE);
     memcpy(h->magic, REC_MAGIC, sizeof h->magic);
+    if (!shim_file_finish()) {
+        stay_inert("cannot name the recording in", output, error_text(errno));
+        shim_file_forget();
+        errno = saved_errno;
+        return false;
+    }
     SHIM.generation = ++generations;
     errno = saved_errno;
     return true;

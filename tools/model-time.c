@@ -52,6 +52,20 @@ static void latest(uint64_t *ticks, uint64_t candidate)
         *ticks = candidate;
 }
 
+/* A thread has lived at least as long as its intervals, of which only the last change of state has a stamp: it may have
+ * come out of a lock since. */
+static uint64_t lived_until(const struct rec_thread *thread)
+{
+    const uint64_t parts[] = {thread->unmeasured_ticks,  thread->held_ticks,        thread->wait_blocked_ticks,
+                              thread->wait_wakeup_ticks, thread->wait_forced_ticks, thread->lock_wait_ticks};
+    uint64_t until = thread->start_ticks;
+
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (__builtin_add_overflow(until, parts[i], &until))
+            return 0;
+    return thread->flags & REC_THREAD_FOLDED ? 0 : until;
+}
+
 /* The last thing that the file knows of. */
 static uint64_t last_stamp(const struct reader_file *file)
 {
@@ -64,6 +78,7 @@ static uint64_t last_stamp(const struct reader_file *file)
         latest(&ticks, thread->state_ticks);
         latest(&ticks, thread->end_ticks);
         latest(&ticks, thread->lock_open_ticks);
+        latest(&ticks, lived_until(thread));
     }
     for (size_t i = 0; i < file->n_gils; i++) {
         const struct rec_gil *gil = &file->gils[i];
