@@ -242,9 +242,6 @@ bool shim_file_failed(const void *address)
     return __atomic_load_n((unsigned *)&storage, __ATOMIC_ACQUIRE) != IN_THE_WAY;
 }
 
-/* Extends the reserved part so that it reaches `need`.  The path is opened anew and must still be our file, as long as
- * we have made it. */
-
 bool shim_file_finish(void)
 {
     static char name[SHIM_PATH_BYTES];
@@ -263,7 +260,8 @@ bool shim_file_finish(void)
     return true;
 }
 
-/* Extends the reserved part so that it reaches `need`.  The path is opened anew and must still be our file. */
+/* Extends the reserved part so that it reaches `need`.  The path is opened anew and must still be our file, as long as
+ * we have made it. */
 static bool grow(struct rec_header *h, uint64_t need)
 {
     if (need > SHIM.map_bytes || __atomic_load_n((unsigned *)&storage, __ATOMIC_ACQUIRE) != SOUND ||

@@ -75,7 +75,7 @@ static void say(const struct view *view, const char *error)
     }
     clean = utf8_clean(error, strlen(error));
     document = json_pack("{s:s, s:s}", "schema", "gilscope.error/1", "error", clean);
-    text = document ? json_dumps(document, JSON_COMPACT) : NULL;
+    text = document ? json_dumps(document, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
     if (text)
         fprintf(stderr, "%s\n", text); /* stderr is line-buffered: one write */
     free(text);

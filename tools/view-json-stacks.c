@@ -91,7 +91,7 @@ static char **frame_texts(const struct model_stacks *stacks)
 
     for (size_t i = 0; i < stacks->n_frames; i++) {
         json_t *object = frame(stacks, &stacks->frames[i]);
-        texts[i] = json_dumps(object, JSON_COMPACT);
+        texts[i] = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII);
         if (!texts[i])
             view_json_checked(NULL);
         json_decref(object);

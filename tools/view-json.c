@@ -193,7 +193,7 @@ static json_t *process(const struct model_process *p)
 static void print_process(const struct model_process *p, const struct view_options *options, FILE *out)
 {
     json_t *object = process(p);
-    char *text = json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    char *text = json_dumps(object, JSON_ENSURE_ASCII | JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 
     if (!text)
         checked(NULL);

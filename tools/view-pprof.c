@@ -90,11 +90,14 @@ static void write_types(struct writer *writer, enum model_view first)
 /* A mapping for each object; the first, of Python code, is the interpreter's. */
 static uint64_t write_mapping(struct writer *writer, const char *path)
 {
+    char *plain;
     Pprof__Profile piece = PPROF__PROFILE__INIT;
     Pprof__Mapping mapping = PPROF__MAPPING__INIT, *mappings[] = {&mapping};
 
     mapping.id = ++writer->n_mappings;
-    mapping.filename = text_index(writer, path);
+    plain = label_plain(path, "");
+    mapping.filename = text_index(writer, plain);
+    free(plain);
     mapping.has_functions = mapping.has_filenames = mapping.has_line_numbers = 1; /* nothing is to be looked up */
     piece.n_mapping = 1;
     piece.mapping = mappings;
