@@ -261,3 +261,12 @@ main()
     assert before > 0.25 * total and last > 0.25 * total, (held, total)
     assert abs(found.total("held") - total) < 0.1 * total
     assert any(f.function == "main" for s in found.stacks for f in s.frames if s.frames[-1].function.startswith("["))
+
+
+def test_doctor_says_whether_native_frames_can_be_taken(where):
+    """Doctor looks for libunwind in the way in which the shim opens it."""
+    done = gs.gilscope("doctor", env=gs.clean_env({"PATH": str(where)}), cwd=where)
+    (line,) = [line for line in done.stdout.splitlines() if "native frames" in line]
+    there = subprocess.run([sys.executable, "-c", "import ctypes; ctypes.CDLL('libunwind.so.8')"], check=False,
+                           stderr=subprocess.DEVNULL).returncode == 0
+    assert line.split()[2] == ("ok" if there else "note") and ("install" in line) == (not there)

@@ -6,6 +6,7 @@
 
 #include <argp.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <gnu/libc-version.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -163,6 +164,20 @@ static void report_clock(const struct found *found)
         doctor_line("clock", DOCTOR_OK, "the processor's counter, invariant (the kernel uses %s)", source);
 }
 
+/* As the shim opens it (lib/shim-native.c). */
+static void report_native(void)
+{
+    void *library = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
+
+    if (library && dlsym(library, "unw_backtrace"))
+        doctor_line("native frames", DOCTOR_OK, "libunwind.so.8");
+    else
+        doctor_line("native frames", DOCTOR_NOTE,
+                    "without libunwind.so.8, stacks have Python frames only: install libunwind8 (Fedora: libunwind)");
+    if (library)
+        dlclose(library);
+}
+
 static void report_directory(void)
 {
     char *dir = getcwd(NULL, 0);
@@ -188,6 +203,7 @@ static int report_machine(void)
     if (shim)
         try_pythons(&found, shim);
     report_clock(&found);
+    report_native();
     report_directory();
     doctor_attach();
     for (int i = 0; i < found.n; i++)
@@ -219,7 +235,8 @@ int cmd_doctor(int argc, char **argv)
         .args_doc = "[PID]",
         .doc = "Say what works on this machine and what is missing: each Python that is found is run under the preload "
                "library.  With PID, say what is known of that process.\v"
-               "Exits with 0 if programs can be measured here, or process PID is being measured or can be attached to; with "
+               "Exits with 0 if programs can be measured here, or process PID is being measured or can be attached to; "
+               "with "
                "1 if not.",
     };
     int pid = 0;
