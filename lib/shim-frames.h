@@ -10,6 +10,9 @@
 /* For a new recording of the Python with this PY_VERSION_HEX; runtime: the address of its _PyRuntime, or NULL. */
 void shim_frames_start(uint32_t python_hex, const void *runtime);
 
+/* The Python is no more, its libpython has been unloaded: no frames are read from now on.  Where a GIL is created. */
+void shim_frames_stop(void);
+
 /* Reads the frames of the thread state at tstate, the calling thread's, which holds the GIL and is inside
  * shim_stack_enter.  Returns a static array of *n cells with REC_ENTRY_FRAME, the innermost first, that has room for
  * one more in front of them; adds to *flags (REC_STACK_...).  *place tells the instruction at which the innermost frame

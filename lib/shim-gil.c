@@ -17,7 +17,9 @@
 
 #include "shim-account.h"
 #include "shim-file.h"
+#include "shim-frames.h"
 #include "shim-life.h"
+#include "shim-name.h"
 #include "shim-sample.h"
 #include "shim-thread.h"
 
@@ -191,16 +193,20 @@ void shim_gil_forced_end(struct shim_gil *g)
 }
 
 /* --- recognition ------------------------------------------------------------------------------------------------- */
+#define PAGE_OF(address) ((uintptr_t)(address) & ~(uintptr_t)4095)
+
+static bool is_mapped(const void *address)
+{
+    int saved_errno = errno;
+    bool mapped = msync((void *)PAGE_OF(address), 4096, MS_ASYNC) == 0 || errno != ENOMEM;
+    errno = saved_errno;
+    return mapped;
+}
+
 /* Is the memory in front of C there to be read?  It may lie on another page than C. */
 static bool readable_before(const char *c)
 {
-    uintptr_t page = ((uintptr_t)c - BEFORE_COND) & ~(uintptr_t)4095;
-    if (page == ((uintptr_t)c & ~(uintptr_t)4095))
-        return true;
-    int saved_errno = errno;
-    bool ok = msync((void *)page, 4096, MS_ASYNC) == 0 || errno != ENOMEM;
-    errno = saved_errno;
-    return ok;
+    return PAGE_OF(c - BEFORE_COND) == PAGE_OF(c) || is_mapped(c - BEFORE_COND);
 }
 
 /* The main interpreter was initialised again, or a GIL's memory serves another one: nobody holds it, nobody waits. */
@@ -220,12 +226,48 @@ static void reset(struct shim_gil *g)
     }
 }
 
+/* The interpreter has freed the GIL's memory: its registration ends. */
+static void gone(struct shim_gil *g)
+{
+    reset(g);
+    g->rec->end_ticks = shim_ticks();
+    if (T.generation == SHIM.generation && T.gil == g) { /* the next GIL may get its place */
+        shim_thread_count_holds(g->rec);
+        T.gil = NULL;
+        T.step = 0;
+    }
+    g->mutex = g->cond = g->switch_cond = NULL;
+    if (g == &SHIM.gils[0])
+        SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
+}
+
+/* gil->locked is 0 or 1 from create_gil to destroy_gil.  A GIL's memory may also have been unmapped with its libpython,
+ * and something else mapped there; then that Python's frames cannot be read any more either. */
+static bool in_use(const struct shim_gil *g)
+{
+    const char *c = g->cond;
+    int locked, saved_errno = errno;
+    unsigned long interval = 0;
+    bool readable = shim_name_read_self(c - LOCKED, &locked, sizeof locked) == 0 &&
+                    shim_name_read_self(c - INTERVAL, &interval, sizeof interval) == 0;
+    bool unknown = !readable && errno != EFAULT;
+    errno = saved_errno;
+    if (unknown || (readable && interval && (locked == 0 || locked == 1)))
+        return true;
+    if (g->rec->index == 0 && (!readable || !interval || locked != -1)) /* the main interpreter's is in _PyRuntime */
+        shim_frames_stop();
+    return false;
+}
+
 static void add_gil(const char *c, const void *m, const void *sc)
 {
     uint32_t slot = SHIM.n_gils;
-    for (uint32_t i = 0; i < SHIM.n_gils; i++)
+    for (uint32_t i = 0; i < SHIM.n_gils; i++) {
+        if (SHIM.gils[i].cond && !in_use(&SHIM.gils[i]))
+            gone(&SHIM.gils[i]);
         if (!SHIM.gils[i].cond)
-            slot = i; /* its interpreter is gone */
+            slot = i;
+    }
     struct rec_gil *gr = slot < SHIM_GILS ? shim_file_record(sizeof *gr) : NULL;
     if (!gr) {
         shim_file_loss(REC_LOSS_GILS);
@@ -284,7 +326,7 @@ static void created(const char *c, const void *m, const void *sc, const void *ca
     T.busy = 0;
 }
 
-/* Any other use of a GIL's memory ends its registration: the interpreter has freed it. */
+/* Any other use of a GIL's memory says so, too. */
 static void reused(const void *address)
 {
     for (uint32_t i = 0; i < SHIM.n_gils; i++) {
@@ -294,11 +336,7 @@ static void reused(const void *address)
             continue;
         if (a == g->mutex || a == g->cond || a == g->switch_cond || a == end_of(g) - sizeof(pthread_mutex_t))
             continue; /* perhaps the first of four */
-        reset(g);
-        g->rec->end_ticks = shim_ticks();
-        g->mutex = g->cond = g->switch_cond = NULL;
-        if (i == 0)
-            SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
+        gone(g);
     }
 }
 
