@@ -52,6 +52,7 @@ tests_fuzz_replay_CPPFLAGS = $(unit_cppflags)
 tests_fuzz_replay_LDFLAGS = $(fuzz_ldflags)
 tests_fuzz_replay_LDADD = $(unit_ldadd)
 EXTRA_DIST += tests/fuzz/README.md $(wildcard $(srcdir)/tests/fuzz/corpus/*)
+EXTRA_DIST += $(wildcard $(srcdir)/tests/recordings/*/*)
 
 TEST_DIRS = $(srcdir)/tests $(srcdir)/tests/*
 EXTRA_DIST += $(foreach ext,py ini json c h map txt gil,$(wildcard $(addsuffix /*.$(ext),$(TEST_DIRS))))
