@@ -10,7 +10,7 @@
 
 #include "fuzz.h"
 
-#define MUTATIONS 300 /* of each file */
+#define MUTATIONS 100 /* of each file */
 
 static uint8_t bytes[FUZZ_BYTES_MAX], changed[FUZZ_BYTES_MAX];
 
