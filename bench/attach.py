@@ -100,6 +100,7 @@ def parse():
     parser.add_argument("--pairs", type=int, default=7, help="pairs of each workload [%(default)s]")
     parser.add_argument("--sample", type=float, default=0.72, help="seconds of work of each process [%(default)s]")
     parser.add_argument("--option", dest="options", action="append", default=[], help="for gilscope attach")
+    parser.add_argument("--workload", action="append", choices=[*CASES, "bystander"], help="only this one")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args()
     args.gilscope = common.gilscope_bin(args.gilscope)
@@ -109,7 +110,7 @@ def parse():
 def main():
     args = parse()
     rows, missed = [], False
-    for name in [*CASES, "bystander"]:
+    for name in args.workload or [*CASES, "bystander"]:
         results = []
         for _ in range(args.pairs):
             with tempfile.TemporaryDirectory(prefix="gilscope-bench-") as where:

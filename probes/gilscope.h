@@ -17,7 +17,7 @@
 #define GS_HIST_OCTAVES 40 /* as in lib/hist.h: up to 2^43 ns, more than two hours */
 #define GS_FRAMES 64       /* Python frames of a stack */
 #define GS_NATIVE 64
-#define GS_LONG_NS 250000000 /* the loader looks more often than that */
+#define GS_LONG_NS 1000000000 /* the loader looks more often than that */
 #define GS_NATIVE_STACKS 2048
 
 typedef unsigned long long gs_u64;

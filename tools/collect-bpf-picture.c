@@ -12,6 +12,7 @@
 #include "mem.h"
 
 #define NAME_TRIES 50
+#define RUN_DELAY_EVERY 10 /* pictures: reading a file for each thread is not for nothing */
 #define COPY_TRIES 5
 #define BATCH 512u
 
@@ -24,6 +25,7 @@ struct picture {
     struct bpf_collector *c;
     uint32_t target;
     uint64_t now_ns;
+    bool last;
     struct threads_list tstates;
     struct open_pair *pairs;
     size_t n_pairs, pairs_room;
@@ -140,7 +142,8 @@ static void learn(struct picture *p, uint32_t slot, const struct gs_thread *t)
     if (!s->inner_tid)
         s->inner_tid = threads_inner_tid(found->pid, t->tid);
     uint64_t oncpu_ns, delay_ns;
-    if (!t->end_ns && live_schedstat(found->pid, t->tid, &oncpu_ns, &delay_ns)) {
+    if (!t->end_ns && (p->last || !s->run_delay_known || s->pictures++ % RUN_DELAY_EVERY == 0) &&
+        live_schedstat(found->pid, t->tid, &oncpu_ns, &delay_ns)) {
         if (!s->run_delay_known)
             s->run_delay_first_ns = t->start_ns > p->c->processes[p->target].start_ns ? 0 : delay_ns;
         s->run_delay_known = true;
@@ -283,7 +286,7 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
 {
     const struct bpf_process *process = &c->processes[handle];
     uint32_t n = bpf_n_slots(c), n_own = 0;
-    struct picture p = {.c = c, .target = (uint32_t)handle, .now_ns = now_ns};
+    struct picture p = {.c = c, .target = (uint32_t)handle, .now_ns = now_ns, .last = last};
     struct gs_thread *copies = NULL;
     struct recwriter_gil gils[FIND_GIL_MAX] = {{0}};
     uint32_t *own = mem_zeroed(n, sizeof *own), first_gil = UINT32_MAX;

@@ -11,7 +11,8 @@
 #include "mem.h"
 
 #define BATCH 256u
-#define CACHE_SIZE 65536u /* of hashes of raw stacks: a power of 2 */
+#define CACHE_SIZE 65536u               /* of hashes of raw stacks: a power of 2 */
+#define ASLEEP_NS (GS_LONG_NS / 10 * 7) /* who sleeps for so long is looked at, in time before it is long */
 #define CACHE_MOST (CACHE_SIZE * 3 / 4)
 
 struct bpf_stacks {
@@ -163,7 +164,7 @@ void bpf_stacks_poll(struct bpf_collector *c)
         }
         uint64_t since_ns = t->since_ns, tstate = t->tstate;
         if (t->end_ns || t->state != GS_RUNS || t->on_cpu || s->asleep_since_ns == since_ns || !tstate ||
-            now_ns < since_ns + GS_LONG_NS / 4)
+            now_ns < since_ns + ASLEEP_NS)
             continue;
         uint32_t stack = collect_stacks_walk(p->stacks->stacks, tstate);
         if (t->on_cpu || t->since_ns != since_ns) /* it has run meanwhile */
@@ -184,6 +185,12 @@ void bpf_stacks_add_open(struct bpf_collector *c, uint32_t slot, const struct gs
         return;
     if (t->state == GS_RUNS && !t->on_cpu && s->asleep_since_ns == t->since_ns && now_ns > t->since_ns) {
         add_long(&c->processes[t->target], slot, s->asleep_stack, t->off_held, now_ns - t->since_ns);
+    } else if (t->state == GS_RUNS && !t->on_cpu && t->off_chosen && now_ns > t->since_ns) {
+        int weight = t->off_held ? GS_WEIGHT_HELD_OFF : GS_WEIGHT_RELEASED_OFF;
+        key.stack = t->off_stack;
+        sample.ns[weight] = (now_ns - t->since_ns) * t->off_chance;
+        sample.n[weight] = 1;
+        add(c, &key, &sample);
     } else if (t->state == GS_WAITS && t->wait_chosen) {
         sample.ns[GS_WEIGHT_WAIT] = ns * t->wait_chance;
         sample.n[GS_WEIGHT_WAIT] = 1;

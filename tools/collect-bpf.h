@@ -16,6 +16,7 @@ struct bpf_slot { /* what is known of a slot's thread beyond the programs' accou
     bool is_python;                            /* it has, or had, a thread state */
     uint64_t run_delay_first_ns, run_delay_ns; /* of schedstat, when first seen and last */
     bool run_delay_known;
+    uint32_t pictures;
     uint64_t asleep_since_ns, entered_since_ns; /* off CPU, with the stack asleep_stack; entered already */
     uint32_t asleep_stack;
     uint32_t looked; /* pictures in which its name was looked for */
