@@ -32,10 +32,7 @@ static __always_inline struct gs_target *target_of(const struct gs_thread *t)
 
 static __always_inline gs_u32 slot_of(const struct gs_thread *t)
 {
-    gs_u32 tid = t->tid;
-    gs_u32 *slot = bpf_map_lookup_elem(&tids, &tid);
-
-    return slot ? *slot : 0;
+    return t->slot;
 }
 
 /* --- who a thread is --------------------------------------------------------------------------------------------- */
@@ -68,6 +65,7 @@ static __always_inline void new_thread(gs_u32 tid, gs_u32 target)
         return;
     }
     t->tid = tid;
+    t->slot = slot;
     t->target = target;
     t->gil = info->first_gil;
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
@@ -134,6 +132,17 @@ static __always_inline void look(const struct gs_gil *gil, const struct gs_targe
     view->mine = key.self && key.self == t->self;
     if (view->mine)
         t->tstate = g.last_holder;
+    if (view->mine) {
+        view->holder = t->slot;
+        return;
+    }
+    /* Most often it is the one that was seen to have it last. */
+    gs_u32 last = gil->ring[(gil->n_changes - 1) & (GS_RING - 1)].slot;
+    const struct gs_thread *holder = last ? bpf_map_lookup_elem(&slots, &last) : NULL;
+    if (holder && holder->self == key.self && holder->target == t->target && !holder->end_ns) {
+        view->holder = last;
+        return;
+    }
     gs_u32 *slot = key.self ? bpf_map_lookup_elem(&selves, &key) : NULL;
     if (slot)
         view->holder = *slot;
@@ -183,7 +192,7 @@ static __always_inline void run_until(struct gs_thread *t, gs_u64 now)
         t->hold_off_ns += ns;
     } else
         t->released_off_ns += ns;
-    if (!t->on_cpu && !t->off_held)
+    if (!t->on_cpu && !t->off_held && ns >= GS_LONG_OFF_NS)
         add(&t->off, ns);
     t->since_ns = now;
 }

@@ -39,9 +39,8 @@ gs_u64 losses[GS_LOSSES];
 /* --- switches between threads ------------------------------------------------------------------------------------ */
 /* The thread sleeps, or is about to sleep, in a futex wait on a word of the GIL. */
 static __always_inline void enter_wait(struct gs_thread *t, const struct gs_target *target, struct gs_gil *gil,
-                                       const struct gs_call *call, gs_u64 now)
+                                       const struct gs_call *call, const struct gs_view *view, gs_u64 now)
 {
-    struct gs_view view;
     gs_u64 begin = now;
 
     if (call->offset >= AT_SWITCH_COND) { /* a forced switch */
@@ -58,30 +57,29 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
         charge_pending(t);
         return;
     }
-    look(gil, target, t, &view);
     if (call->offset < AT_MUTEX && call->deadline_ns) {
         /* take_gil reads the clock for the deadline when it begins to wait. */
-        begin = call->deadline_ns - view.interval_ns;
+        begin = call->deadline_ns - view->interval_ns;
         if (begin > now || now - begin > 1000000000)
             begin = now;
     }
     if (t->state == GS_WAITS && t->tentative_ns) {
         /* It has not got the GIL; or it has, and given it up again since: then this is another wait. */
-        gs_u64 gap = begin > t->tentative_ns ? begin - t->tentative_ns : 0, taken = view.switches - t->switches;
+        gs_u64 gap = begin > t->tentative_ns ? begin - t->tentative_ns : 0, taken = view->switches - t->switches;
         if (taken >= 2 && gap > (t->woken ? 3000 : 30000)) {
             take(t, t->tentative_ns);
         } else {
             /* The same deadline: still the same pthread_cond_timedwait, which another waiter was faster than. */
             if (call->offset < AT_MUTEX && call->deadline_ns && call->deadline_ns != t->deadline_ns)
-                lost(t, gil, &view);
-            observe(gil, &view, 0);
+                lost(t, gil, view);
+            observe(gil, view, 0);
         }
     }
     if (t->state == GS_RUNS) {
         if (begin < t->since_ns)
             begin = t->since_ns;
         run_until(t, begin);
-        has_not(t, gil, &view, begin);
+        has_not(t, gil, view, begin);
         t->state = GS_WAITS;
         t->state_ns = begin;
         __sync_fetch_and_add(&gil->n_waiters, 1);
@@ -89,9 +87,9 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
     }
     if (call->deadline_ns && call->deadline_ns != t->deadline_ns) {
         t->deadline_ns = call->deadline_ns;
-        t->call_switches = view.switches;
+        t->call_switches = view->switches;
     }
-    t->switches = view.switches;
+    t->switches = view->switches;
     t->tentative_ns = 0;
     t->woken = 0;
     t->in_futex = 1;
@@ -125,7 +123,7 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
             if (counts && (call.offset != AT_MUTEX || !view.mine)) {
                 if (t->state != GS_WAITS)
                     t->gil = call.gil;
-                enter_wait(t, target, gil, &call, now);
+                enter_wait(t, target, gil, &call, &view, now);
                 t->on_cpu = 0;
                 return;
             }

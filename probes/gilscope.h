@@ -17,7 +17,8 @@
 #define GS_HIST_OCTAVES 40 /* as in lib/hist.h: up to 2^43 ns, more than two hours */
 #define GS_FRAMES 64       /* Python frames of a stack */
 #define GS_NATIVE 64
-#define GS_LONG_NS 1000000000 /* the loader looks more often than that */
+#define GS_LONG_OFF_NS (1u << 18) /* as REC_LONG_RELEASED_TICKS in lib/record.h */
+#define GS_LONG_NS 1000000000     /* the loader looks more often than that */
 #define GS_NATIVE_STACKS 2048
 
 typedef unsigned long long gs_u64;
@@ -64,9 +65,10 @@ enum gs_state { GS_RUNS, GS_WAITS, GS_FORCED }; /* runs: has the GIL, or does no
 
 struct gs_thread {
     gs_u32 tid, target;
-    gs_u32 gil;   /* index into the map of GILs: used last */
-    gs_u32 state; /* enum gs_state */
-    gs_u64 self;  /* pthread_self(), 0 = not seen yet */
+    gs_u32 slot, pad0; /* its own index */
+    gs_u32 gil;        /* index into the map of GILs: used last */
+    gs_u32 state;      /* enum gs_state */
+    gs_u64 self;       /* pthread_self(), 0 = not seen yet */
     gs_u64 tstate;
     gs_u64 start_ns, end_ns; /* of being measured; end 0 = alive */
     gs_u64 state_ns;         /* the wait or forced switch began */

@@ -284,6 +284,7 @@ static void add_thread(void *context, uint32_t tid)
     }
     struct gs_thread *t = &c->threads[slot];
     t->tid = tid;
+    t->slot = slot;
     t->target = a->index;
     t->gil = a->target->first_gil;
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
