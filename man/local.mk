@@ -11,4 +11,5 @@ dist_man_MANS += \
     man/gilscope-recording.5 \
     man/gilscope-report.1 \
     man/gilscope-resume.1 \
-    man/gilscope-run.1
+    man/gilscope-run.1 \
+    man/gilscope-safety.7

@@ -182,10 +182,11 @@ static void report_directory(void)
 {
     char *dir = getcwd(NULL, 0);
 
-    if (dir && !access(dir, W_OK))
-        doctor_line("output", DOCTOR_OK, "recordings can be written to %s", dir);
+    if (dir)
+        doctor_output(dir);
     else
-        doctor_line("output", DOCTOR_NOTE, "the working directory cannot be written to: use `gilscope run -o DIR'");
+        doctor_line("output", DOCTOR_MISSING, "there is no working directory: use `gilscope run -o DIR'");
+    doctor_inert(getpid());
     free(dir);
 }
 

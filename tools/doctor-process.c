@@ -92,6 +92,7 @@ int doctor_process(int pid)
                     header.n_toggles & 1 ? "paused; `gilscope resume' starts measuring" : "being written");
     } else {
         doctor_line("recording", DOCTOR_MISSING, "none that can be opened is being written");
+        doctor_inert(pid);
     }
     int attachable = doctor_attach_process(pid);
     return fd >= 0 || (is_python && maps.has_shim) || attachable;

@@ -26,6 +26,13 @@ struct doctor_trial {
 enum doctor_word doctor_try_python(const char *path, const char *shim, struct doctor_trial *trial, char *details,
                                    size_t size);
 
+/* Prints a line for each cause that the preload library stays inert for in process PID, ours included: rights, limits,
+ * the directory for recordings that its environment names. */
+void doctor_inert(int pid);
+
+/* Prints whether recordings can be written to the directory. */
+void doctor_output(const char *dir);
+
 /* Says what can be said of process PID.  Returns whether it is one that can be measured or is being measured. */
 int doctor_process(int pid);
 

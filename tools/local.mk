@@ -33,6 +33,7 @@ libgilscope_tool_a_SOURCES = \
     tools/collect.h \
     tools/doctor-attach.c \
     tools/doctor-process.c \
+    tools/doctor-inert.c \
     tools/doctor-python.c \
     tools/doctor.h \
     tools/elfscan.c \
