@@ -21,7 +21,7 @@
 #define DEFAULT_US 1000
 #define COST_PARTS_LEAST 16 /* where shorter distances than the default are asked for */
 #define UNANSWERED_US 1000  /* longer than any code of the interpreter takes between two looks for a request */
-#define NATIVE_EVERY_US 250 /* in front of takes that will wait, at most */
+#define NATIVE_EVERY_US 500 /* in front of takes that will wait, at most */
 
 static uint64_t mean_ticks; /* 0 = off */
 static uint64_t cost_parts = COST_PARTS;

@@ -15,7 +15,7 @@ PROGRAMS = gs.REPO / "tests" / "programs"
 SECONDS, FAST = 2, ("--sample-interval", "200us")
 TRIES = 5  # the machine is never quite quiet
 POINTS, TOTALS = 0.02, 0.02
-patience = [60]  # how often a disturbed machine is waited for, in all tests together
+patience = [15]  # how often a disturbed machine is waited for, in all tests together
 
 
 def run(python, where, program, *args, options=FAST, name="rec", **kwargs):
