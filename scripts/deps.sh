@@ -42,6 +42,10 @@ deps_have() {
     binutils) command -v readelf >/dev/null ;;
     xz-utils) command -v xz >/dev/null ;;
     man-db) command -v man >/dev/null ;;
+    libcap2-bin) [ -x /usr/sbin/setcap ] || [ -x /sbin/setcap ] || command -v setcap >/dev/null ;;
+    clang-sanitizers) # not in clang's own package
+        echo 'int LLVMFuzzerTestOneInput(const char *d, long n) { return n && d[0]; }' |
+            clang -x c -fsanitize=fuzzer,address,undefined - -o /dev/null >/dev/null 2>&1 ;;
     # A python3 that somebody installed elsewhere will do for a first look; the tests want the system's own too.
     python3) deps_python >/dev/null ;;
     python3-system) [ -x /usr/bin/python3 ] ;;
@@ -72,6 +76,7 @@ deps_package() { # the package that brings it
     python3-system) echo python3 ;;
     libpython3-testsuite)
         /usr/bin/python3 -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])' ;;
+    clang-sanitizers) echo "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev" ;;
     *) echo "$1" ;;
     esac
 }
