@@ -155,11 +155,11 @@ def test_duration_ends_it_and_the_program_runs_on(one_python, where, method):
     """-d ends attaching after that time; the program does not notice."""
     if method == "bpf":
         need_bpf()
-    with Target([one_python.path, "-c", WORK.replace("+ 1.5", "+ 5")]) as target:
+    with Target([one_python.path, "-c", WORK.replace("+ 1.5", "+ 60")]) as target:
         target.go()
         (process,) = Attached(target.pid, where, "-d", "0.6", method=method).end(ask=False)
-        assert 0.5e9 <= process["wall_ns"] <= 1.5e9 and process["source"] == method
-        assert target.end() == 0
+        assert 0.5e9 <= process["wall_ns"] <= 5e9 and process["source"] == method
+        assert target.process.poll() is None, "it runs on"
     assert {"a", "b", "c", "d"} <= {t["name"] for t in process["threads"]}
     assert not sums.check(process), sums.check(process)
 
@@ -407,7 +407,7 @@ def test_capabilities_do_in_place_of_root(one_python, where):
         pytest.skip("needs root, to give up capabilities")
     keep = "-all,+bpf,+perfmon"
     run = ["setpriv", "--reuid", "0", "--bounding-set", keep, "--inh-caps", keep, "--ambient-caps", keep]
-    with Target([*run, one_python.path, "-c", WORK.replace("+ 1.5", "+ 5")]) as target:
+    with Target([*run, one_python.path, "-c", WORK.replace("+ 1.5", "+ 60")]) as target:
         target.go()
         place = where / "recording.gilscope"
         done = subprocess.run([*run, str(gs.BIN), "attach", "-q", "-d", "0.5", "--method", "bpf", "-o", str(place),

@@ -227,6 +227,7 @@ struct adding {
     const struct gs_target *target;
     uint32_t index;
     uint64_t now_ns;
+    struct threads_list tstates;
 };
 
 /* Reads a field of /proc/PID/task/TID/FILE into text. */
@@ -268,6 +269,21 @@ static void set_state(const struct adding *a, struct gs_thread *t)
     }
 }
 
+/* Who it is to Python, where that is known before its first event tells. */
+static void set_self(struct adding *a, struct gs_thread *t, uint32_t slot)
+{
+    uint32_t inner_tid = threads_inner_tid(a->found->pid, t->tid);
+    struct gs_self key = {.target = a->index};
+
+    for (uint32_t i = 0; i < a->tstates.n && !t->self; i++) {
+        if (a->tstates.thread[i].native_id != inner_tid)
+            continue;
+        t->self = key.self = a->tstates.thread[i].pthread_id;
+        t->tstate = a->tstates.thread[i].tstate;
+        bpf_map_update_elem(bpf_map__fd(a->c->skeleton->maps.selves), &key, &slot, BPF_ANY);
+    }
+}
+
 static void add_thread(void *context, uint32_t tid)
 {
     struct adding *a = context;
@@ -289,6 +305,7 @@ static void add_thread(void *context, uint32_t tid)
     t->gil = a->target->first_gil;
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = a->now_ns;
+    set_self(a, t, slot);
     set_state(a, t);
     bpf_map_update_elem(tids, &tid, &slot, BPF_NOEXIST);
 }
@@ -334,8 +351,10 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
     if (target.walk_frames)
         c->processes[index].stacks = bpf_stacks_new(found);
     c->n_processes++;
-    struct adding adding = {c, found, &target, index, c->processes[index].start_ns};
+    struct adding adding = {c, found, &target, index, c->processes[index].start_ns, {0}};
+    threads_read(&adding.tstates, found);
     threads_each(found->pid, add_thread, &adding);
+    threads_free(&adding.tstates);
     return (int)index;
 }
 
