@@ -57,23 +57,22 @@ static uint64_t function_of(struct cpython_reader *r, uint64_t object)
     return 0;
 }
 
-uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate)
+uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f)
 {
     const struct cpython_layout *l = r->l;
     struct cpython_walk w;
-    struct cpython_frame f;
     uint64_t stack[STACK_MAX + 1], base;
     uint32_t size = 0, locals = 0;
     cpython_walk_begin(&w, r, tstate, 0);
-    if (!cpython_walk_next(&w, &f) || !is_call(l->minor, opcode_of(r, &f)))
+    if (!cpython_walk_next(&w, f) || !is_call(l->minor, opcode_of(r, f)))
         return 0;
     uint64_t size_at = l->minor <= 10 ? 32 : l->minor == 11 ? 68 : 64, locals_at = l->minor == 11 ? 76 : 72;
-    if (cpython_fetch(r, f.code + size_at, &size, sizeof size) != 0 ||
-        (l->minor > 10 && cpython_fetch(r, f.code + locals_at, &locals, sizeof locals) != 0) || locals > 10000)
+    if (cpython_fetch(r, f->code + size_at, &size, sizeof size) != 0 ||
+        (l->minor > 10 && cpython_fetch(r, f->code + locals_at, &locals, sizeof locals) != 0) || locals > 10000)
         return 0;
     if (size > STACK_MAX)
         size = STACK_MAX;
-    base = l->minor <= 10 ? cpython_pointer(r, f.frame + VALUE_STACK) : f.frame + l->frame_locals + locals * 8u;
+    base = l->minor <= 10 ? cpython_pointer(r, f->frame + VALUE_STACK) : f->frame + l->frame_locals + locals * 8u;
     stack[0] = 1; /* in front of the first: no NULL */
     if (cpython_fetch(r, base, stack + 1, size * sizeof *stack) != 0)
         return 0;

@@ -3,11 +3,12 @@
 #ifndef GILSCOPE_CPYTHON_CALLEE_H
 #define GILSCOPE_CPYTHON_CALLEE_H
 
-#include "cpython.h"
+#include "cpython-frames.h"
 
 /* The address of the C function (PyMethodDef.ml_meth) that the innermost frame of the thread state at tstate is in the
  * middle of calling; 0 if its instruction is no call, or what is called is no built-in function or method, or cannot be
- * told.  The thread may be running: what is read is checked, and may be wrong if the call ends meanwhile. */
-uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate);
+ * told.  The thread may be running: what is read is checked, and may be wrong if the call ends meanwhile.
+ * *f is that frame. */
+uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f);
 
 #endif

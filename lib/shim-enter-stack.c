@@ -152,7 +152,7 @@ static void sample(uintptr_t tstate)
                 return;
         }
     }
-    if (T.sample.callee > 1 && T.sample.have_native)
+    if (T.sample.callee > 1 && T.sample.have_native && T.sample.callee_place == place)
         shim_native_add_callee(T.sample.half, T.sample.callee);
     enter_stack(python, n, flags, T.sample.have_native ? T.sample.half : NULL, place, kinds);
 }

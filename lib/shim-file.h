@@ -13,8 +13,8 @@
  * directory: absolute path.  Called where a GIL is created, without any of our state in use. */
 bool shim_file_open(const char *directory, const char **why, int *error);
 
-/* Gives the file its name, once its header is complete; until then it has one that readers pass over.  False, with errno,
- * if that cannot be done; the file is gone then.  Called as shim_file_open is. */
+/* Gives the file its name, once its header is complete; until then it has one that readers pass over.  False, with
+ * errno, if that cannot be done; the file is gone then.  Called as shim_file_open is. */
 bool shim_file_finish(void);
 
 #define SHIM_LINE_BYTES 64 /* of a cache line; the hot fields of threads' and GILs' records begin at one */

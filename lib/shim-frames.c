@@ -47,6 +47,11 @@ void shim_frames_start(uint32_t python_hex, const void *runtime)
     memset(cache, 0, sizeof cache);
 }
 
+static uint64_t place_of(const struct cpython_frame *f)
+{
+    return f->code ^ (uint64_t)(uint32_t)f->at << 40;
+}
+
 static int by_kernel(void *context, uint64_t address, void *bytes, size_t n)
 {
     (void)context;
@@ -149,7 +154,7 @@ uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint6
             break;
         }
         if (i == 0)
-            *place = f.code ^ (uint64_t)(uint32_t)f.at << 40;
+            *place = place_of(&f);
         uint32_t cell = cell_of(&r, &f);
         if (!cell) {
             whole = false;
@@ -171,11 +176,14 @@ uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint6
     return cells;
 }
 
-uint64_t shim_frames_callee(uintptr_t tstate)
+uint64_t shim_frames_callee(uintptr_t tstate, uint64_t *place)
 {
     struct cpython_reader r;
+    struct cpython_frame f = {.code = 0};
     if (!layout || proven < PROVING || !tstate || (tstate & 7))
         return 0;
     cpython_reader_init(&r, layout, by_kernel, NULL);
-    return cpython_callee(&r, tstate);
+    uint64_t function = cpython_callee(&r, tstate, &f);
+    *place = place_of(&f);
+    return function;
 }

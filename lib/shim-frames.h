@@ -20,8 +20,9 @@ void shim_frames_stop(void);
 uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint64_t *place);
 
 /* The C function that the thread of this thread state, any that holds the GIL, is calling at this moment; 0 = none that
- * is known.  Reads through the kernel, some ten system calls; preserves nothing. */
-uint64_t shim_frames_callee(uintptr_t tstate);
+ * is known.  *place as shim_frames_read would say.  Reads through the kernel, some ten system calls; preserves nothing.
+ */
+uint64_t shim_frames_callee(uintptr_t tstate, uint64_t *place);
 
 #pragma GCC visibility pop
 #endif

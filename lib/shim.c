@@ -174,6 +174,7 @@ static void released(struct shim_gil *g)
         T.post = SHIM_POST_RELEASED;
         T.hold_ticks = d;
         T.sample.callee = g->callee;
+        T.sample.callee_place = g->callee_place;
         T.sample.asked = g->asked_ticks != 0;
     }
 }

@@ -63,6 +63,7 @@ struct shim_gil {
     const void *mutex, *cond, *switch_cond; /* identity: addresses in the interpreter */
     struct rec_gil *rec;
     uint64_t paused_held_ticks; /* H when measuring was paused last */
+    uint64_t callee_place;      /* where `callee`, below, was called: it was the end of the hold if that ends there */
     /* Under the mutex.  A change of holder moves this line, one of the record and one of the ring from processor to
      * processor, and not the holders' records: what one has to know of the other's holds is here.  While the holder is
      * on the express, the last four are behind (shim_account_leave_express). */
@@ -156,8 +157,9 @@ struct shim_samples {           /* of a thread: shim-sample.h */
     bool have_native;       /* they are those of the present place */
     bool asked;             /* the hold that is pending had been asked to end */
     bool unwound;           /* this is one of the threads whose native frames are taken */
-    uint64_t callee;        /* of what is pending: the C function in which the hold was when it was asked to end */
-    uint8_t pending;        /* bits of kinds: sampled, waiting for the next take, after which the frames are read */
+    uint64_t callee_place;
+    uint64_t callee; /* of what is pending: the C function in which the hold was when it was asked to end */
+    uint8_t pending; /* bits of kinds: sampled, waiting for the next take, after which the frames are read */
 };
 
 struct shim_thread {
