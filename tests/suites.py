@@ -37,7 +37,7 @@ SHORT = """
 test_threading test_thread test_threading_local test_queue test_fork1 test_threadsignals test_atexit test_gc test_sys
 test_posix test_os test_sqlite3
 """.split()
-LIMIT_S = 420  # for a module
+LIMIT_S = 900  # for a module
 AGAIN = 4      # so many times is a test run again, each way
 # Tests that come to no end in a version, without the shim either, and keep all others of their module from being run.
 ENDLESS = {"3.13.0": ["test_gh105829_should_not_deadlock_if_wakeup_pipe_full", "test_print_exception_gh_102056"]}

@@ -8,7 +8,7 @@ from helpers import gs, pythons
 
 WITH_TESTS = [p for p in pythons.SUPPORTED if suites.has_tests(p.path)]
 FIRST = [p for p in WITH_TESTS if p.path.startswith("/usr/bin/")] or WITH_TESTS[-1:]
-BRIEF = ["test_thread", "test_threading_local", "test_fork1", "test_atexit"]
+BRIEF = ["test_thread", "test_threading_local", "test_posix", "test_atexit"]
 
 
 def compare(python, names, where, jobs=2):
