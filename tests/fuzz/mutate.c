@@ -271,10 +271,12 @@ static void flip_bits(struct input *input)
 
 static void cut(struct input *input)
 {
+    size_t size = draw(input, input->size + 1);
+
     if (input->n && draw(input, 2))
-        input->size = any_record(input) + draw(input, 2) * draw(input, 64);
-    else
-        input->size = draw(input, input->size + 1);
+        size = any_record(input) + draw(input, 2) * draw(input, 64);
+    if (size < input->size)
+        input->size = size;
 }
 
 static void set_used(struct input *input)
