@@ -88,7 +88,8 @@ def run(python, module, where, shim, tests=()):
     """One run of a module, or of some of its tests; shim: the library to preload, None = without."""
     where.mkdir(parents=True)
     results, log, recording = where / "results.xml", where / "log", where / "rec.gilscope"
-    env = gs.clean_env({"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(where)})
+    scratch = tempfile.mkdtemp(prefix="gs-", dir="/tmp")  # short: sockets are made in there
+    env = gs.clean_env({"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": scratch})
     if shim:
         env["LD_PRELOAD"] = shim
         env["GILSCOPE"] = f"output={recording}"
@@ -99,7 +100,7 @@ def run(python, module, where, shim, tests=()):
         if f"/{version}/" in python:
             command += [word for name in names for word in ("--ignore", name)]
     with open(log, "w", encoding="utf-8") as out:
-        process = subprocess.Popen([*command, module], env=env, cwd=where, stdin=subprocess.DEVNULL, stdout=out,
+        process = subprocess.Popen([*command, module], env=env, cwd=scratch, stdin=subprocess.DEVNULL, stdout=out,
                                    stderr=subprocess.STDOUT, start_new_session=True)
         try:
             status = process.wait(LIMIT_S + 60)
@@ -110,6 +111,7 @@ def run(python, module, where, shim, tests=()):
         except ProcessLookupError:
             pass
         process.wait()
+    shutil.rmtree(scratch, ignore_errors=True)
     try:
         outcomes, why = read_outcomes(results)
     except (OSError, tree.ParseError):
