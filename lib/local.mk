@@ -48,6 +48,8 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-real.c \
     lib/shim-sample.c \
     lib/shim-sample.h \
+    lib/shim-several.c \
+    lib/shim-several.h \
     lib/shim-stack.c \
     lib/shim-stack.h \
     lib/shim-text.h \

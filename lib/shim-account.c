@@ -229,6 +229,11 @@ void shim_account_settle(struct shim_gil *g, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
     shim_account_leave_express(g);
+    if (g->take_ticks && g->holder && SHIM_STATE(g->holder) != REC_STATE_HELD) {
+        /* It ended with the GIL, or its interpreter did. */
+        g->closed_ticks = gr->held_base_ticks + g->holder->held_ticks;
+        g->take_ticks = 0;
+    }
     shim_write_begin(&gr->seq);
     gr->held_base_ticks = g->closed_ticks = held(g, t);
     gr->holder = 0;

@@ -21,6 +21,7 @@
 #include "shim-life.h"
 #include "shim-name.h"
 #include "shim-sample.h"
+#include "shim-several.h"
 #include "shim-thread.h"
 
 union shim_pages shim_pages __attribute__((aligned(4096)));
@@ -82,8 +83,10 @@ bool shim_gil_step(struct shim_gil *g, enum shim_event event)
     T.busy = 1;
     T.step = 0;
     if (T.gil != g) {
-        if (T.gil && T.gil->rec)
+        if (T.gil && T.gil->rec) {
             shim_thread_count_holds(T.gil->rec);
+            shim_several_leave(T.gil);
+        }
         T.gil = g;
         T.rec->gil = g->rec->index;
     }
@@ -285,8 +288,6 @@ static void add_gil(const char *c, const void *m, const void *sc)
     g->mutex = m;
     g->switch_cond = sc;
     g->cond = c;
-    if (slot > 0) /* the creator holds the first GIL now and may turn to this one: the express knows one GIL only */
-        SHIM.express.self = 0;
     if (SHIM.dormant) {
         /* shim_gil_wake will show it */
     } else if (slot == 0) {
@@ -298,6 +299,8 @@ static void add_gil(const char *c, const void *m, const void *sc)
     }
     if (slot == SHIM.n_gils)
         __atomic_store_n(&SHIM.n_gils, slot + 1, __ATOMIC_RELEASE);
+    if (slot > 0)
+        shim_several_begin(&SHIM.gils[0]);
 }
 
 /* Four calls at the right distances: a GIL, if the memory in front says so.  caller: in create_gil's module. */

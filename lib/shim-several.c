@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* shim-several.c - processes with several GILs: interpreters that have their own, or that come and go. */
+#define _GNU_SOURCE
+#include "shim-several.h"
+
+#include <errno.h>
+#include <sched.h>
+
+#include "shim-account.h"
+#include "shim-name.h"
+
+#define TRIES 1000 /* a GIL's mutex is held for less than a microsecond at a time */
+
+/* Takes the mutex of a GIL that the calling thread is not dealing with.  The interpreter may be gone, and its memory
+ * with it or used for something else: it is read through the kernel first, and waited for no longer than it could take.
+ * False: do without. */
+static bool lock(const struct shim_gil *g)
+{
+    pthread_mutex_t copy, *mutex = (pthread_mutex_t *)(uintptr_t)g->mutex;
+    int saved_errno = errno;
+    bool locked = false;
+    if (mutex && shim_name_read_self(mutex, &copy, sizeof copy) == 0)
+        for (int i = 0; i < TRIES && !(locked = pthread_mutex_trylock(mutex) == 0); i++)
+            sched_yield();
+    errno = saved_errno;
+    return locked;
+}
+
+static void unlock(const struct shim_gil *g)
+{
+    shim_real.mutex_unlock((pthread_mutex_t *)(uintptr_t)g->mutex);
+}
+
+void shim_several_begin(struct shim_gil *first)
+{
+    if (!lock(first))
+        return;
+    shim_account_leave_express(first);
+    if (!first->take_ticks)
+        shim_account_settle(first, shim_ticks());
+    unlock(first);
+}
+
+void shim_several_leave(struct shim_gil *last)
+{
+    struct rec_thread *tr = T.rec;
+    if (last->holder != tr)
+        return;
+    bool locked = lock(last);
+    if (last->holder == tr) { /* nobody has taken it since */
+        uint64_t t = shim_ticks();
+        shim_account_settle(last, t);
+        if (SHIM_STATE(tr) == REC_STATE_HELD) { /* it never gave it up: that interpreter has ended */
+            shim_write_begin(&tr->seq);
+            shim_account_close(t);
+            tr->state = REC_STATE_RELEASED;
+            tr->state_ticks = t;
+            shim_write_end(&tr->seq);
+        }
+    }
+    if (locked)
+        unlock(last);
+}
