@@ -302,9 +302,11 @@ void recwriter_thread(struct recwriter *w, const struct recwriter_thread *t)
     r->tid = t->tid;
     r->flags = t->main ? REC_THREAD_MAIN : 0;
     r->pthread_id = t->pthread_id;
-    if (t->name)
+    /* The main thread is called that, not after the function that it runs. */
+    if (t->name && !(t->main && t->name_source == REC_NAME_FUNCTION)) {
         copy_text(r->name, sizeof r->name, t->name);
-    r->name_source = t->name ? t->name_source : REC_NAME_NONE;
+        r->name_source = t->name_source;
+    }
     r->gil = t->gil;
     r->start_ticks = t->start_ns;
     r->end_ticks = t->ended ? t->end_ns : 0;
