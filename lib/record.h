@@ -65,12 +65,13 @@ enum rec_loss {
     REC_LOSS_STACKS,         /* samples whose stack found no room: they are in no view */
     REC_LOSS_STACKS_UNREAD,  /* samples whose frames could not be read, or not all of them */
     REC_LOSS_STORAGE,        /* 1: the file was cut short or its disk failed; measuring ended there */
+    REC_LOSS_CHARGES,        /* waits that were charged, in part, to one of several holders in place of all */
     REC_LOSS_N
 };
 #define REC_LOSS_NAMES                                                                                                 \
     {                                                                                                                  \
         "no_space", "threads", "threads_folded", "pairs", "unexplained", "control", "gils", "clock", "names_unread",   \
-            "stacks", "stacks_unread", "storage"                                                                       \
+            "stacks", "stacks_unread", "storage", "charges"                                                            \
     }
 #define REC_LOSS_MAX 32 /* room in the header */
 

@@ -46,15 +46,14 @@ static bool read_change(const struct rec_change *entry, uint64_t high, struct re
     return before <= high && before == __atomic_load_n(&entry->held_base_ticks, __ATOMIC_RELAXED);
 }
 
-/* What passed before the thread was seen to wait is in no hold's account yet: its holder is charged now. */
-static void charge_unseen(const struct rec_change *c, uint64_t ticks)
+static struct rec_thread *holder_of(const struct rec_change *c)
 {
     struct rec_thread *holder = c->holder_cell ? shim_file_at(c->holder_cell) : NULL;
-    if (holder && holder->index == c->holder)
-        shim_charge(holder, ticks);
+    return holder && holder->index == c->holder ? holder : NULL;
 }
 
-/* The number of changes, in the line that the holder writes, is left alone: who holds the GIL now is not to wait. */
+/* What passed before the thread was seen to wait, up to `seen`, is in no hold's account yet: its holder is charged now.
+ * The number of changes, in the line that the holder writes, is left alone: who holds the GIL now is not to wait. */
 void shim_account_row(struct shim_gil *g)
 {
     struct rec_gil *gr = g->rec;
@@ -64,6 +63,7 @@ void shim_account_row(struct shim_gil *g)
     if (!tr->index) /* the sink has no row */
         return;
     uint64_t last = tr->late_changes, oldest = last > REC_RING ? last - REC_RING : 0;
+    struct rec_thread *earliest = __atomic_load_n(&g->holder, __ATOMIC_RELAXED); /* holder that is known */
     for (uint64_t i = last; high > low && i > oldest;) {
         struct rec_change c;
         if (!read_change(&gr->ring[--i % REC_RING], tr->late_held_ticks, &c))
@@ -71,15 +71,20 @@ void shim_account_row(struct shim_gil *g)
         if (c.held_base_ticks >= high)
             continue;
         uint64_t from = c.held_base_ticks > low ? c.held_base_ticks : low;
+        earliest = holder_of(&c);
         if (seen > from)
-            charge_unseen(&c, (seen < high ? seen : high) - from);
+            shim_charge(earliest, (seen < high ? seen : high) - from);
         if (!c.holder)
             tr->row_other_ticks += high - from; /* a thread without a record */
         else if (!shim_account_row_add(tr, c.holder, high - from))
             shim_file_loss(REC_LOSS_PAIRS);
         high = from;
     }
-    if (high > low) {
+    if (high > low) { /* forgotten: who held it at some moment of the wait is charged in place of those who did */
+        if (seen > low) {
+            shim_charge(earliest, (seen < high ? seen : high) - low);
+            shim_file_loss(REC_LOSS_CHARGES);
+        }
         tr->row_other_ticks += high - low;
         shim_file_loss(REC_LOSS_PAIRS);
     }

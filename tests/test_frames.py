@@ -17,7 +17,7 @@ def walker():
 
 def test_walker_agrees_with_the_interpreter(python):
     """Functions, files, lines of all kinds of frames are those that sys._getframe() shows, read directly or not."""
-    done = subprocess.run([python.path, gs.REPO / "tests" / "programs" / "frames.py", walker()], check=False,
+    done = subprocess.run([python.path, gs.REPO / "tests" / "frames" / "frames.py", walker()], check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
                           env=gs.clean_env({"PYTHONIOENCODING": "utf-8"}), timeout=60)
     *differences, last = done.stdout.strip().split("\n")

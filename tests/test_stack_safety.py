@@ -7,7 +7,7 @@ import pytest
 
 from helpers import gs, pythons, stacks, truth
 
-PROGRAMS = gs.REPO / "tests" / "programs"
+PROGRAMS = gs.REPO / "tests" / "frames"
 FASTEST = ("--sample-interval", "20us")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from helpers import gs, stacks, truth
 
-PROGRAMS = gs.REPO / "tests" / "programs"
+PROGRAMS = gs.REPO / "tests" / "frames"
 # As many samples in 2 s as there are in 10 s by default.
 SECONDS, FAST = 2, ("--sample-interval", "200us")
 TRIES = 5  # the machine is never quite quiet
@@ -19,7 +19,7 @@ patience = [15]  # how often a disturbed machine is waited for, in all tests tog
 
 
 def run(python, where, program, *args, options=FAST, name="rec", **kwargs):
-    """Runs one of tests/programs; the recording, its stacks, and what the program says of itself."""
+    """Runs one of tests/frames; the recording, its stacks, and what the program says of itself."""
     out = where / f"{name}.json"
     recording = gs.run([python.path, PROGRAMS / program, truth.places(), *args, out], where, name=name,
                        options=options, env={"PYTHONIOENCODING": "utf-8", "PYTHONUTF8": "1"}, **kwargs)

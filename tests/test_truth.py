@@ -61,8 +61,8 @@ def agree(python, mix, where, compare=truth.compare, **kwargs):
         process = recording.process
         wrong = sums.check(process)
         assert not wrong, "\n".join(wrong)
-        # A wait that saw more changes of holder than are remembered is charged to nobody: that needs short holds.
-        expected = {"pairs"} if any(hold < 100 * US for hold, *_ in mix) else set()
+        # A wait may see more changes of holder than are remembered: that needs short holds.
+        expected = {"pairs", "charges"} if any(hold < 100 * US for hold, *_ in mix) else set()
         assert process["complete"] and set(process["losses"]) <= expected, process["losses"]
         wrong = compare(process, measured)
         if len({line.split(":")[0] for line in wrong}) <= len(mix) // 16:

@@ -77,6 +77,8 @@ static void build_estimated(struct build *build)
     }
     if (build->file->header.losses[REC_LOSS_PAIRS] && source != REC_SOURCE_SAMPLE)
         estimate(process, "blocking");
+    if (build->file->header.losses[REC_LOSS_CHARGES])
+        estimate(process, "charged_ns");
 }
 
 /* The arguments of a /proc/PID/cmdline. */

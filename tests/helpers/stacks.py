@@ -8,7 +8,7 @@ STRING, FRAME, OBJECT, STACK, THREAD = 6, 7, 8, 9, 2
 WEIGHTS = ("wait", "charged", "held", "held_oncpu", "released", "released_oncpu")
 PYTHON_CUT, NATIVE_CUT, NO_NATIVE, NO_PYTHON, GREENLET = 1, 2, 4, 8, 16
 LOSSES = ("no_space", "threads", "threads_folded", "pairs", "unexplained", "control", "gils", "clock", "names_unread",
-          "stacks", "stacks_unread", "storage")
+          "stacks", "stacks_unread", "storage", "charges")
 
 Frame = namedtuple("Frame", "function file line first_line entry")
 # frames: Python frames, root first; native: addresses, innermost first; ns, samples: by WEIGHTS

@@ -9,11 +9,26 @@ import sys
 import threading
 import time
 
-numbers, data, table = range(1500000), bytes(40000000), bytes(range(256))
+CALL_S = 0.03  # a call is told if it goes on for two switch intervals of 5 ms after it was asked to end
+
+
+def sized(call, make, size):
+    """As many of something as keep the call busy for CALL_S."""
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        call(make(size))
+        took.append(time.perf_counter() - start)
+    return make(int(size * CALL_S / min(took)))
+
+
+table = bytes(range(256))
+to_sum, to_add, to_compare = (sized(call, range, 500000) for call in (sum, math.fsum, max))
+data = sized(lambda data: data.translate(table), bytes, 10000000)
 
 
 def by_function():
-    return sum(numbers)
+    return sum(to_sum)
 
 
 def by_method():
@@ -21,16 +36,16 @@ def by_method():
 
 
 def by_name():
-    return math.fsum(numbers)
+    return math.fsum(to_add)
 
 
 def nested():
-    return str(len(str(max(numbers))))
+    return str(len(str(max(to_compare))))
 
 
 def in_python():
     total = 0
-    for i in range(1500000):
+    for i in range(500000):
         total += i
     return total
 
