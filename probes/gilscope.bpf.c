@@ -115,8 +115,9 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
             bool counts =
                 call.offset < AT_MUTEX ? call.deadline_ns || t->state == GS_WAITS : call.offset < AT_SWITCH_MUTEX;
             look(gil, target, t, &view);
-            if (counts && t->state == GS_WAITS &&
-                !sleeps) { /* it has been woken, and is still on the way out of the call */
+            bool another = call.deadline_ns && call.deadline_ns != t->deadline_ns;
+            if (counts && t->state == GS_WAITS && !sleeps &&
+                !another) { /* it has been woken, and is still on the way out of the call */
                 t->on_cpu = 0;
                 return;
             }
@@ -200,8 +201,10 @@ int BPF_PROG(on_sched_waking, struct task_struct *sleeper)
         look(gil, target, t, &view);
         if (view.mine) /* a timer that ends another's wait, in the middle of our call */
             return 0;
-        other->woken = 1;
-        other->switches = view.switches;
+        if (other->in_futex) { /* else it is only about to sleep, and this state is of an earlier wait */
+            other->woken = 1;
+            other->switches = view.switches;
+        }
         released(t, gil, call.gil);
     } else if (call.offset >= AT_SWITCH_COND && other->state == GS_FORCED) {
         if (t->state == GS_WAITS && t->tentative_ns)

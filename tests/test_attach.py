@@ -28,6 +28,27 @@ for t in threads: t.start()
 for t in threads: t.join()
 """
 
+# Each time that one asks for the GIL, the other gives it up and wants it back at once, before it has slept.
+STACKS = READY + """
+import threading, time
+end = time.monotonic() + 1.5
+def key(x):
+    n = 0
+    while time.monotonic() < end and n < 20000: n += 1
+    return x
+def outer_hot():
+    while time.monotonic() < end:
+        sorted([2, 1], key=key)
+def waits_here():
+    while time.monotonic() < end:
+        time.sleep(0.0005)
+def sleeps_here():
+    time.sleep(1.4)
+threads = [threading.Thread(target=f, name=f.__name__) for f in (outer_hot, waits_here, sleeps_here)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
 
 def both(python, program, where, *options, method="bpf", cpus=None):
     """Runs a program under the preload library and the collector at once; both reports of it."""
@@ -60,21 +81,22 @@ def compare_waits(inside, outside, share=0.01, floor=0.3 * MS, per_wait=5000):
     return wrong
 
 
-def test_waits_agree_with_the_preload_library(python, where):
+@pytest.mark.parametrize("program", {"four": WORK, "asks": STACKS}.items(), ids=lambda program: program[0])
+def test_waits_agree_with_the_preload_library(python, program, where):
     """Waits, forced switches and held time of each thread, seen from outside by BPF, are those seen from inside."""
     need_bpf()
     for attempt in range(3):  # a busy machine can preempt a thread between the two clocks' readings
         place = where / str(attempt)
         place.mkdir()
-        inside, outside = both(python, WORK, place)
+        inside, outside = both(python, program[1], place)
         assert not sums.check(outside), sums.check(outside)
         assert outside["source"] == "bpf" and outside["complete"]
         assert outside["python"].split(".")[:2] == inside["python"].split(".")[:2]
         assert "held_oncpu_ns" in outside["estimated"] and "wait" not in outside["estimated"]
         wrong = compare_waits(inside, outside)
-        for name in "abcd":
-            t, u = gs.thread(inside, name=name), gs.thread(outside, name=name)
-            assert u["tid"] == t["tid"]
+        for t in inside["threads"]:
+            name, u = t["name"], gs.thread(outside, tid=t["tid"])
+            assert u["name"] == name
             for key, most in (("held_oncpu_ns", 0.05), ("wait_blocked_ns", 0.05), ("wait_forced_ns", 0.05)):
                 if abs(t[key] - u[key]) > most * t["wall_ns"]:
                     wrong.append(f"{name} {key}: preload {t[key] / MS:.1f} ms, attach {u[key] / MS:.1f} ms")
@@ -333,27 +355,6 @@ def test_of_another_user(one_python, where):
             assert done.returncode == 1 and "may not be read" in done.stderr or "cannot be read" in done.stderr
 
 
-STACKS = READY + """
-import threading, time
-end = time.monotonic() + 1.5
-def key(x):
-    n = 0
-    while time.monotonic() < end and n < 20000: n += 1
-    return x
-def outer_hot():
-    while time.monotonic() < end:
-        sorted([2, 1], key=key)
-def waits_here():
-    while time.monotonic() < end:
-        time.sleep(0.0005)
-def sleeps_here():
-    time.sleep(1.4)
-threads = [threading.Thread(target=f, name=f.__name__) for f in (outer_hot, waits_here, sleeps_here)]
-for t in threads: t.start()
-for t in threads: t.join()
-"""
-
-
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_stacks_name_who_holds_and_who_waits(python, where, method):
     """Python stacks, walked from outside, say where the GIL is held, waited for and let go, on every version."""
@@ -380,7 +381,7 @@ def test_stacks_name_who_holds_and_who_waits(python, where, method):
     total = {v: sum(s["ns"] for s in process["stacks"] if s["view"] == v) for v in ("wait", "charged", "held", "released")}
     assert share["charged", "key"] > 0.8 * total["charged"] > 0
     assert share["held", "key"] > 0.8 * total["held"]
-    assert share["wait", "waits_here"] > 0.6 * total["wait"] > 0
+    assert share["wait", "waits_here"] > 0.8 * total["wait"] > 0
     slept = share["released", "sleeps_here"]
     assert 1e9 < slept < (2e9 if method == "bpf" else 3e9), slept
 
