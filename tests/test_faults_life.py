@@ -248,14 +248,16 @@ print("end", flush=True)
 {end}
 """
     command = faults.command_line(python, code, where)
-    for tries in range(2):
+    last = 5 if "CDLL" in end else 2
+    for tries in range(1, last + 1):
         try:
             outcome = faults.both(command, where, expect=None, same=lambda text: "end" in text,
                                   output=where / f"{tries}.gilscope")
             break
         except AssertionError:
-            # Interpreters themselves crash now and then here, without us: about one run in thirty of 3.10.
-            if tries == 1:
+            # Interpreters themselves crash now and then here, without us: about one run in thirty of 3.10; of 3.8 one
+            # in eleven where libc's exit clears OpenSSL away under threads that hash.
+            if tries == last:
                 raise
     assert not outcome.lines
     whole(outcome.process(), CUT_OFF)
