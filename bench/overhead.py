@@ -25,6 +25,7 @@ import common
 Case = namedtuple("Case", "program paused turn_s target")
 CASES = {
     "storm": Case("storm", False, 0.01, 1.03),
+    "uneven": Case("uneven", False, 0.01, 1.03),
     "pingpong": Case("pingpong", False, 0.03, 1.05),
     "cpu4": Case("cpu4", False, 0.06, 1.01),
     "matmul": Case("matmul", False, 0.03, 1.01),

@@ -23,6 +23,19 @@ def storm(fd, deadline_ns):
             return count
 
 
+def uneven(fd, deadline_ns):
+    """As storm, with holds of two lengths by turns."""
+    read, clock, count = os.read, time.perf_counter_ns, 0
+    while True:
+        for _ in range(BATCH // 2):
+            read(fd, 1)
+            read(fd, 1)
+            sum(range(20))
+        count += BATCH
+        if clock() >= deadline_ns:
+            return count
+
+
 def python(_fd, deadline_ns):
     """Pure Python: gives the GIL up only when it is asked to."""
     clock, count, total = time.perf_counter_ns, 0, 0
@@ -46,7 +59,8 @@ def matmul(_fd, deadline_ns):
             return count
 
 
-WORKLOADS = {"storm": (storm, 1), "pingpong": (storm, 2), "cpu4": (python, 4), "matmul": (matmul, 1)}
+WORKLOADS = {"storm": (storm, 1), "uneven": (uneven, 1), "pingpong": (storm, 2),
+             "cpu4": (python, 4), "matmul": (matmul, 1)}
 
 
 class Team:

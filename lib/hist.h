@@ -32,10 +32,11 @@ static inline uint64_t hist_low(uint32_t octave, uint32_t sub)
     return octave == 0 ? sub : (uint64_t)(REC_HIST_SUBS + sub) << (octave - 1);
 }
 
-/* How far a value of this octave is to be shifted right to have its bucket in the last four bits. */
-static inline uint32_t hist_shift(uint32_t octave)
+/* As hist_place, without a branch, of a value below hist_low(REC_HIST_OCTAVES - 1, 0). */
+static inline struct hist_place hist_place_below(uint64_t value)
 {
-    return octave <= 1 ? 0 : octave - 1;
+    uint32_t octave = 60u - (uint32_t)__builtin_clzll(value | (REC_HIST_SUBS - 1));
+    return (struct hist_place){octave, (uint32_t)(value >> (octave - (octave != 0))) & (REC_HIST_SUBS - 1)};
 }
 
 /* The number of values, in ticks, of a bucket. */

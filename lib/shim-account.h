@@ -95,8 +95,22 @@ void shim_account_sync(struct shim_gil *g, uint32_t n_toggles, enum shim_event e
 /* The count of a bucket has wrapped around to 0.  Owner of the record. */
 void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub);
 
-/* Counts a hold, in ticks, of the calling thread, and makes its octave the cached one, T.holds.  Not holding gil->mutex
- * (the first value of an octave allots), as is the next. */
+/* As the last, of the bucket of a hold of the calling thread, ticks. */
+void shim_account_hold_wrapped(uint64_t ticks);
+
+/* The bucket of a hold of the calling thread, whose record tr is; NULL: it is for shim_account_hold.  hold_below is
+ * that of T. */
+static inline uint32_t *shim_account_hold_count(const struct rec_thread *tr, uint64_t hold_below, uint64_t ticks)
+{
+    if (UNLIKELY(ticks >= hold_below))
+        return NULL;
+    struct hist_place place = hist_place_below(ticks);
+    uint32_t cell = tr->hist[REC_HIST_HOLD].block[place.octave];
+    return LIKELY(cell) ? &((struct rec_hist_block *)shim_file_at(cell))->count[place.sub] : NULL;
+}
+
+/* Counts a hold, in ticks, of the calling thread.  Not holding gil->mutex (the first value of an octave allots), as is
+ * the next. */
 void shim_account_hold(uint64_t ticks);
 
 /* Adds a value in ticks.  Owner of the record. */

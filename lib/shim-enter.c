@@ -136,34 +136,36 @@ void shim_account_hist(struct rec_thread *tr, enum rec_hist_kind kind, uint64_t 
         h->max_ticks = ticks;
 }
 
+void shim_account_hold_wrapped(uint64_t ticks)
+{
+    struct hist_place place = hist_place(ticks);
+    uint32_t cell = T.rec->hist[REC_HIST_HOLD].block[place.octave];
+    if (cell)
+        shim_account_wrapped(T.rec, shim_file_at(cell), place.sub);
+}
+
 void shim_account_hold(uint64_t ticks)
 {
+    const uint64_t last_octave = hist_low(REC_HIST_OCTAVES - 1, 0);
     struct rec_hist *h = &T.rec->hist[REC_HIST_HOLD];
     struct hist_place place = hist_place(ticks);
     struct rec_hist_block *block = octave_block(T.rec, h, place.octave);
     if (ticks > h->max_ticks)
         h->max_ticks = ticks;
-    if (!block) {
+    T.hold_below = h->max_ticks < last_octave ? h->max_ticks + 1 : last_octave;
+    if (block)
+        count_in(T.rec, block, place.sub);
+    else
         h->count++;
-        return;
-    }
-    count_in(T.rec, block, place.sub);
-    T.holds.block = block;
-    T.holds.low = hist_low(place.octave, 0);
-    T.holds.shift = hist_shift(place.octave);
-    /* Values beyond the maximum so far, and the last octave, which has no upper end, are not for the cache. */
-    T.holds.width = hist_width(place.octave) * REC_HIST_SUBS;
-    if (place.octave == REC_HIST_OCTAVES - 1)
-        T.holds.width = 0;
-    else if (h->max_ticks - T.holds.low < T.holds.width)
-        T.holds.width = h->max_ticks - T.holds.low + 1;
 }
 
 void shim_account_enter_late_hold(struct rec_thread *tr)
 {
     uint64_t ticks = tr->late_hold_ticks;
+    uint32_t *count = shim_account_hold_count(tr, UINT64_MAX, ticks); /* it was there when the hold ended */
     tr->late_hold_ticks = 0;
-    count_in(tr, T.holds.block, (uint32_t)(ticks >> T.holds.shift) % REC_HIST_SUBS);
+    if (count && ++*count == 0)
+        shim_account_hold_wrapped(ticks);
 }
 
 void shim_account_enter(struct shim_gil *g)

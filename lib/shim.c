@@ -96,7 +96,7 @@ static void board_express(struct shim_gil *g)
     e->due_ticks = T.check_ticks < T.name_due_ticks ? T.check_ticks : T.name_due_ticks;
     if (T.sample.due_ticks < e->due_ticks)
         e->due_ticks = T.sample.due_ticks;
-    e->holds = T.holds;
+    e->hold_below = T.hold_below;
     e->n_toggles = n_toggles;
     e->boarded = 1;
     __atomic_store_n(&e->self, shim_self(), __ATOMIC_RELEASE);
@@ -149,10 +149,10 @@ static void released(struct shim_gil *g)
     tr->state = REC_STATE_RELEASED;
     __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
     tr->held_ticks += d;
-    if (d - T.holds.low < T.holds.width) {
-        uint32_t sub = (uint32_t)(d >> T.holds.shift) % REC_HIST_SUBS;
-        if (++T.holds.block->count[sub] == 0)
-            shim_account_wrapped(tr, T.holds.block, sub);
+    uint32_t *count = shim_account_hold_count(tr, T.hold_below, d);
+    if (LIKELY(count)) {
+        if (UNLIKELY(++*count == 0))
+            shim_account_hold_wrapped(d);
     } else {
         T.hold_ticks = d;
         T.later |= SHIM_LATER_HOLD;
@@ -197,9 +197,9 @@ static COLD int signal_unmatched(pthread_cond_t *c)
     return signal_slow(c);
 }
 
-static COLD int signal_wrapped(pthread_cond_t *c, uint32_t sub)
+static COLD int signal_wrapped(pthread_cond_t *c, uint64_t hold)
 {
-    shim_account_wrapped(T.rec, SHIM.express.holds.block, sub);
+    shim_account_hold_wrapped(hold);
     return shim_real.cond_signal(c);
 }
 
@@ -214,12 +214,11 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
         if (UNLIKELY(d >= REC_LONG_RELEASED_TICKS || t >= e->due_ticks || resumed_or_paused(e)))
             return signal_slow(c);
         uint64_t hold = tr->late_hold_ticks;
-        uint32_t sub = (uint32_t)(hold >> e->holds.shift) % REC_HIST_SUBS;
         tr->state = REC_STATE_HELD;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
         tr->late_hold_ticks = 0;
-        if (UNLIKELY(++e->holds.block->count[sub] == 0))
-            return signal_wrapped(c, sub);
+        if (UNLIKELY(++*e->late_count == 0))
+            return signal_wrapped(c, hold);
         return shim_real.cond_signal(c);
     }
     if (LIKELY(c == SHIM.cond)) {
@@ -227,13 +226,14 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
             return signal_slow(c);
         struct rec_thread *tr = e->rec;
         uint64_t t = shim_ticks_fast(), d = t - tr->state_ticks;
-        if (UNLIKELY(d - e->holds.low >= e->holds.width || t >= e->due_ticks || SHIM_STATE(tr) != REC_STATE_HELD ||
-                     resumed_or_paused(e) ||
+        uint32_t *count = shim_account_hold_count(tr, e->hold_below, d);
+        if (UNLIKELY(!count || t >= e->due_ticks || SHIM_STATE(tr) != REC_STATE_HELD || resumed_or_paused(e) ||
                      __atomic_load_n((const int *)((const char *)c + sizeof *c), __ATOMIC_RELAXED) > 1))
             return signal_slow(c);
         tr->state = REC_STATE_RELEASED;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
         tr->held_ticks += d;
+        e->late_count = count;
         tr->late_hold_ticks = d | 1; /* entered into the histogram by the next take: nothing there waits for a load */
         return shim_real.cond_signal(c);
     }

@@ -76,13 +76,6 @@ struct shim_gil {
     uint64_t callee;      /* the C function that it has been in since; 1 = looked for in vain, 0 = not yet */
 };
 
-/* The octave of a thread's hold histogram that was used last. */
-struct shim_octave {
-    uint64_t low, width; /* it takes values from low to low + width - 1; width 0 = none */
-    struct rec_hist_block *block;
-    uint32_t shift; /* bucket = (value >> shift) % REC_HIST_SUBS */
-};
-
 /* The shortest path: the thread that held the first GIL last takes it or gives it up again, while nobody waits and
  * nothing is due.  All that it needs is here, at a fixed address, to be had without a chain of loads.  Written under
  * gil->mutex; `self` is also read without it, by threads that only want to know whether it is theirs. */
@@ -90,9 +83,10 @@ struct shim_express {
     uintptr_t self;         /* of that thread (shim_self), 0 = none: take the long way */
     struct rec_thread *rec; /* its record */
     uint64_t due_ticks;     /* then something is due */
-    struct shim_octave holds;
-    uint32_t n_toggles; /* header.n_toggles then */
-    uint32_t boarded;   /* 1 until shim_account_leave_express.  Under the mutex */
+    uint64_t hold_below;    /* as in shim_thread */
+    uint32_t *late_count;   /* the bucket of rec->late_hold_ticks, if that is not 0 */
+    uint32_t n_toggles;     /* header.n_toggles then */
+    uint32_t boarded;       /* 1 until shim_account_leave_express.  Under the mutex */
 };
 
 /* Everything that says "measure" lives on pages of its own that the kernel wipes in a forked child
@@ -103,12 +97,12 @@ struct shim_state {
     const void *mutex, *cond, *switch_cond; /* of the first GIL; NULL = none, or dormant */
     uint64_t filter;                        /* one bit for each mutex and condition of the further GILs */
     const uint32_t *n_toggles;              /* in the header: odd = paused */
-    struct shim_express express;            /* with these, two cache lines are all that the common case reads */
-    uint32_t dormant;                       /* 1 = paused: the first four are put away (shim_gil_sleep) */
-    uint32_t ended;                         /* 1 = the destructor has run */
+    struct shim_express express;
+    struct rec_header *header; /* up to here, two cache lines are all that the common case reads */
+    uint32_t dormant;          /* 1 = paused: the first four are put away (shim_gil_sleep) */
+    uint32_t ended;            /* 1 = the destructor has run */
     uint32_t n_gils;
     uint32_t generation; /* 0 = not measuring; else counts the recordings of this process */
-    struct rec_header *header;
     uint64_t map_bytes;
     struct shim_gil gils[SHIM_GILS];
 };
@@ -181,9 +175,9 @@ struct shim_thread {
     uint64_t want_held;     /* H then, if want_seen */
     bool want_seen;
     const void
-        *dormant_cond;   /* the gil->cond that it waits for, seen while measuring is paused; want says since when */
-    uint64_t hold_ticks; /* the hold that has just ended */
-    struct shim_octave holds;
+        *dormant_cond;       /* the gil->cond that it waits for, seen while measuring is paused; want says since when */
+    uint64_t hold_ticks;     /* the hold that has just ended */
+    uint64_t hold_below;     /* shorter holds are no maximum, and in an octave of the histogram that has an upper end */
     uint64_t check_ticks;    /* shim_thread_check_release is due then */
     uint64_t cpu_due_ticks;  /* the next burst of readings of the CPU clock */
     uint64_t released_ticks; /* the last released interval that was long */

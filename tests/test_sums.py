@@ -82,7 +82,8 @@ def test_sums(python, program, where):
     assert not wrong, "\n".join(wrong)
     # One thread's row names some 140 holders; waits for more of them are charged to nobody by name.
     expected = {"pairs"} if program == "many short threads" else set()
-    assert set(process["losses"]) <= expected, process["losses"]
+    # A sample is dropped if the thread that enters another one loses its processor meanwhile.
+    assert set(process["losses"]) <= expected | {"stacks"} and process["losses"].get("stacks", 0) <= 5, process["losses"]
     assert process["complete"]
 
 

@@ -15,6 +15,11 @@ static void check_place(uint64_t value)
     double middle = (double)low + (double)(width - 1) / 2;
 
     CHECK(low <= value && value < low + width);
+    if (value < hist_low(REC_HIST_OCTAVES - 1, 0)) {
+        struct hist_place same = hist_place_below(value);
+        CHECK_NUMBER(same.octave, place.octave);
+        CHECK_NUMBER(same.sub, place.sub);
+    }
     CHECK(value < 16 ? middle == (double)value : middle > 0.967 * (double)value && middle < 1.033 * (double)value);
 }
 

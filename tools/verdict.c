@@ -158,17 +158,25 @@ static enum verdict_class judge_work(const struct verdict_facts *facts, double *
     return VERDICT_MIXED;
 }
 
+static bool is_one_of(const char *text, const char *const *texts)
+{
+    while (*texts && strcmp(text, *texts))
+        texts++;
+    return *texts != NULL;
+}
+
 /* 0.5 on a threshold, towards 1 far from it; less after a short run, with losses, or if another cause comes close. */
 static double confidence(const struct verdict_facts *facts, double strength, double rival)
 {
     const struct model_process *process = facts->process;
+    static const char *const harmless[] = {"names_unread", "threads_folded", "stacks", "stacks_unread", NULL};
     double sure = 1 - 0.5 / pow(strength > 1 ? strength : 1, 1.5);
 
     sure *= 1 - 0.3 * least(1, rival) * least(1, rival);
     if (facts->wall < SURE_AFTER_NS)
         sure *= 0.6 + 0.4 * facts->wall / SURE_AFTER_NS;
     for (size_t i = 0; i < process->n_losses; i++)
-        if (strcmp(process->losses[i].cause, "names_unread") && strcmp(process->losses[i].cause, "threads_folded"))
+        if (!is_one_of(process->losses[i].cause, harmless))
             sure *= 0.9;
     return floor(least(0.99, sure) * 100 + 0.5) / 100;
 }
