@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define SLICE_NS 3e6            /* for which the kernel lets a thread run while others want to, roughly */
+#define WAKE_UP_NS 5e4          /* an idle processor, of a virtual machine, needs that long to go on with a thread */
 #define INTERVAL_DEFAULT_NS 5e6 /* CPython's switch interval */
 
 static double least(double a, double b)
@@ -52,15 +53,18 @@ double verdict_thread_lock_wait(const struct model_process *process, const struc
 
 /* A thread that waits for the GIL wakes up once in a switch interval to ask for it; if it has no processor for that,
  * nothing is lost.  What counts are the delays after waits, after releases, and when the processor was taken away; each
- * kind is given its share by how often it can have happened. */
+ * kind is given its share by how often it can have happened.  And to wake up takes its time on an idle processor, too:
+ * that much after each sleep is no want of processors. */
 static double missing_processor(const struct model_process *process, const struct model_thread *thread)
 {
     const struct model_states *states = &thread->states;
     uint64_t usable_ns = states->held_offcpu_ns + states->released_offcpu_ns + states->wait_wakeup_ns;
     double n_useful = (double)(thread->contended + thread->long_released.count) + thread_work(thread) / SLICE_NS;
     double n_idle = ratio((double)states->wait_blocked_ns, switch_interval(process));
+    double n_woken = (double)(thread->contended + thread->long_released.count);
+    double delay = (double)thread->run_delay_ns * ratio(n_useful, n_useful + n_idle) - n_woken * WAKE_UP_NS;
 
-    return least((double)thread->run_delay_ns * ratio(n_useful, n_useful + n_idle), (double)usable_ns);
+    return least(most(0, delay), (double)usable_ns);
 }
 
 static void gather_thread(const struct model_process *process, const struct model_thread *thread,
