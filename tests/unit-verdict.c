@@ -112,6 +112,15 @@ static void test_utilisation_is_no_contention(void)
     check_class("single-threaded", 4, &busy, &rare, 3);
 }
 
+/* 5,000 wake-ups of 40 us each are no want of processors. */
+static void test_waking_up_takes_its_time(void)
+{
+    const struct shape syncing = {
+        .held = 20, .released_on = 80, .released_off = 900, .run_delay = 200, .long_released = 5000};
+
+    check_class("io-bound", 2, &joining, &syncing, 4);
+}
+
 /* Waiting for queues and events is waiting for work; so is joining. */
 static void test_awaited_work_is_no_lock(void)
 {
@@ -161,6 +170,7 @@ int main(void)
 {
     test_classes();
     test_utilisation_is_no_contention();
+    test_waking_up_takes_its_time();
     test_awaited_work_is_no_lock();
     test_speedups();
     test_a_process_without_a_gil();
