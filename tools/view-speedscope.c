@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "label.h"
@@ -14,12 +15,18 @@
 
 #define THREADS_MAX 64 /* that have profiles of their own */
 
+struct text {
+    char bytes[23];
+    uint8_t length;
+};
+
 struct writer {
     FILE *out;
     size_t first_function; /* number of the present process's first one */
     size_t first_thread;   /* threads are frames, too, in the profiles of all of them */
     size_t n_profiles;
-    bool several; /* processes */
+    struct text *frames; /* of the present process: ",NUMBER", which is printed millions of times */
+    bool several;        /* processes */
 };
 
 /* Frames come first: those of all processes, functions and threads. */
@@ -54,6 +61,16 @@ static void print_frames(struct writer *writer, const struct model *model)
     }
 }
 
+static struct text *frame_texts(const struct writer *writer, const struct model_stacks *stacks)
+{
+    struct text *texts = mem_zeroed(stacks->n_frames + 1, sizeof *texts);
+
+    for (size_t i = 0; i < stacks->n_frames; i++)
+        texts[i].length = (uint8_t)snprintf(texts[i].bytes, sizeof texts[i].bytes, ",%zu",
+                                            writer->first_function + stacks->frames[i].function);
+    return texts;
+}
+
 /* thread: n_threads + 1 = all of them. */
 static bool is_in(const struct model_stack *stack, enum model_view view, size_t thread, size_t n_threads)
 {
@@ -70,13 +87,16 @@ static void print_samples(const struct writer *writer, const struct model_proces
         const struct model_stack *stack = &stacks->stacks[i];
         if (!is_in(stack, view, thread, process->n_threads))
             continue;
-        fprintf(writer->out, "%s[", comma);
+        fputs_unlocked(comma, writer->out);
+        putc_unlocked('[', writer->out);
         if (thread > process->n_threads)
             fprintf(writer->out, "%zu", writer->first_thread + stack->thread);
-        for (size_t j = 0; j < stack->n_frames; j++)
-            fprintf(writer->out, j || thread > process->n_threads ? ",%zu" : "%zu",
-                    writer->first_function + stacks->frames[stacks->frame_ids[stack->first_frame + j]].function);
-        putc(']', writer->out);
+        for (size_t j = 0; j < stack->n_frames; j++) {
+            const struct text *text = &writer->frames[stacks->frame_ids[stack->first_frame + j]];
+            size_t skip = j == 0 && thread <= process->n_threads; /* the comma */
+            fwrite_unlocked(text->bytes + skip, 1, text->length - skip, writer->out);
+        }
+        putc_unlocked(']', writer->out);
         comma = ",\n";
     }
 }
@@ -148,9 +168,11 @@ static void render(const struct model *model, const struct view_options *options
         writer.first_function = first;
         writer.first_thread = first + process->stacks.n_functions;
         first = writer.first_thread + process->n_threads + 1;
+        writer.frames = frame_texts(&writer, &process->stacks);
         for (size_t j = 0; j < sizeof order / sizeof order[0]; j++)
             if (!options->view_given || options->view == order[j])
                 print_view(&writer, process, order[j]);
+        free(writer.frames);
     }
     fputs("],\n\"activeProfileIndex\":0,\"exporter\":\"gilscope " PACKAGE_VERSION "\",\"name\":", out);
     label_json(out, model->n_processes ? model->processes[0].command : "gilscope");
