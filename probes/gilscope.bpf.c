@@ -30,6 +30,8 @@ gs_u32 n_slots = 1;   /* slot 0 is nobody.  atomic; the loader takes from it, to
 gs_u32 max_slots = 0; /* by the loader */
 gs_u64 losses[GS_LOSSES];
 
+#define GS_ON_THE_WAY_NS 200000 /* who has run for so long since the end of its sleep has got the GIL */
+
 #include "maps.bpf.h"
 
 #include "account.bpf.h"
@@ -135,7 +137,8 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
         return;
     look(gil, target, t, &view);
     if (t->state == GS_WAITS && t->tentative_ns &&
-        (view.mine || sleeps || now - t->tentative_ns > 1000000)) /* else it is preempted on its way to the GIL */
+        (view.mine || sleeps ||
+         now - t->tentative_ns > GS_ON_THE_WAY_NS)) /* else it is preempted on its way to the GIL */
         take(t, t->tentative_ns);
     if (t->state == GS_RUNS) {
         run_until(t, now);
@@ -227,8 +230,11 @@ int on_clock(struct bpf_perf_event_data *ctx)
     if (!target || !gil)
         return 0;
     look(gil, target, t, &view);
-    if (t->state == GS_WAITS && !view.mine)
-        return 0;
+    if (t->state == GS_WAITS && !view.mine) {
+        if (!t->tentative_ns || bpf_ktime_get_ns() - t->tentative_ns < GS_ON_THE_WAY_NS)
+            return 0;
+        take(t, t->tentative_ns); /* and it has given it up since, waking nobody */
+    }
     learn_self(t);
     if (view.mine && (t->hold_ns || t->state == GS_WAITS)) {
         __sync_fetch_and_add(&t->hold_samples, 1);
@@ -236,8 +242,8 @@ int on_clock(struct bpf_perf_event_data *ctx)
         __sync_fetch_and_add(&t->samples_held, 1);
     } else {
         __sync_fetch_and_add(&t->samples_released, 1);
-        if (t->state == GS_RUNS)
-            t->free_ns = bpf_ktime_get_ns();
+        if (t->state == GS_RUNS) /* a hold that it began after a wait has ended without waking anybody */
+            has_not(t, gil, &view, bpf_ktime_get_ns());
     }
     clock_stack(t, target, gil, view.mine, ctx);
     return 0;
