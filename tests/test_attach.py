@@ -49,6 +49,19 @@ for t in threads: t.start()
 for t in threads: t.join()
 """
 
+# Most takes follow a wait, and most of the work comes after a release that wakes nobody.
+COMPRESSES = READY + """
+import threading, time, zlib
+end = time.monotonic() + 1.5
+data = bytes(range(256)) * 2000
+def compress():
+    while time.monotonic() < end:
+        zlib.compress(data, 1); sum(range(300))
+threads = [threading.Thread(target=compress) for _ in range(2)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
 
 def both(python, program, where, *options, method="bpf", cpus=None):
     """Runs a program under the preload library and the collector at once; both reports of it."""
@@ -81,7 +94,7 @@ def compare_waits(inside, outside, share=0.01, floor=0.3 * MS, per_wait=5000):
     return wrong
 
 
-@pytest.mark.parametrize("program", {"four": WORK, "asks": STACKS}.items(), ids=lambda program: program[0])
+@pytest.mark.parametrize("program", {"four": WORK, "asks": STACKS, "compresses": COMPRESSES}.items(), ids=lambda program: program[0])
 def test_waits_agree_with_the_preload_library(python, program, where):
     """Waits, forced switches and held time of each thread, seen from outside by BPF, are those seen from inside."""
     need_bpf()
