@@ -49,15 +49,15 @@ for t in threads: t.start()
 for t in threads: t.join()
 """
 
-# Most takes follow a wait, and most of the work comes after a release that wakes nobody.
+# Some takes follow a wait, the work comes after a release that wakes nobody, and then the processor is taken away.
 COMPRESSES = READY + """
 import threading, time, zlib
 end = time.monotonic() + 1.5
-data = bytes(range(256)) * 2000
+data, lock = bytes(range(256)) * 2000, threading.Lock()
 def compress():
     while time.monotonic() < end:
-        zlib.compress(data, 1); sum(range(300))
-threads = [threading.Thread(target=compress) for _ in range(2)]
+        with lock: zlib.compress(data, 1)
+threads = [threading.Thread(target=compress) for _ in range(3)]
 for t in threads: t.start()
 for t in threads: t.join()
 """
@@ -106,7 +106,8 @@ def test_waits_agree_with_the_preload_library(python, program, where):
         assert outside["source"] == "bpf" and outside["complete"]
         assert outside["python"].split(".")[:2] == inside["python"].split(".")[:2]
         assert "held_oncpu_ns" in outside["estimated"] and "wait" not in outside["estimated"]
-        wrong = compare_waits(inside, outside)
+        # Whose processor is taken away on the way to a GIL that is free when it goes on has not slept: nobody sees it.
+        wrong = compare_waits(inside, outside, floor=2.5 * MS if program[0] == "compresses" else 0.3 * MS)
         for t in inside["threads"]:
             name, u = t["name"], gs.thread(outside, tid=t["tid"])
             assert u["name"] == name
