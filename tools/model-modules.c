@@ -16,6 +16,12 @@
 #define LONG_HOLD_NS 1000000 /* a call that keeps the GIL this long should not */
 #define CALLS_MAX 50
 
+/* The preload library knows where a hold ended.  A call that goes on without the GIL has let it go there, and the hold
+ * was most likely spent on what ran before.  A hold that ended because others asked for it leaves next to no time
+ * without the GIL behind it: what it takes to be held back. */
+#define LETS_GO_SHARE 0.02
+#define NO_CALL UINT32_MAX
+
 /* --- modules */
 static struct model_module *module_of(struct model_stacks *stacks, size_t *capacity, const char *path,
                                       const char *basename, bool interpreter)
@@ -44,8 +50,9 @@ static int by_importance(const void *a, const void *b)
     return strcmp(x->path, y->path);
 }
 
+/* held: what the stack was held, and made others wait, is the module's doing. */
 static void add_to_module(struct model_stacks *stacks, size_t *capacity, const struct model_stack *stack,
-                          const struct model_doing *doing)
+                          const struct model_doing *doing, bool held)
 {
     const struct model_function *function =
         doing->extension < stacks->n_frames ? &stacks->functions[stacks->frames[doing->extension].function] : NULL;
@@ -56,6 +63,8 @@ static void add_to_module(struct model_stacks *stacks, size_t *capacity, const s
     module = module_of(stacks, capacity, function ? function->file : "", function ? function->basename : "", !function);
     module->released_ns += stack->ns[MODEL_RELEASED];
     module->released_oncpu_ns += stack->oncpu_ns[MODEL_RELEASED];
+    if (!held)
+        return;
     module->held_ns += stack->ns[MODEL_HELD];
     module->charged_ns += stack->ns[MODEL_CHARGED];
 }
@@ -82,8 +91,9 @@ static bool same_call(const void *context, uint32_t id)
     return call->caller == key->caller && same_target(key->stacks, call->function, key->function);
 }
 
-static void add_to_call(struct model_stacks *stacks, size_t *capacity, struct intern *table,
-                        const struct model_stack *stack, const struct model_doing *doing)
+/* The number of the call, or NO_CALL. */
+static uint32_t add_to_call(struct model_stacks *stacks, size_t *capacity, struct intern *table,
+                            const struct model_stack *stack, const struct model_doing *doing)
 {
     struct call_key key = {stacks, 0, doing->python};
     const char *file;
@@ -91,7 +101,7 @@ static void add_to_call(struct model_stacks *stacks, size_t *capacity, struct in
     uint32_t id;
 
     if (doing->extension == stacks->n_frames)
-        return;
+        return NO_CALL;
     key.function = stacks->frames[doing->extension].function;
     file = stacks->functions[key.function].file;
     uint64_t parts[] = {(uintptr_t)file, key.caller};
@@ -107,6 +117,14 @@ static void add_to_call(struct model_stacks *stacks, size_t *capacity, struct in
     call->samples += stack->samples[MODEL_HELD];
     if (stack->longest_hold_ns > call->longest_hold_ns)
         call->longest_hold_ns = stack->longest_hold_ns;
+    return id;
+}
+
+static bool lets_go(const struct model_process *process, const struct model_call *call)
+{
+    double share = strcmp(process->source, "preload") ? 1 : LETS_GO_SHARE;
+
+    return (double)call->released_ns > share * (double)call->held_ns;
 }
 
 static int by_harm(const void *a, const void *b)
@@ -124,8 +142,9 @@ static double share(uint64_t part, uint64_t whole)
 }
 
 /* Keeps those that keep the GIL for long, or that others have waited for, and do not release it. */
-static void finish_calls(struct model_stacks *stacks)
+static void finish_calls(struct model_process *process)
 {
+    struct model_stacks *stacks = &process->stacks;
     size_t n = 0;
 
     for (size_t i = 0; i < stacks->n_calls; i++) {
@@ -135,7 +154,7 @@ static void finish_calls(struct model_stacks *stacks)
             call.longest_hold_ns = call.held_ns / call.samples;
         call.charged_share = share(call.charged_ns, stacks->flows[MODEL_CHARGED].total_ns);
         call.held_share = share(call.held_ns, stacks->flows[MODEL_HELD].total_ns);
-        if (call.released_ns > call.held_ns) /* it does */
+        if (lets_go(process, &call))
             continue;
         if (call.charged_ns || call.longest_hold_ns >= LONG_HOLD_NS)
             stacks->calls[n++] = call;
@@ -150,16 +169,22 @@ void build_modules(struct build *build)
     struct model_stacks *stacks = &build->process->stacks;
     size_t modules_capacity = 0, calls_capacity = 0;
     struct intern table = {.n = 0};
+    uint32_t *calls = mem_zeroed(stacks->n_stacks + 1, sizeof *calls);
 
     for (size_t i = 0; i < stacks->n_stacks; i++) {
         struct model_doing what = build_doing(stacks, &stacks->stacks[i]);
-        add_to_module(stacks, &modules_capacity, &stacks->stacks[i], &what);
-        add_to_call(stacks, &calls_capacity, &table, &stacks->stacks[i], &what);
+        calls[i] = add_to_call(stacks, &calls_capacity, &table, &stacks->stacks[i], &what);
     }
+    for (size_t i = 0; i < stacks->n_stacks; i++) {
+        struct model_doing what = build_doing(stacks, &stacks->stacks[i]);
+        bool held = calls[i] == NO_CALL || !lets_go(build->process, &stacks->calls[calls[i]]);
+        add_to_module(stacks, &modules_capacity, &stacks->stacks[i], &what, held);
+    }
+    free(calls);
     intern_free(&table);
     for (size_t i = 0; i < stacks->n_modules; i++)
         stacks->modules[i].charged_share = share(stacks->modules[i].charged_ns, stacks->flows[MODEL_CHARGED].total_ns);
     if (stacks->n_modules)
         qsort(stacks->modules, stacks->n_modules, sizeof *stacks->modules, by_importance);
-    finish_calls(stacks);
+    finish_calls(build->process);
 }

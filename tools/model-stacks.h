@@ -74,8 +74,7 @@ struct model_module {
     double charged_share; /* of all charged waiting */
 };
 
-/* A function of an extension that is called from Python, and keeps the GIL.  One that spends more time without the GIL
- * than with it releases it already, and is not listed. */
+/* A function of an extension that is called from Python, and keeps the GIL.  One that lets go of it is not listed. */
 struct model_call {
     uint32_t function;
     uint32_t caller; /* frame; == n_frames: not called from Python */
