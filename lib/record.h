@@ -176,6 +176,9 @@ enum rec_name_source { REC_NAME_NONE, REC_NAME_OS, REC_NAME_PYTHON, REC_NAME_FUN
 #define REC_THREAD_REMAINDER                                                                                           \
     4u /* released_ticks is not kept: it is what remains of the time from start_ticks to                               \
           state_ticks after unmeasured_ticks and the closed intervals of all other states */
+#define REC_THREAD_OWN_WAITS                                                                                           \
+    8u /* its GIL's contended, wait_blocked_ticks and wait_wakeup_ticks have of this thread's only what is in the    \
+          gil_counted_... of its record; the rest is to be added */
 
 #define REC_ROW_ENTRIES 14
 struct rec_row { /* a part of one waiter's row of the waiter x holder matrix */
@@ -251,6 +254,7 @@ struct rec_thread {
     uint64_t lock_open_ticks;  /* in a lock wait since then, 0 = no: not yet in the sums */
     uint32_t lock_open_notify; /* 1: that wait is for a notification */
     uint32_t pad;
+    uint64_t gil_counted_contended, gil_counted_blocked_ticks, gil_counted_wakeup_ticks; /* REC_THREAD_OWN_WAITS */
 };
 
 /* --- GILs -------------------------------------------------------------------------------------------------------- */
@@ -285,10 +289,10 @@ struct rec_gil {
     uint64_t waiters_ticks;   /* W: integral of n_waiters up to waiters_at_ticks */
     uint64_t waiters_at_ticks;
     uint64_t hold_waiters_ticks; /* W when the present hold began */
-    uint64_t contended;
-    /* What changes at each wait.  mutex, where nothing else is said */
-    uint64_t wait_blocked_ticks; /* closed waits */
-    uint64_t wait_wakeup_ticks;
+    uint64_t contended;          /* as acquisitions, of those threads: see REC_THREAD_OWN_WAITS.  atomic */
+    uint64_t wait_blocked_ticks; /* of closed waits, in the same way.  atomic */
+    uint64_t wait_wakeup_ticks;  /* atomic */
+    /* mutex, where nothing else is said */
     uint64_t drop_requests;
     uint64_t lost_wakeups;
     uint64_t wait_forced_ticks; /* atomic */

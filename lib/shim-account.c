@@ -9,24 +9,6 @@
 
 #include "shim-file.h"
 
-void shim_account_stop_express(struct shim_gil *g)
-{
-    struct shim_express *e = &SHIM.express;
-    const struct rec_thread *tr = e->rec;
-    __atomic_store_n(&e->self, 0, __ATOMIC_RELAXED);
-    e->boarded = 0;
-    if (g->holder != tr)
-        return;
-    g->closed_ticks = g->rec->held_base_ticks + tr->held_ticks;
-    g->take_ticks = SHIM_STATE(tr) == REC_STATE_HELD ? tr->state_ticks : 0;
-    if (tr->late_hold_ticks) { /* released since, and perhaps waiting already */
-        g->last_release_ticks = tr->state_ticks;
-        g->last_take_ticks = tr->state_ticks - tr->late_hold_ticks;
-    } else {
-        g->last_take_ticks = g->last_release_ticks = tr->state_ticks;
-    }
-}
-
 static uint64_t held(const struct shim_gil *g, uint64_t t)
 {
     return g->closed_ticks + (g->take_ticks ? shim_elapsed(g->take_ticks, t) : 0);
@@ -107,7 +89,6 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
     if (b < tr->state_ticks)
         b = tr->state_ticks;
 
-    shim_account_leave_express(g);
     shim_account_late_hold(tr);
     shim_write_begin(&tr->seq);
     shim_write_begin(&gr->seq);
@@ -122,7 +103,7 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
     else if (!g->holder && shim_gil_taken(g)) /* by a thread that will make itself known at its release */
         gr->waiters_ticks += shim_elapsed(b, t);
     T.want = 0;
-    gr->n_waiters++;
+    shim_account_waiters(g, g->n_waiters + 1);
     tr->state = REC_STATE_WAITING;
     tr->state_ticks = b;
     shim_write_end(&gr->seq);
@@ -137,8 +118,8 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
     uint64_t now_held = held(g, t);
     if (SHIM_STATE(tr) == REC_STATE_WAITING) {
         shim_waiters_advance(gr, t);
-        if (gr->n_waiters)
-            gr->n_waiters--;
+        if (g->n_waiters)
+            shim_account_waiters(g, g->n_waiters - 1);
     } else { /* only gil->mutex was in its way */
         b = T.want > b ? T.want : b;
         shim_note_released(tr->state_ticks, b);
@@ -160,8 +141,10 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
     T.later |= SHIM_LATER_WAIT;
     tr->wait_blocked_ticks += blocked;
     tr->wait_wakeup_ticks += total - blocked;
-    gr->wait_blocked_ticks += blocked;
-    gr->wait_wakeup_ticks += total - blocked;
+    if (UNLIKELY(!tr->index)) { /* nobody reads the sink: REC_THREAD_OWN_WAITS */
+        __atomic_fetch_add(&gr->wait_blocked_ticks, blocked, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&gr->wait_wakeup_ticks, total - blocked, __ATOMIC_RELAXED);
+    }
 }
 
 void shim_account_take_after_wait(struct shim_gil *g, uint64_t t)
@@ -172,7 +155,8 @@ void shim_account_take_after_wait(struct shim_gil *g, uint64_t t)
     shim_write_begin(&gr->seq);
     shim_account_wait_end(g, t);
     tr->contended++;
-    gr->contended++;
+    if (UNLIKELY(!tr->index))
+        __atomic_fetch_add(&gr->contended, 1, __ATOMIC_RELAXED);
     tr->state = REC_STATE_HELD;
     tr->state_ticks = t;
     T.post = 0;
@@ -198,7 +182,7 @@ void shim_account_holder(struct shim_gil *g, struct rec_thread *tr, uint64_t t)
     gr->held_base_ticks = sum - tr->held_ticks;
     gr->holder = tr->index;
     g->holder = tr;
-    g->takes_in_a_row = 0;
+    g->holder_ticks = t;
     __atomic_store_n(&gr->n_changes, gr->n_changes + 1, __ATOMIC_RELEASE);
     shim_write_end(&gr->seq);
 }
@@ -228,7 +212,6 @@ void shim_account_unknown_hold(struct shim_gil *g, uint64_t from, uint64_t t)
 void shim_account_settle(struct shim_gil *g, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
-    shim_account_leave_express(g);
     if (g->take_ticks && g->holder && SHIM_STATE(g->holder) != REC_STATE_HELD) {
         /* It ended with the GIL, or its interpreter did. */
         g->closed_ticks = gr->held_base_ticks + g->holder->held_ticks;

@@ -30,18 +30,24 @@ static inline void shim_charge(struct rec_thread *holder, uint64_t ticks)
         __atomic_fetch_add(&holder->charged_late_ticks, ticks, __ATOMIC_RELAXED);
 }
 
-/* Whatever comes next on this GIL goes the long way.  Brings up to date what the express leaves behind: all else in
- * the accounts relies on it, and calls this first.  Holding gil->mutex. */
-void shim_account_stop_express(struct shim_gil *g);
-static inline void shim_account_leave_express(struct shim_gil *g)
+/* The calling thread's next take or release of the first GIL can go the shortest way until something is due. */
+static inline void shim_account_due(void)
 {
-    if (SHIM.express.boarded && g == &SHIM.gils[0])
-        shim_account_stop_express(g);
+    uint64_t due = T.check_ticks < T.name_due_ticks ? T.check_ticks : T.name_due_ticks;
+    if (T.sample.due_ticks < due)
+        due = T.sample.due_ticks;
+    T.due_ticks = T.sample.pending || !shim_ticks_are_fast() || SHIM.filter ? 0 : due;
+}
+
+/* One more waiter, or one less.  Holding gil->mutex, W up to date. */
+static inline void shim_account_waiters(struct shim_gil *g, uint64_t n)
+{
+    g->n_waiters = g->rec->n_waiters = n;
 }
 
 void shim_account_enter_late_hold(struct rec_thread *tr);
 
-/* Enters the last hold into the histogram if the express has not.  Owner of the record. */
+/* Enters the last hold into the histogram if the shortest path has left it to the next take.  Owner of the record. */
 static inline void shim_account_late_hold(struct rec_thread *tr)
 {
     if (tr->late_hold_ticks)
@@ -98,12 +104,10 @@ void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *bl
 /* As the last, of the bucket of a hold of the calling thread, ticks. */
 void shim_account_hold_wrapped(uint64_t ticks);
 
-/* The bucket of a hold of the calling thread, whose record tr is; NULL: it is for shim_account_hold.  hold_below is
- * that of T. */
-static inline uint32_t *shim_account_hold_count(const struct rec_thread *tr, uint64_t hold_below, uint64_t ticks)
+/* The bucket of a hold below T.hold_below of the calling thread, whose record tr is; NULL: it is for
+ * shim_account_hold. */
+static inline uint32_t *shim_account_hold_count(const struct rec_thread *tr, uint64_t ticks)
 {
-    if (UNLIKELY(ticks >= hold_below))
-        return NULL;
     struct hist_place place = hist_place_below(ticks);
     uint32_t cell = tr->hist[REC_HIST_HOLD].block[place.octave];
     return LIKELY(cell) ? &((struct rec_hist_block *)shim_file_at(cell))->count[place.sub] : NULL;

@@ -52,7 +52,7 @@ static inline uint64_t shim_ticks_fast(void)
 
 /* Now, in ticks.  Any thread, async-signal-safe, also while gil->mutex is held.  Not serialising: it may be read a few
  * ns early, which costs less than fencing each transition would. */
-static inline uint64_t shim_ticks(void)
+static inline __attribute__((always_inline)) uint64_t shim_ticks(void)
 {
     if (__builtin_expect(shim_ticks_are_fast(), 1))
         return shim_ticks_fast();

@@ -162,7 +162,7 @@ void shim_account_hold(uint64_t ticks)
 void shim_account_enter_late_hold(struct rec_thread *tr)
 {
     uint64_t ticks = tr->late_hold_ticks;
-    uint32_t *count = shim_account_hold_count(tr, UINT64_MAX, ticks); /* it was there when the hold ended */
+    uint32_t *count = shim_account_hold_count(tr, ticks); /* it was there when the hold ended */
     tr->late_hold_ticks = 0;
     if (count && ++*count == 0)
         shim_account_hold_wrapped(ticks);

@@ -45,13 +45,34 @@ struct shim_gil *shim_gil_find(const void *address, int which)
 }
 
 /* --- pauses ------------------------------------------------------------------------------------------------------ */
+void shim_gil_route(void)
+{
+    bool further = SHIM.filter != 0, dormant = SHIM.dormant;
+    __atomic_store_n(&shim_next.mutex_lock, further ? shim_gil_lock_further : shim_real.mutex_lock, __ATOMIC_RELAXED);
+    __atomic_store_n(&shim_next.mutex_unlock, further ? shim_gil_unlock_further : shim_real.mutex_unlock,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&shim_next.cond_signal,
+                     dormant   ? shim_gil_signal_dormant
+                     : further ? shim_gil_signal_further
+                               : shim_real.cond_signal,
+                     __ATOMIC_RELAXED);
+}
+
+int shim_gil_signal_dormant(pthread_cond_t *c)
+{
+    const uint32_t *n_toggles = SHIM.n_toggles; /* NULL: a forked child, before it has a recording */
+    if (LIKELY(!n_toggles || (__atomic_load_n(n_toggles, __ATOMIC_RELAXED) & 1)))
+        return shim_real.cond_signal(c);
+    return shim_gil_signal_further(c);
+}
+
 void shim_gil_sleep(void)
 {
     if (__atomic_exchange_n(&SHIM.dormant, 1, __ATOMIC_RELAXED))
         return;
-    SHIM.express.self = 0;
     SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
     SHIM.filter = 0;
+    shim_gil_route();
 }
 
 bool shim_gil_wake(void)
@@ -67,6 +88,7 @@ bool shim_gil_wake(void)
     SHIM.cond = SHIM.gils[0].cond;
     SHIM.switch_cond = SHIM.gils[0].switch_cond;
     SHIM.dormant = 0;
+    shim_gil_route();
     return true;
 }
 
@@ -84,7 +106,7 @@ bool shim_gil_step(struct shim_gil *g, enum shim_event event)
     T.step = 0;
     if (T.gil != g) {
         if (T.gil && T.gil->rec) {
-            shim_thread_count_holds(T.gil->rec);
+            shim_thread_leave_gil(T.gil->rec);
             shim_several_leave(T.gil);
         }
         T.gil = g;
@@ -139,7 +161,6 @@ void shim_gil_abandoned(struct shim_gil *g)
 {
     struct rec_thread *tr = T.rec;
     uint64_t t = shim_ticks();
-    shim_account_leave_express(g);
     shim_write_begin(&tr->seq);
     shim_write_begin(&g->rec->seq);
     shim_account_wait_end(g, t);
@@ -219,7 +240,7 @@ static void reset(struct shim_gil *g)
     uint64_t t = shim_ticks();
     shim_account_settle(g, t);
     shim_waiters_advance(gr, t);
-    gr->n_waiters = 0;
+    shim_account_waiters(g, 0);
     if (T.generation == SHIM.generation && T.gil == g && SHIM_STATE(T.rec) == REC_STATE_HELD) {
         shim_write_begin(&T.rec->seq);
         shim_account_close(t);
@@ -235,7 +256,7 @@ static void gone(struct shim_gil *g)
     reset(g);
     g->rec->end_ticks = shim_ticks();
     if (T.generation == SHIM.generation && T.gil == g) { /* the next GIL may get its place */
-        shim_thread_count_holds(g->rec);
+        shim_thread_leave_gil(g->rec);
         T.gil = NULL;
         T.step = 0;
     }
@@ -297,6 +318,7 @@ static void add_gil(const char *c, const void *m, const void *sc)
     } else {
         SHIM.filter |= shim_gil_bit(m) | shim_gil_bit(c) | shim_gil_bit(sc);
     }
+    shim_gil_route();
     if (slot == SHIM.n_gils)
         __atomic_store_n(&SHIM.n_gils, slot + 1, __ATOMIC_RELEASE);
     if (slot > 0)

@@ -133,7 +133,6 @@ static bool supported(const struct shim_python *p)
 static void stop(void)
 {
     SHIM.ended = 1;
-    SHIM.express.self = 0;
     SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
     SHIM.filter = 0;
 }

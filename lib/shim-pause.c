@@ -25,10 +25,6 @@ void shim_account_close(uint64_t t)
         tr->wait_blocked_ticks += blocked;
         tr->wait_wakeup_ticks += d - blocked;
         tr->row_other_ticks += blocked;
-        if (T.gil && T.gil->rec) {
-            T.gil->rec->wait_blocked_ticks += blocked;
-            T.gil->rec->wait_wakeup_ticks += d - blocked;
-        }
         break;
     }
     case REC_STATE_FORCED:
@@ -47,7 +43,6 @@ void shim_account_close(uint64_t t)
 static void sync_gil(struct shim_gil *g, uint32_t n_toggles, uint64_t p, uint64_t r)
 {
     struct rec_gil *gr = g->rec;
-    shim_account_leave_express(g);
     if (p) {
         shim_waiters_advance(gr, p);
         if (g->take_ticks)
@@ -57,7 +52,7 @@ static void sync_gil(struct shim_gil *g, uint32_t n_toggles, uint64_t p, uint64_
     shim_write_begin(&gr->seq);
     gr->paused_ticks += shim_elapsed(p ? p : gr->start_ticks, r);
     g->paused_held_ticks = gr->held_base_ticks;
-    gr->n_waiters = 0;
+    shim_account_waiters(g, 0);
     gr->waiters_at_ticks = r;
     gr->hold_waiters_ticks = gr->waiters_ticks;
     gr->n_toggles = n_toggles;

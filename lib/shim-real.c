@@ -14,9 +14,8 @@ static __thread int resolving __attribute__((tls_model("initial-exec")));
 #define FIRST(name, parameters, arguments, meanwhile)                                                                  \
     static int first_##name parameters                                                                                 \
     {                                                                                                                  \
-        if (resolving)                                                                                                 \
-            return meanwhile;                                                                                          \
-        shim_real_resolve();                                                                                           \
+        if (shim_real.name == first_##name && !resolving)                                                              \
+            shim_real_resolve();                                                                                       \
         return shim_real.name == first_##name ? meanwhile : shim_real.name arguments;                                  \
     }
 FIRST(mutex_lock, (pthread_mutex_t * m), (m), 0)
@@ -54,6 +53,8 @@ struct shim_real shim_real = {
     first_sem_destroy,   first_sem_post,     first_sem_trywait, first_sem_wait,       first_sem_timedwait,
     first_sem_clockwait, first_pipe2,        first_sigaction,   first_signal,
 };
+
+struct shim_next shim_next = {first_mutex_lock, first_mutex_unlock, first_cond_signal};
 
 /* musl has no dlvsym; a weak reference keeps the shim loadable there. */
 extern void *dlvsym(void *restrict, const char *restrict, const char *restrict) __attribute__((weak));
@@ -114,6 +115,7 @@ void shim_real_resolve(void)
         if (found)
             __atomic_store_n((void **)((char *)&shim_real + wanted[i].offset), found, __ATOMIC_RELEASE);
     }
+    shim_next = (struct shim_next){shim_real.mutex_lock, shim_real.mutex_unlock, shim_real.cond_signal};
     resolving--;
     __atomic_store_n(&resolved, 1, __ATOMIC_RELEASE);
 }

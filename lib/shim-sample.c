@@ -95,7 +95,7 @@ static void take_native(uint64_t t)
     struct shim_half *half = native && may_unwind(t) ? get_half() : NULL;
     if (!half)
         return;
-    T.sample.native_ticks = t;
+    T.sample.native_due_ticks = t + NATIVE_EVERY_US * shim_clock_ticks_per_us();
     shim_native_take(half);
     T.sample.have_native = half->n > 0;
 }
@@ -191,13 +191,15 @@ void shim_sample_forget(void)
 
 void shim_sample_attach(uint64_t since)
 {
-    T.sample.due_ticks = T.sample.charge_left_ticks = UINT64_MAX;
+    T.sample.due_ticks = T.sample.charge_left_ticks = T.sample.native_due_ticks = UINT64_MAX;
     if (!mean_ticks || !T.rec->index)
         return;
     T.sample.random = (since ^ (uint64_t)T.rec->index << 40) * 0x9e3779b97f4a7c15u | 1;
     next_random();
     T.sample.mean_ticks = T.sample.charge_mean_ticks = mean_ticks;
     T.sample.due_ticks = since + draw(mean_ticks);
+    if (native)
+        T.sample.native_due_ticks = since;
     T.sample.charge_left_ticks = draw(mean_ticks);
 }
 
@@ -237,8 +239,9 @@ void shim_sample_released(uint64_t hold_ticks)
 void shim_sample_unanswered(struct shim_gil *g)
 {
     uint64_t t = shim_ticks();
-    if (!g->asked_ticks) {
+    if (!g->asked_ticks || g->asked_ticks < g->take_ticks) {
         g->asked_ticks = t;
+        g->callee = g->callee_place = 0;
         return;
     }
     if (!native || T.busy || g->callee || shim_elapsed(g->asked_ticks, t) < UNANSWERED_US * shim_clock_ticks_per_us())
@@ -252,12 +255,9 @@ void shim_sample_unanswered(struct shim_gil *g)
     errno = saved_errno;
 }
 
-void shim_sample_before_take(uint64_t t, bool in_the_way)
+void shim_sample_native(uint64_t t)
 {
-    /* Else the interval that ends now is not sampled, or what was taken at its begin serves. */
-    if (!native || T.sample.have_native ||
-        (t < T.sample.due_ticks &&
-         !(in_the_way && t - T.sample.native_ticks > NATIVE_EVERY_US * shim_clock_ticks_per_us())))
+    if (!native || T.sample.have_native) /* else what was taken at the interval's begin serves */
         return;
     int saved_errno = errno;
     shim_enter();

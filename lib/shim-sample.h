@@ -66,7 +66,12 @@ void shim_sample_unanswered(struct shim_gil *g);
 
 /* In front of a take, at t, by a thread that holds neither the GIL nor gil->mutex: takes the native frames if the
  * interval that ends now is to be sampled, or, where the thread will have to wait, if that may be. */
-void shim_sample_before_take(uint64_t t, bool in_the_way);
+void shim_sample_native(uint64_t t);
+static inline void shim_sample_before_take(uint64_t t, bool in_the_way)
+{
+    if (UNLIKELY(t >= T.sample.due_ticks || (in_the_way && t >= T.sample.native_due_ticks)))
+        shim_sample_native(t);
+}
 
 /* After the real unlock of gil->mutex that follows a take, if something is pending: reads the Python frames and enters
  * the sample.  The thread holds the GIL. */

@@ -35,7 +35,6 @@ void shim_several_begin(struct shim_gil *first)
 {
     if (!lock(first))
         return;
-    shim_account_leave_express(first);
     if (!first->take_ticks)
         shim_account_settle(first, shim_ticks());
     unlock(first);

@@ -84,13 +84,6 @@ static uint64_t run_delay_ns(uint32_t tid)
     return value;
 }
 
-static void leave_express(void)
-{
-    /* The next thread may get this one's control block. */
-    uintptr_t self = shim_self();
-    __atomic_compare_exchange_n(&SHIM.express.self, &self, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-}
-
 void shim_thread_attach(uint64_t since, bool main_thread)
 {
     int saved_errno = errno;
@@ -107,7 +100,6 @@ void shim_thread_attach(uint64_t since, bool main_thread)
         return;
     }
     uint32_t n_inits = T.n_inits;
-    leave_express();
     memset(&T, 0, sizeof T);
     T.n_inits = n_inits;
     T.busy = 1;
@@ -118,7 +110,7 @@ void shim_thread_attach(uint64_t since, bool main_thread)
     if (tr) {
         tr->index = index;
         tr->tid = (uint32_t)syscall(SYS_gettid);
-        tr->flags = REC_THREAD_REMAINDER | (main_thread ? REC_THREAD_MAIN : 0);
+        tr->flags = REC_THREAD_REMAINDER | REC_THREAD_OWN_WAITS | (main_thread ? REC_THREAD_MAIN : 0);
         tr->pthread_id = (uint64_t)pthread_self();
         tr->start_ticks = since;
         tr->n_toggles = n_toggles;
@@ -275,7 +267,13 @@ void shim_thread_check_name(void)
     errno = saved_errno;
 }
 
-void shim_thread_count_holds(struct rec_gil *gr)
+static void count(uint64_t *sum, uint64_t *counted, uint64_t now)
+{
+    __atomic_fetch_add(sum, now - *counted, __ATOMIC_RELAXED);
+    *counted = now;
+}
+
+void shim_thread_leave_gil(struct rec_gil *gr)
 {
     struct rec_thread *tr = T.rec;
     const struct rec_hist *h = &tr->hist[REC_HIST_HOLD];
@@ -287,8 +285,12 @@ void shim_thread_count_holds(struct rec_gil *gr)
         for (int i = 0; block && i < REC_HIST_SUBS; i++)
             n += block->count[i] + (wraps ? (uint64_t)wraps->count[i] << 32 : 0);
     }
-    tr->gil_counted += n;
-    __atomic_fetch_add(&gr->acquisitions, n, __ATOMIC_RELAXED);
+    count(&gr->acquisitions, &tr->gil_counted, tr->gil_counted + n);
+    if (tr->index) {
+        count(&gr->contended, &tr->gil_counted_contended, tr->contended);
+        count(&gr->wait_blocked_ticks, &tr->gil_counted_blocked_ticks, tr->wait_blocked_ticks);
+        count(&gr->wait_wakeup_ticks, &tr->gil_counted_wakeup_ticks, tr->wait_wakeup_ticks);
+    }
 }
 
 /* --- ends -------------------------------------------------------------------------------------------------------- */
@@ -304,7 +306,6 @@ static void thread_end(void *value)
     int saved_errno = errno;
     struct rec_thread *tr = T.rec;
     uint64_t now = shim_ticks();
-    leave_express();
     T.busy = 1;
     if (!(*SHIM.n_toggles & 1) && T.n_toggles == *SHIM.n_toggles) {
         if (SHIM_STATE(tr) == REC_STATE_WAITING)
@@ -317,7 +318,7 @@ static void thread_end(void *value)
         tr->unmeasured_ticks += shim_elapsed(tr->state_ticks, now);
     }
     if (T.gil && T.gil->rec)
-        shim_thread_count_holds(T.gil->rec);
+        shim_thread_leave_gil(T.gil->rec);
     tr->cpu_end_ns = tr->cpu_last_ns;
     shim_name_at_end(tr);
     if (shim_elapsed(tr->start_ticks, now) > LONG_ENOUGH_FOR_SCHEDSTAT_US * shim_clock_ticks_per_us())

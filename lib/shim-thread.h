@@ -33,8 +33,9 @@ uint64_t shim_thread_check_take(void);
 /* The thread's name is due to be read; it holds the GIL, but not gil->mutex. */
 void shim_thread_check_name(void);
 
-/* Adds the thread's holds that have not been counted there so far to its GIL's acquisitions. */
-void shim_thread_count_holds(struct rec_gil *gr);
+/* The thread is through with this GIL, for now or for good: adds its holds and waits that have not been counted there so
+ * far to the GIL's. */
+void shim_thread_leave_gil(struct rec_gil *gr);
 
 /* CPU time of the calling process's thread tid, ns; 0 if it is gone.  Async-signal-safe. */
 uint64_t shim_thread_cpu_ns(uint32_t tid);

@@ -18,19 +18,17 @@
 #include "shim.h"
 
 /* The wrappers below are written for what the machine makes of them.  Between two locked instructions, of which a take
- * and a release have six, nothing overlaps: what counts is the longest chain of loads and the number of branches.  So
- * the common case (struct shim_express) is one straight line over memory at fixed addresses, ended by a tail call of
- * the real function, and every other case is a tail call to a cold function that does it all in full. */
-#define COLD __attribute__((noinline, cold))
+ * and a release have six, nothing overlaps: what counts is the longest chain of loads behind a reading of the counter,
+ * and the number of branches.  So the common case, a thread that takes or gives up the GIL that it held last while
+ * nobody waits and nothing is due, is one straight line, ended by a tail call of the real function; every other case is
+ * a tail call to a function that does it all in full. */
+#define APART __attribute__((noinline))
 
-static inline bool resumed_or_paused(const struct shim_express *e)
+/* The shortest path is for this thread: it is attached, measuring is on, and there is nothing that has to be done
+ * first. */
+static inline bool straight(void)
 {
-    return __atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED) != e->n_toggles;
-}
-
-static inline bool express(void)
-{
-    return shim_self() == __atomic_load_n(&SHIM.express.self, __ATOMIC_RELAXED);
+    return T.extra == 0 && T.step == __atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED) + 1;
 }
 
 /* --- takes begin ------------------------------------------------------------------------------------------------- */
@@ -45,13 +43,11 @@ static inline bool in_the_way(const pthread_mutex_t *m)
 
 /* A lock of gil->mutex by a thread that does not hold the GIL starts a take.  It is stamped only if something is in
  * its way at this instant: the uncontended take costs a few loads and no clock. */
-static COLD int lock_slow(pthread_mutex_t *m)
+static APART int lock_slow(pthread_mutex_t *m)
 {
     struct shim_gil *g = shim_gil_by_mutex(m);
-    if (express()) /* what is stamped here is for the long way */
-        __atomic_store_n(&SHIM.express.self, 0, __ATOMIC_RELAXED);
     if (g && (shim_gil_in_step(g) || shim_thread_present()) && SHIM_STATE(T.rec) != REC_STATE_HELD) {
-        uint64_t t = T.cpu_burst && T.gil == g ? shim_thread_check_take() : 0;
+        uint64_t t = UNLIKELY(T.cpu_burst) && T.gil == g ? shim_thread_check_take() : 0;
         bool wait = in_the_way(m);
         if (!t)
             t = shim_ticks();
@@ -67,52 +63,27 @@ static COLD int lock_slow(pthread_mutex_t *m)
 SHIM_EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
 {
     if (LIKELY(m == SHIM.mutex)) {
-        /* Of a thread on the express, the GIL is free unless it holds it; only the mutex can be in its way. */
-        if (UNLIKELY(!express() || __atomic_load_n((const int *)m, __ATOMIC_RELAXED)))
+        const struct rec_thread *tr = T.rec;
+        if (UNLIKELY(!tr) || (SHIM_STATE(tr) != REC_STATE_HELD && UNLIKELY(in_the_way(m) || T.look)))
             return lock_slow(m);
-    } else if (UNLIKELY(SHIM.filter != 0)) {
-        return lock_slow(m);
+        return shim_real.mutex_lock(m);
     }
-    return shim_real.mutex_lock(m);
+    return shim_next.mutex_lock(m);
 }
 
 /* --- takes and releases ------------------------------------------------------------------------------------------ */
-#define EXPRESS_AFTER 16 /* takes in a row by one thread */
-
-/* The next take or release of this thread can go the shortest way. */
-static void board_express(struct shim_gil *g)
-{
-    struct shim_express *e = &SHIM.express;
-    uint32_t n_toggles = *SHIM.n_toggles;
-    /* Where the GIL goes to and fro, each change would cost both processors a cache line more. */
-    if (g->takes_in_a_row < EXPRESS_AFTER) {
-        g->takes_in_a_row++;
-        return;
-    }
-    if (!shim_ticks_are_fast() || n_toggles != T.n_toggles || g != &SHIM.gils[0] || SHIM.filter || T.post || T.later ||
-        T.cpu_burst || g->rec->n_waiters || !T.rec->index || g->holder != T.rec)
-        return;
-    e->rec = T.rec;
-    e->due_ticks = T.check_ticks < T.name_due_ticks ? T.check_ticks : T.name_due_ticks;
-    if (T.sample.due_ticks < e->due_ticks)
-        e->due_ticks = T.sample.due_ticks;
-    e->hold_below = T.hold_below;
-    e->n_toggles = n_toggles;
-    e->boarded = 1;
-    __atomic_store_n(&e->self, shim_self(), __ATOMIC_RELEASE);
-}
+#define LOOK_TICKS (1u << 16) /* some 25 us: in front of takes after such a time without the GIL, the clock is read */
 
 /* The GIL has been taken.  Holding gil->mutex and gil->switch_mutex.
  *
  * Here and below, state and time are stored before the sums (record.h, "Rules"). */
-static void acquired(struct shim_gil *g)
+static inline void acquired(struct shim_gil *g, uint64_t t)
 {
-    uint64_t t = shim_ticks();
-    shim_account_leave_express(g);
-    if (!shim_gil_in_step(g) && !shim_gil_step(g, SHIM_EVENT_TAKE))
+    if (UNLIKELY(!shim_gil_in_step(g)) && !shim_gil_step(g, SHIM_EVENT_TAKE))
         return;
     struct rec_thread *tr = T.rec;
     shim_account_late_hold(tr);
+    T.look_native = t - tr->state_ticks >= LOOK_TICKS;
     if (T.post) {
         shim_account_take_after_wait(g, t);
     } else {
@@ -123,25 +94,22 @@ static void acquired(struct shim_gil *g)
     if (g->holder != tr)
         shim_account_holder(g, tr, t);
     g->take_ticks = t;
-    g->asked_ticks = g->callee = 0;
-    if (g->rec->n_waiters)
+    if (g->n_waiters)
         shim_account_hold_begins(g, t);
-    if (t >= T.name_due_ticks || T.sample.pending)
+    if (UNLIKELY(t >= T.name_due_ticks || T.sample.pending))
         T.post = SHIM_POST_TAKEN;
     else
         T.sample.have_native = false;
-    board_express(g);
+    shim_account_due();
 }
 
 /* The GIL has been given up.  Holding gil->mutex. */
-static void released(struct shim_gil *g)
+static inline void released(struct shim_gil *g, uint64_t t)
 {
-    uint64_t t = shim_ticks();
-    shim_account_leave_express(g);
-    if (!shim_gil_in_step(g) && !shim_gil_step(g, SHIM_EVENT_RELEASE))
+    if (UNLIKELY(!shim_gil_in_step(g)) && !shim_gil_step(g, SHIM_EVENT_RELEASE))
         return;
     struct rec_thread *tr = T.rec;
-    if (SHIM_STATE(tr) != REC_STATE_HELD) {
+    if (UNLIKELY(SHIM_STATE(tr) != REC_STATE_HELD)) {
         shim_gil_unexplained(g);
         return;
     }
@@ -149,17 +117,17 @@ static void released(struct shim_gil *g)
     tr->state = REC_STATE_RELEASED;
     __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
     tr->held_ticks += d;
-    uint32_t *count = shim_account_hold_count(tr, T.hold_below, d);
+    uint32_t *count = d < T.hold_below ? shim_account_hold_count(tr, d) : NULL;
     if (LIKELY(count)) {
         if (UNLIKELY(++*count == 0))
             shim_account_hold_wrapped(d);
     } else {
-        T.hold_ticks = d;
         T.later |= SHIM_LATER_HOLD;
     }
+    T.hold_ticks = d;
     shim_sample_end(SHIM_SAMPLE_HELD, from, t);
     T.post = T.later != 0 || t >= T.check_ticks ? SHIM_POST_RELEASED : 0;
-    if (g->rec->n_waiters)
+    if (g->n_waiters)
         shim_account_hold_ends(g, t);
     if (LIKELY(g->holder == tr))
         g->closed_ticks += d;
@@ -168,36 +136,30 @@ static void released(struct shim_gil *g)
     g->take_ticks = 0;
     g->last_take_ticks = from;
     g->last_release_ticks = t;
-    if (SHIM.filter) /* what this thread holds from now on may be another GIL */
+    if (UNLIKELY(SHIM.filter != 0)) /* what this thread holds from now on may be another GIL */
         shim_account_settle(g, t);
     if (UNLIKELY(T.sample.pending)) {
         T.post = SHIM_POST_RELEASED;
-        T.hold_ticks = d;
-        T.sample.callee = g->callee;
+        T.sample.asked = g->asked_ticks >= from;
+        T.sample.callee = T.sample.asked ? g->callee : 0;
         T.sample.callee_place = g->callee_place;
-        T.sample.asked = g->asked_ticks != 0;
     }
+    shim_account_due();
 }
 
-static COLD int signal_slow(pthread_cond_t *c)
+static APART int signal_taken(pthread_cond_t *c, uint64_t t)
 {
-    struct shim_gil *g = shim_gil_by_switch(c);
-    if (g)
-        acquired(g);
-    else if ((g = shim_gil_by_cond(c)) != NULL)
-        released(g);
+    acquired(&SHIM.gils[0], LIKELY(shim_ticks_are_fast()) ? t : shim_ticks());
     return shim_real.cond_signal(c);
 }
 
-/* Of another GIL than the first, or measuring has been resumed. */
-static COLD int signal_unmatched(pthread_cond_t *c)
+static APART int signal_released(pthread_cond_t *c, uint64_t t)
 {
-    if (SHIM.dormant)
-        shim_gil_wake();
-    return signal_slow(c);
+    released(&SHIM.gils[0], LIKELY(shim_ticks_are_fast()) ? t : shim_ticks());
+    return shim_real.cond_signal(c);
 }
 
-static COLD int signal_wrapped(pthread_cond_t *c, uint64_t hold)
+static APART int signal_wrapped(pthread_cond_t *c, uint64_t hold)
 {
     shim_account_hold_wrapped(hold);
     return shim_real.cond_signal(c);
@@ -205,42 +167,62 @@ static COLD int signal_wrapped(pthread_cond_t *c, uint64_t hold)
 
 SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
 {
-    struct shim_express *e = &SHIM.express;
+    struct shim_gil *g = &SHIM.gils[0];
     if (LIKELY(c == SHIM.switch_cond)) {
-        if (UNLIKELY(!express()))
-            return signal_slow(c);
-        struct rec_thread *tr = e->rec;
-        uint64_t t = shim_ticks_fast(), d = t - tr->state_ticks; /* a negative difference is a very long one */
-        if (UNLIKELY(d >= REC_LONG_RELEASED_TICKS || t >= e->due_ticks || resumed_or_paused(e)))
-            return signal_slow(c);
+        struct rec_thread *tr = T.rec;
+        uint64_t t = shim_ticks_fast(); /* due_ticks is 0 where there is none */
+        if (UNLIKELY(!tr || g->holder != tr || g->n_waiters || t >= T.due_ticks || !straight()))
+            return signal_taken(c, t);
         uint64_t hold = tr->late_hold_ticks;
+        uint32_t *count = shim_account_hold_count(tr, hold);
+        if (UNLIKELY(!hold || t - tr->state_ticks >= LOOK_TICKS)) /* a negative difference is a very long one */
+            return signal_taken(c, t);
         tr->state = REC_STATE_HELD;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
         tr->late_hold_ticks = 0;
-        if (UNLIKELY(++*e->late_count == 0))
+        g->take_ticks = t;
+        if (UNLIKELY(++*count == 0))
             return signal_wrapped(c, hold);
         return shim_real.cond_signal(c);
     }
     if (LIKELY(c == SHIM.cond)) {
-        if (UNLIKELY(!express()))
-            return signal_slow(c);
-        struct rec_thread *tr = e->rec;
-        uint64_t t = shim_ticks_fast(), d = t - tr->state_ticks;
-        uint32_t *count = shim_account_hold_count(tr, e->hold_below, d);
-        if (UNLIKELY(!count || t >= e->due_ticks || SHIM_STATE(tr) != REC_STATE_HELD || resumed_or_paused(e) ||
-                     __atomic_load_n((const int *)((const char *)c + sizeof *c), __ATOMIC_RELAXED) > 1))
-            return signal_slow(c);
+        struct rec_thread *tr = T.rec;
+        uint64_t t = shim_ticks_fast(); /* due_ticks is 0 where there is none */
+        if (UNLIKELY(!tr || g->holder != tr || g->n_waiters || t >= T.due_ticks || !straight() ||
+                     SHIM_STATE(tr) != REC_STATE_HELD))
+            return signal_released(c, t);
+        uint64_t from = tr->state_ticks, d = t - from;
+        if (UNLIKELY(d >= T.hold_below || !shim_account_hold_count(tr, d)))
+            return signal_released(c, t);
         tr->state = REC_STATE_RELEASED;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
         tr->held_ticks += d;
-        e->late_count = count;
-        tr->late_hold_ticks = d | 1; /* entered into the histogram by the next take: nothing there waits for a load */
+        tr->late_hold_ticks = d | 1; /* entered into the histogram by the next take, which has all that it needs at hand */
+        g->take_ticks = 0;
+        g->last_take_ticks = from;
+        g->last_release_ticks = t;
+        g->closed_ticks += d;
         return shim_real.cond_signal(c);
     }
-    if (UNLIKELY(SHIM.filter != 0))
-        return signal_unmatched(c);
-    if (SHIM.dormant && UNLIKELY(!(__atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED) & 1)))
-        return signal_unmatched(c);
+    return shim_next.cond_signal(c);
+}
+
+/* --- where there is more to look at than the first GIL (shim_gil_route) ------------------------------------------- */
+int shim_gil_lock_further(pthread_mutex_t *m)
+{
+    return SHIM.filter ? lock_slow(m) : shim_real.mutex_lock(m);
+}
+
+/* Of another GIL than the first, or measuring has been resumed. */
+int shim_gil_signal_further(pthread_cond_t *c)
+{
+    if (SHIM.dormant)
+        shim_gil_wake();
+    struct shim_gil *g = shim_gil_by_switch(c);
+    if (g)
+        acquired(g, shim_ticks());
+    else if ((g = shim_gil_by_cond(c)) != NULL)
+        released(g, shim_ticks());
     return shim_real.cond_signal(c);
 }
 
@@ -263,7 +245,7 @@ static void after_release(struct shim_gil *g)
         shim_thread_check_release();
 }
 
-static COLD int unlock_slow(pthread_mutex_t *m)
+static APART int unlock_slow(pthread_mutex_t *m)
 {
     struct shim_gil *g = shim_gil_by_mutex(m);
     uint8_t post = T.post;
@@ -293,17 +275,21 @@ static COLD int unlock_slow(pthread_mutex_t *m)
 SHIM_EXPORT int pthread_mutex_unlock(pthread_mutex_t *m)
 {
     if (LIKELY(m == SHIM.mutex)) {
-        if (UNLIKELY(!express()) && T.post)
+        if (UNLIKELY(T.post))
             return unlock_slow(m);
-    } else if (UNLIKELY(SHIM.filter != 0) && T.post) {
-        return unlock_slow(m);
+        return shim_real.mutex_unlock(m);
     }
-    return shim_real.mutex_unlock(m);
+    return shim_next.mutex_unlock(m);
+}
+
+int shim_gil_unlock_further(pthread_mutex_t *m)
+{
+    return SHIM.filter && T.post ? unlock_slow(m) : shim_real.mutex_unlock(m);
 }
 
 /* --- waits ------------------------------------------------------------------------------------------------------- */
 /* If measuring is resumed in this wait, it is the thread's state since then. */
-static COLD int dormant_wait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
+static APART int dormant_wait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
 {
     if (T.dormant_cond != c) {
         T.dormant_cond = c;

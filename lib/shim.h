@@ -51,6 +51,15 @@ struct shim_real {
 };
 extern struct shim_real shim_real __attribute__((aligned(64)));
 
+/* Where the three wrappers that are called all the time go with whatever is not the first GIL's: straight to the real
+ * function, where there is nothing else to look at (shim_gil_route).  Not on the pages that a fork wipes. */
+struct shim_next {
+    int (*mutex_lock)(pthread_mutex_t *);
+    int (*mutex_unlock)(pthread_mutex_t *);
+    int (*cond_signal)(pthread_cond_t *);
+};
+extern struct shim_next shim_next __attribute__((aligned(64)));
+
 /* Looks all of them up.  Any thread, any time before or after the constructor; until it has been called, the pointers
  * lead to functions that call it first.  One that this libc lacks keeps such a pointer (a program that links cannot
  * have called its wrapper). */
@@ -63,30 +72,19 @@ struct shim_gil {
     const void *mutex, *cond, *switch_cond; /* identity: addresses in the interpreter */
     struct rec_gil *rec;
     uint64_t paused_held_ticks; /* H when measuring was paused last */
-    uint64_t callee_place;      /* where `callee`, below, was called: it was the end of the hold if that ends there */
+    /* Under the mutex. */
+    uint64_t asked_ticks; /* a holder was asked to let go then: the present one, if it has had the GIL since before; see
+                             shim_sample_unanswered */
+    uint64_t callee;      /* the C function that it has been in since; 1 = looked for in vain, 0 = not yet */
+    uint64_t callee_place; /* where it was called: it was the end of the hold if that ends there */
     /* Under the mutex.  A change of holder moves this line, one of the record and one of the ring from processor to
-     * processor, and not the holders' records: what one has to know of the other's holds is here.  While the holder is
-     * on the express, the last four are behind (shim_account_leave_express). */
+     * processor, and not the holders' records: what one has to know of the other's holds is here. */
     struct rec_thread *holder __attribute__((aligned(64))); /* rec->holder's record */
-    uint64_t takes_in_a_row;                                /* by the holder, up to a bound */
+    uint64_t n_waiters;                                     /* rec->n_waiters */
     uint64_t take_ticks;                                    /* the present hold's begin, 0 = it is not held */
     uint64_t last_take_ticks, last_release_ticks;           /* the last closed hold */
     uint64_t closed_ticks;                                  /* H at its end */
-    uint64_t asked_ticks; /* the present holder was asked to let go then, 0 = not; see shim_sample_unanswered */
-    uint64_t callee;      /* the C function that it has been in since; 1 = looked for in vain, 0 = not yet */
-};
-
-/* The shortest path: the thread that held the first GIL last takes it or gives it up again, while nobody waits and
- * nothing is due.  All that it needs is here, at a fixed address, to be had without a chain of loads.  Written under
- * gil->mutex; `self` is also read without it, by threads that only want to know whether it is theirs. */
-struct shim_express {
-    uintptr_t self;         /* of that thread (shim_self), 0 = none: take the long way */
-    struct rec_thread *rec; /* its record */
-    uint64_t due_ticks;     /* then something is due */
-    uint64_t hold_below;    /* as in shim_thread */
-    uint32_t *late_count;   /* the bucket of rec->late_hold_ticks, if that is not 0 */
-    uint32_t n_toggles;     /* header.n_toggles then */
-    uint32_t boarded;       /* 1 until shim_account_leave_express.  Under the mutex */
+    uint64_t holder_ticks;                                  /* `holder` is the last that has held it, since then */
 };
 
 /* Everything that says "measure" lives on pages of its own that the kernel wipes in a forked child
@@ -97,11 +95,10 @@ struct shim_state {
     const void *mutex, *cond, *switch_cond; /* of the first GIL; NULL = none, or dormant */
     uint64_t filter;                        /* one bit for each mutex and condition of the further GILs */
     const uint32_t *n_toggles;              /* in the header: odd = paused */
-    struct shim_express express;
-    struct rec_header *header; /* up to here, two cache lines are all that the common case reads */
-    uint32_t dormant;          /* 1 = paused: the first four are put away (shim_gil_sleep) */
-    uint32_t ended;            /* 1 = the destructor has run */
-    uint32_t n_gils;
+    struct rec_header *header;
+    uint32_t dormant; /* 1 = paused: the first four are put away (shim_gil_sleep) */
+    uint32_t ended;   /* 1 = the destructor has run */
+    uint32_t n_gils;  /* with the next, up to here, one cache line that is hardly ever written */
     uint32_t generation; /* 0 = not measuring; else counts the recordings of this process */
     uint64_t map_bytes;
     struct shim_gil gils[SHIM_GILS];
@@ -125,7 +122,7 @@ enum {                         /* shim_thread.post: the next event of the GIL ha
 enum {                      /* shim_thread.later: what is to be entered after the next release */
        SHIM_LATER_WAIT = 1, /* rec_thread.late */
        SHIM_LATER_RELEASED = 2,
-       SHIM_LATER_HOLD = 4, /* into an octave that is not the cached one */
+       SHIM_LATER_HOLD = 4, /* the first of its octave, or longer than all before */
 };
 #define SHIM_OWN_LOCKS 8
 
@@ -147,7 +144,7 @@ struct shim_samples {           /* of a thread: shim-sample.h */
     uint64_t cpu_used_ns, cpu_held_ticks, cpu_released_ticks; /* in the last period between readings of the CPU clock */
     uint64_t random, cost_ticks;
     struct shim_half *half; /* native frames, NULL = never taken */
-    uint64_t native_ticks;  /* when they were taken last */
+    uint64_t native_due_ticks; /* when a wait is reason enough to take them again */
     bool have_native;       /* they are those of the present place */
     bool asked;             /* the hold that is pending had been asked to end */
     bool unwound;           /* this is one of the threads whose native frames are taken */
@@ -161,23 +158,35 @@ struct shim_thread {
                             0 = look closer (shim_gil_step) */
     uint32_t n_toggles;  /* as in rec_thread */
     uint32_t generation; /* SHIM.generation of the recording that rec belongs to */
-    uint8_t post, later; /* SHIM_POST_..., SHIM_LATER_... */
-    uint8_t busy;        /* inside the shim's own slow code: what a signal handler does meanwhile is not measured */
-    uint32_t step_was;   /* step, while busy */
-    uint8_t ending;      /* how often the key's destructor has run */
-    uint32_t ended_generation; /* of the recording in which rec has been closed */
-    uint32_t cpu_burst;        /* readings of the CPU clock left in this burst */
-    uint32_t cpu_bursts;       /* bursts so far */
-    struct shim_gil *gil;      /* used last: held or waited for */
+    union {              /* together: anything that the shortest path does not know of? */
+        uint32_t extra;
+        struct {
+            uint8_t post, later; /* SHIM_POST_..., SHIM_LATER_... */
+            uint8_t busy; /* inside the shim's own slow code: what a signal handler does meanwhile is not measured */
+        };
+    };
+    union { /* together: is the clock read in front of a take that nothing is in the way of? */
+        uint16_t look;
+        struct {
+            uint8_t cpu_burst;   /* readings of the CPU clock left in this burst */
+            uint8_t look_native; /* 1 = the last released interval was long: native frames may be due */
+        };
+    };
+    uint64_t due_ticks;     /* then something is due, or before: shim_account_due */
+    uint64_t hold_below;    /* shorter holds are no maximum, and in an octave of the histogram that has an upper end */
+    struct shim_gil *gil;   /* used last: held or waited for */
     struct rec_thread *rec; /* never NULL if generation matches: shim_sink when no record could be had.  Its state and
                                state_ticks are the thread's state */
+    uint32_t step_was;      /* step, while busy */
+    uint32_t ended_generation; /* of the recording in which rec has been closed */
+    uint32_t cpu_bursts;       /* bursts so far */
+    uint8_t ending;            /* how often the key's destructor has run */
     uint64_t want;          /* the present take was stamped at, 0 = not: nothing was in its way */
     uint64_t want_held;     /* H then, if want_seen */
     bool want_seen;
     const void
         *dormant_cond;       /* the gil->cond that it waits for, seen while measuring is paused; want says since when */
     uint64_t hold_ticks;     /* the hold that has just ended */
-    uint64_t hold_below;     /* shorter holds are no maximum, and in an octave of the histogram that has an upper end */
     uint64_t check_ticks;    /* shim_thread_check_release is due then */
     uint64_t cpu_due_ticks;  /* the next burst of readings of the CPU clock */
     uint64_t released_ticks; /* the last released interval that was long */

@@ -68,7 +68,8 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* What the threads of a GIL have to add: takes, and waits that are still open. */
+/* What the threads of a GIL have to add: takes, waits that are not in its sums (REC_THREAD_OWN_WAITS), and those that are
+ * still open. */
 static void add_threads(const struct build *build, const struct rec_gil *rec, struct model_gil *gil)
 {
     uint64_t blocked = rec->wait_blocked_ticks, wakeup = rec->wait_wakeup_ticks, forced = rec->wait_forced_ticks;
@@ -79,6 +80,11 @@ static void add_threads(const struct build *build, const struct rec_gil *rec, st
         if (thread->gil != rec->index)
             continue;
         build_close(build, thread, &closed);
+        if (thread->flags & REC_THREAD_OWN_WAITS) {
+            gil->contended += thread->contended - least(thread->gil_counted_contended, thread->contended);
+            blocked += thread->wait_blocked_ticks - least(thread->gil_counted_blocked_ticks, thread->wait_blocked_ticks);
+            wakeup += thread->wait_wakeup_ticks - least(thread->gil_counted_wakeup_ticks, thread->wait_wakeup_ticks);
+        }
         if (closed.open_wait) {
             blocked += closed.blocked - thread->wait_blocked_ticks;
             wakeup += closed.wakeup - thread->wait_wakeup_ticks;
