@@ -134,6 +134,7 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
         blocked = total;
         tr->wait_held_base_ticks = now_held - blocked;
     }
+    T.late_holder = b >= g->holder_ticks ? g->holder : NULL;
     tr->late_held_ticks = now_held;
     tr->late_changes = gr->n_changes;
     tr->late_wait_ticks = total;

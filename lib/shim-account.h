@@ -30,6 +30,27 @@ static inline void shim_charge(struct rec_thread *holder, uint64_t ticks)
         __atomic_fetch_add(&holder->charged_late_ticks, ticks, __ATOMIC_RELAXED);
 }
 
+/* As shim_charge, by the calling thread for its own waits: small sums are kept back until they are worth writing to
+ * another thread's record.  shim_charge_owed pays what is left. */
+#define SHIM_OWED_TICKS 8192 /* about 3 us */
+static inline void shim_charge_owed(void)
+{
+    if (T.owed && T.owed->index == T.owed_index)
+        shim_charge(T.owed, T.owed_ticks);
+    T.owed = NULL;
+    T.owed_ticks = 0;
+}
+static inline void shim_charge_soon(struct rec_thread *holder, uint64_t ticks)
+{
+    if (T.owed != holder)
+        shim_charge_owed();
+    T.owed = holder;
+    T.owed_index = holder->index;
+    T.owed_ticks += ticks;
+    if (T.owed_ticks >= SHIM_OWED_TICKS)
+        shim_charge_owed();
+}
+
 /* The calling thread's next take or release of the first GIL can go the shortest way until something is due. */
 static inline void shim_account_due(void)
 {

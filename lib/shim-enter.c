@@ -62,6 +62,15 @@ void shim_account_row(struct shim_gil *g)
     tr->late = 0;
     if (!tr->index) /* the sink has no row */
         return;
+    if (LIKELY(T.late_holder && high > low)) {
+        if (seen > low)
+            shim_charge_soon(T.late_holder, (seen < high ? seen : high) - low);
+        if (!T.late_holder->index) /* a thread without a record */
+            tr->row_other_ticks += high - low;
+        else if (!shim_account_row_add(tr, T.late_holder->index, high - low))
+            shim_file_loss(REC_LOSS_PAIRS);
+        return;
+    }
     uint64_t last = tr->late_changes, oldest = last > REC_RING ? last - REC_RING : 0;
     struct rec_thread *earliest = __atomic_load_n(&g->holder, __ATOMIC_RELAXED); /* holder that is known */
     for (uint64_t i = last; high > low && i > oldest;) {

@@ -99,6 +99,7 @@ void shim_account_sync(struct shim_gil *g, uint32_t n_toggles, enum shim_event e
     tr->state = event == SHIM_EVENT_RELEASE ? REC_STATE_HELD : REC_STATE_RELEASED;
     T.post = T.want ? SHIM_POST_WANT : 0;
     shim_account_enter(g); /* the release that it should have been done after was not seen */
+    shim_charge_owed();
     /* A thread that had no record before the resume may be younger than it: what came before its first event is
      * not claimed, unless it must have held the GIL all the time. */
     if (event == SHIM_EVENT_RELEASE || tr->state_ticks < resumed)

@@ -222,6 +222,7 @@ void shim_thread_check_release(void)
     T.cpu_burst--;
     if (tr->index)
         read_cpu(tr, now);
+    shim_charge_owed();
     if (now > SHIM.header->beat_ticks + BEAT_EVERY_US * us)
         shim_thread_beat();
     T.check_ticks = T.cpu_burst ? 0 : T.cpu_due_ticks;
@@ -285,6 +286,7 @@ void shim_thread_leave_gil(struct rec_gil *gr)
         for (int i = 0; block && i < REC_HIST_SUBS; i++)
             n += block->count[i] + (wraps ? (uint64_t)wraps->count[i] << 32 : 0);
     }
+    shim_charge_owed();
     count(&gr->acquisitions, &tr->gil_counted, tr->gil_counted + n);
     if (tr->index) {
         count(&gr->contended, &tr->gil_counted_contended, tr->contended);

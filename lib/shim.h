@@ -186,6 +186,10 @@ struct shim_thread {
     bool want_seen;
     const void
         *dormant_cond;       /* the gil->cond that it waits for, seen while measuring is paused; want says since when */
+    struct rec_thread *late_holder; /* who alone had the GIL during the late wait; NULL: see the ring */
+    struct rec_thread *owed;        /* is to be charged with owed_ticks for waits of this thread; NULL = nobody */
+    uint64_t owed_ticks;
+    uint32_t owed_index; /* of that record: it may have become another thread's since */
     uint64_t hold_ticks;     /* the hold that has just ended */
     uint64_t check_ticks;    /* shim_thread_check_release is due then */
     uint64_t cpu_due_ticks;  /* the next burst of readings of the CPU clock */
