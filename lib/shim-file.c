@@ -276,7 +276,7 @@ static bool grow(struct rec_header *h, uint64_t need)
     uint64_t have = __atomic_load_n(&h->reserved_bytes, __ATOMIC_ACQUIRE);
     bool ok = have >= need;
     if (!ok) {
-        uint64_t want = (have + have / 4 + FIRST_BYTES - 1) / FIRST_BYTES * FIRST_BYTES;
+        uint64_t want = (have + have / 8 + FIRST_BYTES - 1) / FIRST_BYTES * FIRST_BYTES;
         while (want < need)
             want += FIRST_BYTES;
         if (want > SHIM.map_bytes)
