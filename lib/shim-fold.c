@@ -39,6 +39,8 @@ struct rec_thread *shim_fold_reuse(uint32_t index)
     if (__atomic_load_n(&n_spares, __ATOMIC_RELAXED) && enter()) {
         if (n_spares)
             tr = spares[--n_spares];
+        if (tr)
+            shim_charge(folded, __atomic_exchange_n(&tr->charged_late_ticks, 0, __ATOMIC_RELAXED));
         leave();
     }
     if (!tr)
@@ -139,7 +141,7 @@ static void fold(struct rec_thread *tr)
     folded->held_ticks += tr->held_ticks;
     add_run(folded, tr, offsetof(struct rec_thread, wait_blocked_ticks), offsetof(struct rec_thread, contended));
     add_run(folded, tr, offsetof(struct rec_thread, charged_ticks), offsetof(struct rec_thread, lost_wakeups));
-    folded->charged_late_ticks += __atomic_exchange_n(&tr->charged_late_ticks, 0, __ATOMIC_RELAXED);
+    shim_charge(folded, __atomic_exchange_n(&tr->charged_late_ticks, 0, __ATOMIC_RELAXED));
     folded->released_ticks += shim_account_released(tr, tr->end_ticks);
     add_run(folded, tr, offsetof(struct rec_thread, lock_wait_ticks), offsetof(struct rec_thread, gil_lock_wait_ticks));
     add_run(folded, tr, offsetof(struct rec_thread, cpu_exact_held_ns),
@@ -157,11 +159,14 @@ static void fold(struct rec_thread *tr)
     shim_write_end(&folded->seq);
     shim_file_loss(REC_LOSS_THREADS_FOLDED);
 
-    /* What is left is an empty record that keeps its histograms' blocks and its row. */
+    /* What is left is an empty record that keeps its histograms' blocks and its row.  Who waited for this thread last
+     * may still be about to charge it: that field is left alone, for shim_fold_reuse to look at. */
     shim_file_publish(tr, 0);
     struct rec_thread empty = {.head = tr->head, .seq = 0, .row = tr->row};
     memcpy(empty.hist, tr->hist, sizeof empty.hist);
-    *tr = empty;
+    const size_t late = offsetof(struct rec_thread, charged_late_ticks), behind = late + sizeof tr->charged_late_ticks;
+    memcpy(tr, &empty, late);
+    memcpy((char *)tr + behind, (const char *)&empty + behind, sizeof empty - behind);
     spares[n_spares++] = tr;
 }
 

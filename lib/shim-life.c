@@ -132,7 +132,7 @@ static bool supported(const struct shim_python *p)
 /* Everything that says "measure".  Threads that are in the middle of a wrapper go on with what they have. */
 static void stop(void)
 {
-    SHIM.ended = 1;
+    __atomic_store_n(&SHIM.ended, 1, __ATOMIC_RELAXED);
     SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
     SHIM.filter = 0;
 }

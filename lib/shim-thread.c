@@ -301,6 +301,10 @@ static void thread_end(void *value)
     /* Other keys' destructors may still take the GIL; ours asks to be called again and acts in the second round. */
     if (T.generation != SHIM.generation || T.generation == 0 || T.rec != value)
         return;
+    /* Behind the destructor the recording is closed: of a daemon thread that the interpreter gets rid of only then it
+     * says that it was there to the end. */
+    if (__atomic_load_n(&SHIM.ended, __ATOMIC_RELAXED))
+        return;
     if (T.ending++ == 0) {
         pthread_setspecific(key, value);
         return;

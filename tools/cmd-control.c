@@ -38,6 +38,23 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
 }
 
+/* So near to the count has the time to be, if it can be had: some microseconds, whatever the clock. */
+#define NEAR_TICKS 5000
+#define TRIES 100
+
+/* The time of toggle n, which is about to be counted.  The process goes on until it sees the count, so that what it does
+ * between the two is before a pause by the one and after it by the other: the first store makes the page writable, and
+ * where the processor is lost in between it is done again. */
+static void store_time(struct rec_header *header, uint32_t n)
+{
+    for (int try = 0; try < TRIES; try++) {
+        uint64_t now = recfile_now(header->clock);
+        __atomic_store_n(&header->toggle_ticks[n % REC_TOGGLES], now, __ATOMIC_RELAXED);
+        if (recfile_now(header->clock) - now < NEAR_TICKS)
+            return;
+    }
+}
+
 /* Appends a toggle to the header behind fd.  Returns 1 done, 0 it was so already, -1 after an error line. */
 static int toggle(int fd, int pid, int pause)
 {
@@ -48,14 +65,13 @@ static int toggle(int fd, int pid, int pause)
         msg_error("cannot map the recording of process %d: %s", pid, strerror(errno));
         return -1;
     }
-    uint64_t now = recfile_now(header->clock);
     uint32_t n = __atomic_load_n(&header->n_toggles, __ATOMIC_ACQUIRE);
-    if (!now) {
+    if (!recfile_now(header->clock)) {
         msg_error("cannot tell the time of process %d's recording: it uses a clock that this machine lacks", pid);
         done = -1;
     } else if ((n & 1) != (uint32_t)pause) {
-        /* The time first: the process looks at the count, and then takes the time for granted. */
-        __atomic_store_n(&header->toggle_ticks[n % REC_TOGGLES], now, __ATOMIC_RELAXED);
+        /* The process looks at the count, and then takes the time for granted. */
+        store_time(header, n);
         __atomic_store_n(&header->n_toggles, n + 1, __ATOMIC_RELEASE);
         done = 1;
     }
