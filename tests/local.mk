@@ -5,6 +5,7 @@
 UNIT_TESTS = \
     tests/unit-hist \
     tests/unit-model \
+    tests/unit-order \
     tests/unit-reader \
     tests/unit-text \
     tests/unit-tree \
@@ -23,6 +24,7 @@ tests_unit_hist_LDADD = $(unit_ldadd)
 tests_unit_model_SOURCES = tests/unit-model.c $(unit_maker)
 tests_unit_model_CPPFLAGS = $(unit_cppflags)
 tests_unit_model_LDADD = $(unit_ldadd)
+tests_unit_order_SOURCES = tests/unit-check.h tests/unit-order.c
 tests_unit_reader_SOURCES = tests/unit-reader.c $(unit_maker)
 tests_unit_reader_CPPFLAGS = $(unit_cppflags)
 tests_unit_reader_LDADD = $(unit_ldadd)

@@ -42,9 +42,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 #define NEAR_TICKS 5000
 #define TRIES 100
 
-/* The time of toggle n, which is about to be counted.  The process goes on until it sees the count, so that what it does
- * between the two is before a pause by the one and after it by the other: the first store makes the page writable, and
- * where the processor is lost in between it is done again. */
+/* The time of toggle n, which is about to be counted.  The process goes on until it sees the count, so that what it
+ * does between the two is before a pause by the one and after it by the other: the first store makes the page writable,
+ * and where the processor is lost in between it is done again. */
 static void store_time(struct rec_header *header, uint32_t n)
 {
     for (int try = 0; try < TRIES; try++) {

@@ -47,7 +47,8 @@ bool reader_copy_header(int fd, struct rec_header *header, size_t size)
         struct rec_header again = {.pid = 0};
         if (reader_copy_bytes(fd, header, size, 0) < 0 || reader_copy_bytes(fd, &again, size, 0) < 0)
             return false;
-        if (!(header->beat_seq & 1) && header->beat_seq == again.beat_seq && header->n_toggles == again.n_toggles)
+        if (!(header->beat_seq & 1) && header->beat_seq == again.beat_seq && header->beat_ticks == again.beat_ticks &&
+            header->beat_mono_ns == again.beat_mono_ns && header->n_toggles == again.n_toggles)
             return true;
         if (header->end_ticks) /* nobody will come and finish what is half written */
             return true;
@@ -115,7 +116,10 @@ static void settle(int fd, struct reader_file *file, const struct target *target
     for (int try = 0; try < TRIES; try++) {
         const struct rec_thread *thread = target->thread;
         uint64_t before = 0, after = 0;
-        uint32_t seq = 1;
+        uint32_t seq = 1, seq_after = 1;
+        /* In front of the copy: in it, the counter may be newer than what else was copied. */
+        if (!read_part(fd, target, target->seq, &seq, sizeof seq))
+            return;
         if (thread) {
             if (!read_part(fd, target, &thread->state_ticks, &before, sizeof before))
                 return;
@@ -126,10 +130,10 @@ static void settle(int fd, struct reader_file *file, const struct target *target
             return;
         if (thread)
             copy_parts(fd, file, thread);
-        if (!read_part(fd, target, target->seq, &seq, sizeof seq) ||
+        if (!read_part(fd, target, target->seq, &seq_after, sizeof seq_after) ||
             (thread && !read_part(fd, target, &thread->state_ticks, &after, sizeof after)))
             return;
-        bool whole = !(*target->seq & 1) && *target->seq == seq;
+        bool whole = !(seq & 1) && seq == seq_after;
         bool steady = !thread || (thread->state_ticks == before && after == before);
         if (whole && (steady || try >= QUICK_TRIES))
             return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * jitter.c - a library to be preloaded in front of the shim and behind it: around each call by which a GIL changes hands
- * it lets the thread wait for a moment, now and then, so that threads meet in places where they hardly ever do.
+ * jitter.c - a library to be preloaded in front of the shim and behind it: around each call by which a GIL changes
+ * hands it lets the thread wait for a moment, now and then, so that threads meet in places where they hardly ever do.
  *
  *   JITTER_SEED      which moments: they follow from it, from the thread and from how many calls it has made
  *   JITTER_ONE_IN    such a call waits (8)
