@@ -42,18 +42,27 @@ tests_unit_verdict_LDADD = $(unit_ldadd)
 fuzz_sources = tests/fuzz/fuzz.h tests/fuzz/run.c tests/fuzz/mutate.c
 fuzz_ldflags = $(AM_LDFLAGS) -Wl,--wrap=symbols_file_open
 if SANITIZERS
-check_PROGRAMS += tests/fuzz/fuzz-recording tests/fuzz/replay
-TESTS += tests/fuzz/replay
+check_PROGRAMS += tests/fuzz/fuzz-recording tests/fuzz/fuzz-elf tests/fuzz/replay tests/fuzz/replay-elf
+TESTS += tests/fuzz/replay tests/fuzz/replay-elf
 endif
 tests_fuzz_fuzz_recording_SOURCES = tests/fuzz/fuzz-recording.c $(fuzz_sources)
 tests_fuzz_fuzz_recording_CPPFLAGS = $(unit_cppflags)
 tests_fuzz_fuzz_recording_LDFLAGS = $(fuzz_ldflags) -fsanitize=fuzzer
 tests_fuzz_fuzz_recording_LDADD = $(unit_ldadd)
-tests_fuzz_replay_SOURCES = tests/fuzz/replay.c $(fuzz_sources)
+# Without --wrap: here the files with symbols are the input.
+tests_fuzz_fuzz_elf_SOURCES = tests/fuzz/fuzz-elf.c tests/fuzz/elf.c tests/fuzz/fuzz.h
+tests_fuzz_fuzz_elf_CPPFLAGS = $(unit_cppflags)
+tests_fuzz_fuzz_elf_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_elf_LDADD = $(unit_ldadd)
+tests_fuzz_replay_elf_SOURCES = tests/fuzz/replay-elf.c tests/fuzz/elf.c tests/fuzz/replay.h tests/fuzz/fuzz.h
+tests_fuzz_replay_elf_CPPFLAGS = $(unit_cppflags)
+tests_fuzz_replay_elf_LDADD = $(unit_ldadd)
+tests_fuzz_replay_SOURCES = tests/fuzz/replay.c tests/fuzz/replay.h $(fuzz_sources)
 tests_fuzz_replay_CPPFLAGS = $(unit_cppflags)
 tests_fuzz_replay_LDFLAGS = $(fuzz_ldflags)
 tests_fuzz_replay_LDADD = $(unit_ldadd)
 EXTRA_DIST += tests/fuzz/README.md $(wildcard $(srcdir)/tests/fuzz/corpus/*)
+EXTRA_DIST += $(wildcard $(srcdir)/tests/fuzz/corpus-elf/*)
 EXTRA_DIST += $(wildcard $(srcdir)/tests/recordings/*/*)
 
 TEST_DIRS = $(srcdir)/tests $(srcdir)/tests/*

@@ -100,18 +100,21 @@ static void scan_needed(struct elfscan *scan, const ElfW(Dyn) * entries, uint64_
     }
 }
 
-/* The dynamic sections, found by the section headers: `strip` leaves them and these. */
+/* The dynamic sections, found by the section headers: `strip` leaves them and these.  A file has one of each. */
 static void scan_sections(const struct elf_file *elf, struct elfscan *scan)
 {
     uint64_t n = elf->head.e_shnum;
+    int had_symbols = 0, had_dynamic = 0;
 
     if (elf->head.e_shentsize != sizeof(ElfW(Shdr)))
         return;
     ElfW(Shdr) *sections = read_at(elf, elf->head.e_shoff, n * sizeof *sections);
     for (uint64_t i = 0; sections && i < n; i++) {
         const ElfW(Shdr) *section = &sections[i];
-        if ((section->sh_type != SHT_DYNSYM && section->sh_type != SHT_DYNAMIC) || section->sh_link >= n)
+        int *had = section->sh_type == SHT_DYNSYM ? &had_symbols : &had_dynamic;
+        if ((section->sh_type != SHT_DYNSYM && section->sh_type != SHT_DYNAMIC) || section->sh_link >= n || *had)
             continue;
+        *had = 1;
         const ElfW(Shdr) *strings = &sections[section->sh_link];
         void *entries = read_at(elf, section->sh_offset, section->sh_size);
         char *names = read_at(elf, strings->sh_offset, strings->sh_size);

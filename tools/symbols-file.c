@@ -39,7 +39,7 @@ struct symbols_file *symbols_file_open(const char *path, const unsigned char *bu
         return NULL;
     elf_version(EV_CURRENT);
     if (!fstat(fd, &status) && S_ISREG(status.st_mode))
-        elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
+        elf = elf_begin(fd, ELF_C_READ, NULL); /* a file that is cut short while it is mapped is a SIGBUS */
     if (!elf || elf_kind(elf) != ELF_K_ELF || (n_build_id && !has_build_id(elf, build_id, n_build_id))) {
         elf_end(elf);
         close(fd);

@@ -56,16 +56,19 @@ static void add_table(struct symbols *symbols, Elf *elf, Elf_Scn *section, const
     }
 }
 
-/* Adds the tables of a type; true if there was one. */
-static bool add_tables(struct symbols *symbols, const struct symbols_file *file, uint32_t type)
+/* Adds the table of a type, of which a file has one: where more are claimed, nobody is to wait for a hundred thousand
+ * of them.  True if there was one. */
+static bool add_first_table(struct symbols *symbols, const struct symbols_file *file, uint32_t type)
 {
     Elf_Scn *section = NULL;
     size_t before = symbols->n_symbols;
     GElf_Shdr header;
 
     while (file && (section = elf_nextscn(file->elf, section)))
-        if (gelf_getshdr(section, &header) && header.sh_type == type)
+        if (gelf_getshdr(section, &header) && header.sh_type == type) {
             add_table(symbols, file->elf, section, &header);
+            break;
+        }
     return symbols->n_symbols > before;
 }
 
@@ -86,10 +89,10 @@ struct symbols *symbols_open(const char *path, const unsigned char *build_id, si
     if (!symbols->file)
         return symbols;
     /* A full table has all that the dynamic one has. */
-    if (!add_tables(symbols, symbols->file, SHT_SYMTAB)) {
+    if (!add_first_table(symbols, symbols->file, SHT_SYMTAB)) {
         symbols->debug = symbols_file_open_debug(path, symbols->file);
-        if (!add_tables(symbols, symbols->debug, SHT_SYMTAB))
-            add_tables(symbols, symbols->file, SHT_DYNSYM);
+        if (!add_first_table(symbols, symbols->debug, SHT_SYMTAB))
+            add_first_table(symbols, symbols->file, SHT_DYNSYM);
     }
     if (symbols->n_symbols)
         qsort(symbols->symbols, symbols->n_symbols, sizeof *symbols->symbols, by_start);

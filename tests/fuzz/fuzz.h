@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fuzz.h - what the fuzzer and the program that replays its corpus share: one execution, and one mutation.
+ * fuzz.h - what the fuzzers and the program that replays their corpora share: one execution, and one mutation.
  */
 #ifndef GILSCOPE_FUZZ_H
 #define GILSCOPE_FUZZ_H
@@ -25,5 +25,9 @@ void fuzz_check_formats(void);
 /* Changes a recording in place, as a whole (cut, bits) or by its structure (records, fields), by the random number
  * seed; its new size, at most max_size. */
 size_t fuzz_mutate(uint8_t *data, size_t size, size_t max_size, unsigned seed);
+
+/* The same of ELF files, which are read for symbols and for what they say of Python. */
+void fuzz_elf_run(const uint8_t *data, size_t size);
+size_t fuzz_elf_mutate(uint8_t *data, size_t size, size_t max_size, unsigned seed);
 
 #endif
