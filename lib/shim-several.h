@@ -7,7 +7,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* A further GIL has been created, and SHIM.filter says so: the first one leaves the express, which knows one GIL only,
+/* A further GIL has been created, and SHIM.filter says so: the first one goes the long way from now on,
  * and its H does not count on the record of a thread that does not hold it.  By the creating thread, which holds no
  * gil->mutex. */
 void shim_several_begin(struct shim_gil *first);
