@@ -40,9 +40,17 @@
 #define REC_HEADER_BYTES 4096u /* records start here */
 #define REC_CELL_BYTES 16u     /* every record starts at, and is sized in, multiples of this */
 #define REC_SUFFIX ".gil"
+#define REC_HOLDS_SUFFIX ".holds" /* in place of REC_SUFFIX: see REC_SOURCE_HOLDS */
 #define REC_DIR_SUFFIX ".gilscope"
 
-enum rec_source { REC_SOURCE_PRELOAD = 1, REC_SOURCE_BPF = 2, REC_SOURCE_SAMPLE = 3 };
+enum rec_source {
+    REC_SOURCE_PRELOAD = 1,
+    REC_SOURCE_BPF = 2,
+    REC_SOURCE_SAMPLE = 3,
+    /* No process's recording, but what belongs to one: stacks that `gilscope run` has seen from outside while threads held
+     * the GIL.  Pid, start and name, but for the suffix, are that recording's; it has no GILs and no threads. */
+    REC_SOURCE_HOLDS = 4,
+};
 
 enum rec_clock {
     REC_CLOCK_MONOTONIC = 1, /* ticks are CLOCK_MONOTONIC nanoseconds */
@@ -365,6 +373,7 @@ enum rec_weight {
 #define REC_STACK_NO_NATIVE 4u  /* no native frames were taken */
 #define REC_STACK_NO_PYTHON 8u  /* the Python frames could not be read */
 #define REC_STACK_GREENLET 16u  /* the thread switches between stacks: native frames may not fit the Python ones */
+#define REC_STACK_CALLEE 32u    /* the only native frame is the function that the innermost Python frame was calling */
 
 #define REC_ENTRY_FRAME 0x80000000u /* in rec_stack.python: native code called this frame's evaluation loop */
 

@@ -37,14 +37,16 @@ static const struct argp_option options[] = {
     {0},
 };
 
-/* As the shim reads it (lib/shim-life.c): a whole number of us, ms or s. */
-static int is_interval(const char *text)
+/* As the shim reads it (lib/shim-life.c): a whole number of us, ms or s.  In us; 0 = it is none. */
+static uint64_t interval_us(const char *text)
 {
     char *unit;
     unsigned long long n = strtoull(text, &unit, 10);
     unsigned long long us = !strcmp(unit, "us") ? 1 : !strcmp(unit, "ms") ? 1000 : !strcmp(unit, "s") ? 1000000 : 0;
 
-    return text[0] >= '0' && text[0] <= '9' && unit - text < 10 && n * us >= 20 && n * us <= 10000000;
+    if (text[0] < '0' || text[0] > '9' || unit - text >= 10 || n * us < 20 || n * us > 10000000)
+        return 0;
+    return n * us;
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -65,7 +67,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         run->no_stacks = 1;
         return 0;
     case OPT_SAMPLE:
-        if (!is_interval(text))
+        if (!interval_us(text))
             argp_error(state, "--sample-interval takes 20us to 10s, a number with us, ms or s behind it, not '%s'",
                        text);
         run->sample = text;
@@ -122,6 +124,7 @@ static int run_in(const struct run_options *run, const char *shim, char *dir)
                             .no_native = run->no_native,
                             .no_stacks = run->no_stacks,
                             .sample = run->sample,
+                            .sample_us = run->sample ? interval_us(run->sample) : 0,
                             .argv = run->command};
     struct launch_end end;
     int failed = launch_run(&launch, &end);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cmd.h"
+#include "holds.h"
 #include "msg.h"
 #include "recfile.h"
 
@@ -148,10 +149,12 @@ int launch_run(const struct launch *launch, struct launch_end *end)
     end->pid = start(launch, old, &reason);
     if (end->pid < 0)
         return CMD_RUN_FAILED;
+    struct holds *holds = launch->no_stacks || reason ? NULL : holds_start(launch->dir, launch->sample_us);
     /* Not reaped yet: nobody else can get its id while its file is looked for, and while signals go to it. */
     while (waitid(P_PID, (id_t)end->pid, &info, WEXITED | WNOWAIT) && errno == EINTR)
         continue;
     child = 0;
+    holds_stop(holds);
     end->proc_start = recfile_proc_start(end->pid);
     while (waitpid(end->pid, &end->status, 0) < 0) {
         if (errno != EINTR) {

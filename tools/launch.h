@@ -15,6 +15,7 @@ struct launch {
     int no_native;      /* record Python frames only */
     int no_stacks;      /* record no stacks */
     const char *sample; /* time for each stack, as GILSCOPE takes it; NULL = the default */
+    uint64_t sample_us; /* the same; 0 = the default */
     char *const *argv;  /* the command */
 };
 
@@ -24,7 +25,8 @@ struct launch_end {
     uint64_t proc_start; /* recfile_proc_start(pid) */
 };
 
-/* Runs the command and waits for its end.  Signals that are sent to gilscope alone are passed on to it; those of the
+/* Runs the command and waits for its end; looks meanwhile at what it does with the GIL, unless it is to record no stacks.
+ * Signals that are sent to gilscope alone are passed on to it; those of the
  * terminal reach it anyway and leave gilscope alone.  Only one program at a time: the handlers' state is global.
  * Returns 0 with *end filled, or an exit status of `run` (enum cmd_status) after an error line. */
 int launch_run(const struct launch *launch, struct launch_end *end);

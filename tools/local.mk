@@ -5,6 +5,8 @@ noinst_LIBRARIES += libgilscope-tool.a
 libgilscope_tool_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(ELFUTILS_CFLAGS) \
     $(PROTOBUF_C_CFLAGS) $(ZLIB_CFLAGS) -I$(srcdir)/tools -Itools -DPKGLIBDIR='"$(pkglibdir)"'
 libgilscope_tool_a_SOURCES = \
+    lib/cpython-callee.c \
+    lib/cpython-callee.h \
     lib/cpython-frames.c \
     lib/cpython-frames.h \
     lib/cpython-read.c \
@@ -49,6 +51,16 @@ libgilscope_tool_a_SOURCES = \
     tools/format.h \
     tools/gzip.c \
     tools/gzip.h \
+    tools/holds-file.c \
+    tools/holds-file.h \
+    tools/holds-memory.c \
+    tools/holds-memory.h \
+    tools/holds-process.c \
+    tools/holds-process.h \
+    tools/holds-table.c \
+    tools/holds-table.h \
+    tools/holds.c \
+    tools/holds.h \
     tools/intern.c \
     tools/intern.h \
     tools/label.c \
@@ -178,7 +190,7 @@ nodist_libgilscope_tool_a_SOURCES = tools/embedded.c tools/profile.pb-c.c tools/
 
 EXTRA_DIST += $(embedded_files) scripts/embed.sh
 
-TOOL_LIBS = $(JANSSON_LIBS) $(ELFUTILS_LIBS) $(PROTOBUF_C_LIBS) $(ZLIB_LIBS) -lm
+TOOL_LIBS = $(JANSSON_LIBS) $(ELFUTILS_LIBS) $(PROTOBUF_C_LIBS) $(ZLIB_LIBS) -lm -lpthread
 bin_PROGRAMS += gilscope
 gilscope_SOURCES = tools/main.c
 gilscope_LDADD = libgilscope-tool.a $(TOOL_LIBS)

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * holds-memory.c - pages of another process, by process_vm_readv() of many at once.
+ */
+#include "holds-memory.h"
+
+#include <string.h>
+#include <sys/uio.h>
+
+#include "peer.h"
+
+void holds_memory_begin(struct holds_memory *m, uint32_t who)
+{
+    struct iovec local[HOLDS_PAGES], remote[HOLDS_PAGES];
+    uint32_t n = m->recent[who % HOLDS_RECENT].n;
+
+    m->who = who;
+    m->n = 0;
+    memset(m->used, 0, sizeof m->used);
+    if (!n || m->recent[who % HOLDS_RECENT].who != who)
+        return;
+    for (uint32_t i = 0; i < n; i++) {
+        struct holds_range *r = &m->range[i];
+        *r = m->recent[who % HOLDS_RECENT].range[i];
+        local[i] = (struct iovec){m->bytes[i] + r->from, (size_t)(r->to - r->from)};
+        remote[i] = (struct iovec){(void *)(uintptr_t)(r->page + r->from), (size_t)(r->to - r->from)}; /* NOLINT */
+    }
+    ssize_t got = process_vm_readv(m->pid, local, n, remote, n, 0);
+    /* It ends in front of what is not there any more. */
+    while (m->n < n && got >= (ssize_t)local[m->n].iov_len)
+        got -= (ssize_t)local[m->n++].iov_len;
+}
+
+void holds_memory_end(struct holds_memory *m)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < m->n; i++)
+        if (m->used[i])
+            m->recent[m->who % HOLDS_RECENT].range[n++] = m->range[i];
+    m->recent[m->who % HOLDS_RECENT].n = n;
+    m->recent[m->who % HOLDS_RECENT].who = m->who;
+}
+
+/* The page of an address, whole for n bytes from there on; HOLDS_PAGES = it is not kept, or not there. */
+static uint32_t page_of(struct holds_memory *m, uint64_t address, size_t n)
+{
+    uint64_t page = address & ~(uint64_t)(HOLDS_PAGE_BYTES - 1);
+    uint16_t from = (uint16_t)(address - page), to = (uint16_t)(from + n);
+    uint32_t i = 0;
+
+    while (i < m->n && m->range[i].page != page)
+        i++;
+    if (i == HOLDS_PAGES)
+        return i;
+    if (i == m->n) {
+        if (peer_read(m->pid, address, m->bytes[i] + from, n))
+            return HOLDS_PAGES;
+        m->range[m->n++] = (struct holds_range){page, from, to};
+    } else if (from < m->range[i].from || to > m->range[i].to) {
+        struct holds_range r = m->range[i];
+        from = from < r.from ? from : r.from;
+        to = to > r.to ? to : r.to;
+        if (peer_read(m->pid, page + from, m->bytes[i] + from, (size_t)(to - from)))
+            return HOLDS_PAGES;
+        m->range[i] = (struct holds_range){page, from, to};
+    }
+    m->used[i] = true;
+    return i;
+}
+
+int holds_memory_read(void *context, uint64_t address, void *bytes, size_t n)
+{
+    struct holds_memory *m = context;
+    uint64_t offset = address % HOLDS_PAGE_BYTES;
+
+    if (n > HOLDS_PAGE_BYTES - offset)
+        return peer_read(m->pid, address, bytes, n);
+    uint32_t i = page_of(m, address, n);
+    if (i == HOLDS_PAGES)
+        return peer_read(m->pid, address, bytes, n);
+    memcpy(bytes, m->bytes[i] + offset, n);
+    return 0;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * holds-memory.h - the memory of another process for the length of one look, in as few system calls as may be.
+ *
+ * A call costs more than what it copies, and threads are where they were lately: what the look before has read of a thread
+ * is read again in one call at the begin of the next.  That also makes it of one moment.
+ */
+#ifndef GILSCOPE_HOLDS_MEMORY_H
+#define GILSCOPE_HOLDS_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HOLDS_PAGE_BYTES 4096u
+#define HOLDS_PAGES 48  /* of a look that are kept; others are read each time */
+#define HOLDS_RECENT 16 /* threads whose pages are remembered */
+
+struct holds_range { /* the part of a page that is of interest */
+    uint64_t page;   /* address, 0 = none */
+    uint16_t from, to;
+};
+
+struct holds_memory {
+    int pid;
+    uint32_t n; /* pages that are here */
+    uint32_t who;
+    struct holds_range range[HOLDS_PAGES]; /* of each that is there */
+    bool used[HOLDS_PAGES];                /* somebody has asked for it in this look */
+    unsigned char bytes[HOLDS_PAGES][HOLDS_PAGE_BYTES];
+    struct {
+        uint32_t who, n;
+        struct holds_range range[HOLDS_PAGES];
+    } recent[HOLDS_RECENT];
+};
+
+/* Begins a look at a thread: `who` is any number that tells it from others. */
+void holds_memory_begin(struct holds_memory *m, uint32_t who);
+
+/* Remembers what it has read. */
+void holds_memory_end(struct holds_memory *m);
+
+/* A cpython_read; context: the struct holds_memory. */
+int holds_memory_read(void *context, uint64_t address, void *bytes, size_t n);
+
+#endif

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * holds-process.c - who holds the GIL, by the live recording, and what that thread is doing, by the process's memory.
+ *
+ * The process is neither stopped nor traced.  Whether there is something to see is known from the recording alone; it is
+ * read with pread(), which comes from the page cache as a mapping would, but is no SIGBUS where somebody cuts the file
+ * short.  The holder's thread state is gil->last_holder, and its innermost frame is read next.  If nobody else has
+ * taken the GIL up to then, that frame is the holder's, of this instant within a few microseconds.  Frames further out
+ * are those that wait for it, and stand still for longer.
+ */
+#include "holds-process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cpython-callee.h"
+#include "live.h"
+#include "peer.h"
+
+#define TRIES 3
+#define GIL_LAST_HOLDER_AT (-24) /* from gil->cond; locked follows.  The same in 3.8 to 3.15 */
+#define NAME_BYTES 512
+#define PLACES_MAX 65536u
+#define WAITERS_MAX 100000u /* more is damage */
+#define CHUNK_BYTES 65536u
+
+/* --- the recording ----------------------------------------------------------------------------------------------- */
+static bool get(const struct holds_process *p, void *to, size_t n, uint64_t at)
+{
+    return at <= INT64_MAX - n && pread(p->fd, to, n, (off_t)at) == (ssize_t)n;
+}
+
+static void add_gil(struct holds_process *p, uint64_t at)
+{
+    uint64_t cond;
+
+    if (p->n_gils < HOLDS_GILS && get(p, &cond, sizeof cond, at + offsetof(struct rec_gil, address)))
+        p->gil[p->n_gils++] = (struct holds_gil){.at = at, .cond = cond};
+}
+
+/* Looks for GILs' records among those that have come since. */
+static void scan(struct holds_process *p)
+{
+    static __thread unsigned char chunk[CHUNK_BYTES];
+    uint64_t used;
+
+    if (!get(p, &used, sizeof used, offsetof(struct rec_header, used_bytes)) || used > INT64_MAX)
+        return;
+    while (p->scanned + sizeof(struct rec_head) <= used && p->n_gils < HOLDS_GILS) {
+        size_t n = used - p->scanned < sizeof chunk ? used - p->scanned : sizeof chunk, at = 0;
+        if (!get(p, chunk, n, p->scanned))
+            return;
+        while (at + sizeof(struct rec_head) <= n) {
+            struct rec_head head;
+            memcpy(&head, chunk + at, sizeof head);
+            bool sound = head.mark == REC_HEAD_MARK && head.size >= sizeof head && head.size % REC_CELL_BYTES == 0;
+            if ((!sound || !head.type) && !p->scan_again) { /* being made, or free again */
+                p->scanned += at;
+                p->scan_again = true;
+                return;
+            }
+            p->scan_again = false;
+            if (sound && head.type == REC_GIL)
+                add_gil(p, p->scanned + at);
+            at += sound ? head.size : REC_CELL_BYTES;
+        }
+        p->scanned += at;
+    }
+}
+
+/* What the recording says of a GIL now; false if it is not held by a thread that is known. */
+static bool see(const struct holds_process *p, struct holds_gil *g)
+{
+    struct rec_gil gil;
+    struct rec_thread thread;
+    const size_t part = offsetof(struct rec_gil, waiters_ticks), start = offsetof(struct rec_gil, seq);
+
+    g->held = false;
+    if (!get(p, (char *)&gil + start, part - start, g->at + start) || !gil.holder)
+        return false;
+    if (gil.n_changes != g->n_changes || gil.holder != g->holder) {
+        struct rec_change change;
+        uint64_t last = (gil.n_changes - 1) % REC_RING;
+        if (!get(p, &change, sizeof change, g->at + offsetof(struct rec_gil, ring) + last * sizeof change) ||
+            change.holder != gil.holder)
+            return false;
+        g->holder = gil.holder;
+        g->cell = change.holder_cell;
+        g->n_changes = gil.n_changes;
+    }
+    g->n_waiters = gil.n_waiters < WAITERS_MAX ? gil.n_waiters : 0;
+    if (!g->cell || !get(p, &thread, offsetof(struct rec_thread, held_ticks), (uint64_t)g->cell * REC_CELL_BYTES) ||
+        thread.head.type != REC_THREAD || thread.index != g->holder)
+        return false;
+    g->state_ticks = thread.state_ticks;
+    g->held = thread.state == REC_STATE_HELD;
+    return g->held;
+}
+
+/* Whether nobody else has had the GIL since. */
+static bool is_same_holder(const struct holds_process *p, const struct holds_gil *g)
+{
+    uint64_t n_changes;
+
+    return get(p, &n_changes, sizeof n_changes, g->at + offsetof(struct rec_gil, n_changes)) &&
+           n_changes == g->n_changes;
+}
+
+/* --- places ------------------------------------------------------------------------------------------------------ */
+/* The cell of the place at which a frame is; 0 if it cannot be read.  Known ones are found again by what their code
+ * object refers to as well: addresses are used again. */
+static uint32_t place_of(struct holds_process *p, struct cpython_reader *r, const struct cpython_frame *f)
+{
+    struct cpython_code code;
+    char function[NAME_BYTES], file[NAME_BYTES];
+    bool found;
+
+    if (!cpython_code(r, f->code, &code))
+        return 0;
+    uint64_t parts[] = {f->code, (uint64_t)(int64_t)f->at, code.name, code.file, code.lines, code.first_line};
+    if (p->places.n > PLACES_MAX)
+        holds_table_clear(&p->places);
+    uint32_t *cell = holds_table_at(&p->places, holds_hash(0, parts, sizeof parts), &found);
+    if (!cell)
+        return 0;
+    if (!*cell && cpython_text(r, code.name, function, sizeof function, NULL) &&
+        cpython_text(r, code.file, file, sizeof file, NULL)) {
+        struct holds_place place = {function, file, cpython_line(r, &code, f->at), code.first_line};
+        *cell = holds_file_place(p->file, &place);
+    }
+    return *cell;
+}
+
+/* What the innermost frame is calling, as flags and the address of the function. */
+static uint32_t callee_of(struct holds_process *p, struct cpython_reader *r, const struct cpython_frame *inner,
+                          uint64_t tstate, uint64_t *callee)
+{
+    struct cpython_frame f;
+
+    *callee = 0;
+    uint64_t function = cpython_callee(r, tstate, &f);
+    if (!function || f.frame != inner->frame || f.at != inner->at || f.code != inner->code ||
+        !maps_is_code(&p->maps, p->pid, function))
+        return 0;
+    for (; p->maps_written < p->maps.n; p->maps_written++) {
+        const struct maps_object *o = &p->maps.object[p->maps_written];
+        holds_file_object(p->file, o->path, o->start, o->end, o->bias);
+    }
+    *callee = function + 1; /* as a return address would be */
+    return REC_STACK_CALLEE;
+}
+
+/* --- looks ------------------------------------------------------------------------------------------------------- */
+static bool make_file(struct holds_process *p)
+{
+    if (p->file || p->no_file)
+        return p->file;
+    size_t stem = strlen(p->name) - strlen(REC_SUFFIX);
+    char name[NAME_MAX + 1];
+    int n = snprintf(name, sizeof name, "%.*s" REC_HOLDS_SUFFIX, (int)stem, p->name);
+    if (n < (int)sizeof name)
+        p->file = holds_file_new(p->directory, name, &p->header);
+    p->no_file = !p->file;
+    return p->file;
+}
+
+enum found { SEEN, GONE, AGAIN, NOTHING };
+
+/* Reads the holder's stack and enters it. */
+static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t elapsed_ns)
+{
+    struct {
+        uint64_t last_holder;
+        int32_t locked, pad;
+    } now;
+    struct cpython_reader r;
+    struct cpython_walk walk;
+    struct cpython_frame f, inner;
+    struct holds_sample s = {.thread = g->holder, .held_ns = elapsed_ns, .charged_ns = elapsed_ns * g->n_waiters};
+    bool more;
+
+    errno = 0;
+    if (holds_memory_read(&p->memory, g->cond + GIL_LAST_HOLDER_AT, &now, sizeof now))
+        return errno == ESRCH || errno == EPERM ? GONE : NOTHING;
+    if (now.locked != 1 || !now.last_holder)
+        return AGAIN;
+    cpython_reader_init(&r, p->layout, holds_memory_read, &p->memory);
+    cpython_walk_begin(&walk, &r, now.last_holder, p->code_type);
+    more = cpython_walk_next(&walk, &f);
+    if (!is_same_holder(p, g))
+        return AGAIN;
+    if (!more || !make_file(p))
+        return more ? NOTHING : AGAIN;
+    inner = f;
+    for (; more; more = cpython_walk_next(&walk, &f)) {
+        uint32_t cell = s.n_python < HOLDS_PYTHON_FRAMES ? place_of(p, &r, &f) : 0;
+        if (!cell)
+            break;
+        if (!s.n_python)
+            s.flags |= callee_of(p, &r, &inner, now.last_holder, &s.callee);
+        p->frames[s.n_python++] = cell | (f.entry ? REC_ENTRY_FRAME : 0);
+    }
+    if (!walk.broken)
+        p->code_type = walk.code_type;
+    if (!s.n_python)
+        return AGAIN;
+    if (more || walk.broken)
+        s.flags |= REC_STACK_PYTHON_CUT;
+    if (!s.callee)
+        s.flags |= REC_STACK_NO_NATIVE;
+    s.python = p->frames;
+    holds_file_add(p->file, &s, now_ns);
+    return SEEN;
+}
+
+static enum found sample(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t elapsed_ns)
+{
+    holds_memory_begin(&p->memory, g->holder);
+    enum found found = take(p, g, now_ns, elapsed_ns);
+    holds_memory_end(&p->memory);
+    return found;
+}
+
+enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uint64_t elapsed_ns)
+{
+    enum holds_look look = HOLDS_IDLE;
+
+    if (!p->n_gils || now_ns - p->checked_ns > 100000000) {
+        p->checked_ns = now_ns;
+        if (holds_process_ended(p))
+            return HOLDS_OVER;
+        scan(p);
+    }
+    for (uint32_t i = 0; i < p->n_gils; i++) {
+        struct holds_gil *g = &p->gil[i], before = *g;
+        enum found found = AGAIN;
+        for (int try = 0; see(p, g) && try < TRIES && (found = sample(p, g, now_ns, elapsed_ns)) == AGAIN; try++)
+            continue;
+        if (found == GONE)
+            return HOLDS_OVER;
+        if (found == AGAIN && g->held && p->file)
+            holds_file_loss(p->file, REC_LOSS_STACKS_UNREAD);
+        if (g->held || g->state_ticks != before.state_ticks || g->n_changes != before.n_changes)
+            look = HOLDS_BUSY;
+    }
+    return look;
+}
+
+/* --- processes --------------------------------------------------------------------------------------------------- */
+bool holds_process_ended(const struct holds_process *p)
+{
+    struct pollfd end = {.fd = p->pidfd, .events = POLLIN};
+
+    if (p->pidfd >= 0)
+        return poll(&end, 1, 0) > 0;
+    return live_pid(&p->header) != p->pid;
+}
+
+static bool is_sound(const struct rec_header *h)
+{
+    return !memcmp(h->magic, REC_MAGIC, sizeof h->magic) && h->endian == REC_ENDIAN &&
+           h->version_min <= REC_VERSION && h->version >= REC_VERSION_MIN && h->source == REC_SOURCE_PRELOAD &&
+           h->header_bytes >= sizeof *h && h->header_bytes % REC_CELL_BYTES == 0 && !h->free_threaded &&
+           h->proc_start_jiffies;
+}
+
+struct holds_process *holds_process_new(int directory, const char *name, bool *later)
+{
+    struct holds_process *p = calloc(1, sizeof *p);
+    struct stat status;
+
+    *later = false;
+    if (!p)
+        return NULL;
+    p->directory = directory;
+    p->pidfd = -1;
+    p->name = strdup(name);
+    /* O_NONBLOCK: a FIFO of that name must not stop us. */
+    p->fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (!p->name || p->fd < 0 || fstat(p->fd, &status) || !S_ISREG(status.st_mode) ||
+        !get(p, &p->header, sizeof p->header, 0) || !is_sound(&p->header) || p->header.end_ticks ||
+        !(p->layout = cpython_layout(p->header.python_hex)) || !(p->pid = live_pid(&p->header))) {
+        *later = p->fd < 0 && errno == EMFILE;
+        holds_process_free(p, 0);
+        return NULL;
+    }
+    p->scanned = p->header.header_bytes;
+    p->memory.pid = p->pid;
+    p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+    if (holds_process_ended(p)) { /* its id may be another one's already */
+        holds_process_free(p, 0);
+        return NULL;
+    }
+    return p;
+}
+
+void holds_process_free(struct holds_process *p, uint64_t now_ns)
+{
+    if (!p)
+        return;
+    holds_file_close(p->file, now_ns);
+    if (p->fd >= 0)
+        close(p->fd);
+    if (p->pidfd >= 0)
+        close(p->pidfd);
+    holds_table_clear(&p->places);
+    maps_free(&p->maps);
+    free(p->name);
+    free(p);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * holds-process.h - one process whose GIL's holder is looked at from outside.
+ */
+#ifndef GILSCOPE_HOLDS_PROCESS_H
+#define GILSCOPE_HOLDS_PROCESS_H
+
+#include "cpython-frames.h"
+#include "holds-file.h"
+#include "holds-memory.h"
+#include "holds-table.h"
+#include "maps.h"
+
+#define HOLDS_GILS 8 /* of one process that are looked at */
+#define HOLDS_PYTHON_FRAMES 2000
+
+struct holds_gil { /* as seen last */
+    uint64_t at;   /* offset of its record in the process's recording */
+    uint64_t cond; /* address of gil->cond in the process */
+    uint32_t holder, cell;
+    uint64_t n_changes, n_waiters, state_ticks;
+    bool held;
+};
+
+struct holds_process {
+    char *name; /* of its recording in the directory */
+    int directory, fd, pid, pidfd;
+    struct rec_header header;
+    const struct cpython_layout *layout;
+    uint64_t scanned;   /* the recording's records have been looked through up to here */
+    bool scan_again;    /* there was a record that is not finished at that place: next time it is passed over */
+    struct holds_gil gil[HOLDS_GILS];
+    uint32_t n_gils;
+    uint64_t code_type; /* of code objects, once seen */
+    struct holds_table places;
+    struct maps maps;
+    size_t maps_written;
+    struct holds_file *file; /* NULL = nothing has been seen yet */
+    bool no_file;            /* it cannot be made */
+    struct holds_memory memory;
+    uint32_t frames[HOLDS_PYTHON_FRAMES];
+    /* for the loop */
+    uint64_t last_ns, due_ns, mean_ns, changed_ns, checked_ns;
+};
+
+/* Opens the recording `name` in the directory open as `directory`; NULL if there is nothing to be seen: not a live CPython
+ * with a GIL whose layout is known, on this machine, or no memory.  *later: it may be worth another try. */
+struct holds_process *holds_process_new(int directory, const char *name, bool *later);
+void holds_process_free(struct holds_process *p, uint64_t now_ns);
+
+enum holds_look {
+    HOLDS_IDLE, /* nothing has changed since the last look, and nobody holds a GIL */
+    HOLDS_BUSY,
+    HOLDS_OVER, /* it has ended, or may not be read */
+};
+
+/* Looks at the holders of its GILs; what they do stands for elapsed_ns. */
+enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uint64_t elapsed_ns);
+
+/* Whether it has ended. */
+bool holds_process_ended(const struct holds_process *p);
+
+#endif

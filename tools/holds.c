@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * holds.c - when which process is looked at, so that it costs next to nothing.
+ *
+ * Each process has moments of its own, at random distances around a mean that depends on the past only: what a look finds
+ * stands for the time since the look before, and on average that is the truth whatever the program does.  The distances
+ * are such that all looks together cost no more than a small share of one processor, by this thread's own clock; where
+ * nothing happens, they grow.
+ */
+#include "holds.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "holds-process.h"
+
+#define PROCESSES_MAX 256
+#define NAMES_MAX 65536 /* of recordings that have been tried: no directory of ours has more */
+#define SAMPLE_US 1000  /* the shim's default, to which these belong: */
+#define BUSY_NS 2500000 /* mean distance of looks */
+#define COST_PARTS 200  /* one part in this many of a processor's time goes into looks, at most; */
+#define EARLY_TIMES 2   /* so much more at first, for short runs have few looks, and it is soon over: */
+#define EARLY_NS 10000000000
+#define COST_PARTS_LEAST 16
+#define COST_LOOKS 64 /* over which costs are averaged: what is new costs more */
+#define IDLE_TIMES 8          /* where nothing changes, looks are so much further apart, */
+#define ASLEEP_TIMES 40       /* and after a second so much */
+#define ASLEEP_NS 1000000000
+#define SCAN_NS 5000000       /* the directory is looked at, at most so often, */
+#define SCAN_AGAIN_NS 30000000 /* and so long after it has changed: the clock of its time is a coarse one */
+#define ELAPSED_MAX_NS 1000000000 /* more has passed: we were stopped */
+#define SLICE_NS 100000           /* the shortest that the kernel knows */
+#define LATE_NS 200000            /* a look that comes so much later than it should is at a moment that others chose */
+#define LATE_SHARE 0.3            /* of looks: more are taken as they are, or there would be too few */
+
+struct holds {
+    char *path;
+    int directory, stop_fd;
+    pthread_t thread;
+    uint64_t busy_ns, cost_parts, start_ns;
+    struct holds_process *process[PROCESSES_MAX];
+    size_t n;
+    struct holds_table names; /* of files that have been tried, by hash */
+    uint64_t scan_ns, changed_ns;
+    struct timespec mtime;
+    uint64_t random;
+    double look_cost_ns, late_share; /* lately */
+};
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Between one half and one and a half of it, each as likely. */
+static uint64_t around(struct holds *h, uint64_t mean_ns)
+{
+    h->random ^= h->random << 13; /* xorshift64 */
+    h->random ^= h->random >> 7;
+    h->random ^= h->random << 17;
+    return mean_ns / 2 + (uint64_t)((double)mean_ns * ((double)(h->random >> 11) * 0x1p-53));
+}
+
+/* --- processes --------------------------------------------------------------------------------------------------- */
+static void drop(struct holds *h, size_t i, uint64_t now_ns)
+{
+    holds_process_free(h->process[i], now_ns);
+    h->process[i] = h->process[--h->n];
+}
+
+static void add(struct holds *h, const char *name, uint64_t now_ns)
+{
+    bool found, later = false;
+    uint32_t *tried = holds_table_at(&h->names, holds_hash(1, name, strlen(name)), &found);
+
+    if (!tried || *tried || h->n == PROCESSES_MAX || h->names.n > NAMES_MAX)
+        return;
+    struct holds_process *p = holds_process_new(h->directory, name, &later);
+    *tried = !later;
+    if (!p)
+        return;
+    /* The same process with another recording has gone on to another program: what it was is no more. */
+    for (size_t i = h->n; i > 0; i--)
+        if (h->process[i - 1]->pid == p->pid)
+            drop(h, i - 1, now_ns);
+    p->last_ns = p->changed_ns = now_ns;
+    p->mean_ns = h->busy_ns;
+    p->due_ns = now_ns + around(h, h->busy_ns);
+    h->process[h->n++] = p;
+}
+
+static bool is_recording(const char *name)
+{
+    size_t n = strlen(name), suffix = strlen(REC_SUFFIX);
+
+    return n > suffix && !strcmp(name + n - suffix, REC_SUFFIX);
+}
+
+/* Looks for new recordings, if there can be any. */
+static void scan(struct holds *h, uint64_t now_ns)
+{
+    struct stat status;
+
+    if (now_ns < h->scan_ns)
+        return;
+    h->scan_ns = now_ns + SCAN_NS;
+    if (fstat(h->directory, &status))
+        return;
+    if (memcmp(&status.st_mtim, &h->mtime, sizeof h->mtime)) {
+        h->mtime = status.st_mtim;
+        h->changed_ns = now_ns;
+    } else if (now_ns - h->changed_ns > SCAN_AGAIN_NS) {
+        return;
+    }
+    DIR *stream = opendir(h->path);
+    for (const struct dirent *entry; stream && (entry = readdir(stream));)
+        if (is_recording(entry->d_name))
+            add(h, entry->d_name, now_ns);
+    if (stream)
+        closedir(stream);
+}
+
+/* --- looks ------------------------------------------------------------------------------------------------------- */
+/* How much further apart the looks have to be for what all of them cost. */
+static double stretch(const struct holds *h, uint64_t now_ns)
+{
+    double load = 0; /* of a processor */
+
+    for (size_t i = 0; i < h->n; i++)
+        load += h->look_cost_ns / (double)h->process[i]->mean_ns;
+    load *= (double)h->cost_parts / (now_ns - h->start_ns < EARLY_NS ? EARLY_TIMES : 1);
+    return load > 1 ? load : 1;
+}
+
+static void look(struct holds *h, size_t i, uint64_t now_ns)
+{
+    struct holds_process *p = h->process[i];
+    uint64_t elapsed_ns = now_ns - p->last_ns;
+    bool late = now_ns - p->due_ns > LATE_NS;
+
+    /* The kernel lets us run when a thread of the program goes to sleep, say: that is no random moment. */
+    h->late_share += (late - h->late_share) / 64;
+    if (late && h->late_share < LATE_SHARE) {
+        p->due_ns = now_ns + around(h, (uint64_t)((double)p->mean_ns * stretch(h, now_ns)));
+        return;
+    }
+    enum holds_look found = holds_process_look(p, now_ns, elapsed_ns < ELAPSED_MAX_NS ? elapsed_ns : ELAPSED_MAX_NS);
+
+    if (found == HOLDS_OVER) {
+        drop(h, i, now_ns);
+        return;
+    }
+    if (found == HOLDS_BUSY)
+        p->changed_ns = now_ns;
+    p->mean_ns = h->busy_ns * (found == HOLDS_BUSY                     ? 1
+                               : now_ns - p->changed_ns > ASLEEP_NS ? ASLEEP_TIMES
+                                                                       : IDLE_TIMES);
+    p->last_ns = now_ns;
+    p->due_ns = now_ns + around(h, (uint64_t)((double)p->mean_ns * stretch(h, now_ns)));
+}
+
+/* Looks at those whose time has come; returns when the next one's will. */
+static uint64_t look_at_all(struct holds *h)
+{
+    uint64_t next_ns = UINT64_MAX;
+
+    for (size_t i = h->n; i > 0; i--) {
+        uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+        if (h->process[i - 1]->due_ns <= now_ns)
+            look(h, i - 1, now_ns);
+    }
+    for (size_t i = 0; i < h->n; i++)
+        if (h->process[i]->due_ns < next_ns)
+            next_ns = h->process[i]->due_ns;
+    return next_ns;
+}
+
+/* Whoever wakes up for a short while is let in front of those that run for long: on Linux 6.12 and later, which keep them
+ * running else.  include/uapi/linux/sched/types.h, struct sched_attr; no privilege is needed. */
+static void be_brief(void)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime_ns, deadline_ns, period_ns;
+    } attributes = {.size = sizeof attributes};
+
+    if (!syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) && attributes.policy == 0) {
+        attributes.runtime_ns = SLICE_NS;
+        syscall(SYS_sched_setattr, 0, &attributes, 0);
+    }
+}
+
+static void *work(void *context)
+{
+    struct holds *h = context;
+    struct pollfd stop = {.fd = h->stop_fd, .events = POLLIN};
+    uint64_t spent_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID), idle_ns = SCAN_NS;
+
+    prctl(PR_SET_TIMERSLACK, 1000ul); /* ns: moments that others' timers do not choose */
+    be_brief();
+    prctl(PR_SET_NAME, "gilscope-holds");
+    for (;;) {
+        uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), next_ns;
+        size_t n_before = h->n;
+        scan(h, now_ns);
+        next_ns = look_at_all(h);
+        /* All that this thread costs, sleeping included, is the looks'. */
+        uint64_t spent_before_ns = spent_ns;
+        spent_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+        h->look_cost_ns += ((double)(spent_ns - spent_before_ns) - h->look_cost_ns) / COST_LOOKS;
+        if (h->n > n_before)
+            idle_ns = SCAN_NS;
+        else if (!h->n && idle_ns < 4 * SCAN_NS)
+            idle_ns += idle_ns / 16;
+        now_ns = clock_ns(CLOCK_MONOTONIC);
+        if (next_ns > now_ns + (h->n ? ASLEEP_TIMES * h->busy_ns : idle_ns))
+            next_ns = now_ns + (h->n ? 4 * SCAN_NS : idle_ns);
+        uint64_t wait_ns = next_ns > now_ns ? next_ns - now_ns : 0;
+        struct timespec timeout = {(time_t)(wait_ns / 1000000000), (long)(wait_ns % 1000000000)};
+        if (ppoll(&stop, 1, &timeout, NULL) > 0)
+            return NULL;
+    }
+}
+
+/* --- the thread -------------------------------------------------------------------------------------------------- */
+static void release(struct holds *h)
+{
+    if (h->directory >= 0)
+        close(h->directory);
+    if (h->stop_fd >= 0)
+        close(h->stop_fd);
+    holds_table_clear(&h->names);
+    free(h->path);
+    free(h);
+}
+
+static int start_thread(struct holds *h)
+{
+    sigset_t all, before;
+
+    /* Signals are the other thread's; and a limit on the size of files is no reason to end. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&h->thread, NULL, work, h);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed;
+}
+
+struct holds *holds_start(const char *dir, uint64_t sample_us)
+{
+    struct holds *h = calloc(1, sizeof *h);
+
+    if (!h)
+        return NULL;
+    h->path = strdup(dir);
+    h->directory = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    h->stop_fd = eventfd(0, EFD_CLOEXEC);
+    h->start_ns = clock_ns(CLOCK_MONOTONIC);
+    h->busy_ns = BUSY_NS;
+    h->cost_parts = COST_PARTS;
+    if (sample_us && sample_us < SAMPLE_US) { /* wanted: the shim takes more of the program's time, too */
+        h->busy_ns = BUSY_NS * sample_us / SAMPLE_US;
+        h->cost_parts = COST_PARTS * sample_us / SAMPLE_US;
+        if (h->cost_parts < COST_PARTS_LEAST)
+            h->cost_parts = COST_PARTS_LEAST;
+    } else if (sample_us) {
+        h->busy_ns = BUSY_NS / SAMPLE_US * sample_us;
+    }
+    if (getrandom(&h->random, sizeof h->random, GRND_NONBLOCK) != sizeof h->random)
+        h->random = clock_ns(CLOCK_MONOTONIC);
+    h->random |= 1;
+    if (h->path && h->directory >= 0 && h->stop_fd >= 0 && !start_thread(h))
+        return h;
+    release(h);
+    return NULL;
+}
+
+void holds_stop(struct holds *h)
+{
+    const uint64_t one = 1;
+    uint64_t now_ns;
+
+    if (!h)
+        return;
+    if (write(h->stop_fd, &one, sizeof one) != sizeof one)
+        return; /* cannot be; it ends with us */
+    pthread_join(h->thread, NULL);
+    now_ns = clock_ns(CLOCK_MONOTONIC);
+    while (h->n)
+        drop(h, h->n - 1, now_ns);
+    release(h);
+}
