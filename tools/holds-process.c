@@ -146,7 +146,7 @@ static uint32_t callee_of(struct holds_process *p, struct cpython_reader *r, con
     struct cpython_frame f;
 
     *callee = 0;
-    uint64_t function = cpython_callee(r, tstate, &f);
+    uint64_t function = p->no_native ? 0 : cpython_callee(r, tstate, &f);
     if (!function || f.frame != inner->frame || f.at != inner->at || f.code != inner->code ||
         !maps_is_code(&p->maps, p->pid, function))
         return 0;
@@ -183,7 +183,7 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
     } now;
     struct cpython_reader r;
     struct cpython_walk walk;
-    struct cpython_frame f, inner;
+    struct cpython_frame f = {.code = 0}, inner;
     struct holds_sample s = {.thread = g->holder, .held_ns = elapsed_ns, .charged_ns = elapsed_ns * g->n_waiters};
     bool more;
 
@@ -197,9 +197,11 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
     more = cpython_walk_next(&walk, &f);
     if (!is_same_holder(p, g))
         return AGAIN;
-    if (!more || !make_file(p))
-        return more ? NOTHING : AGAIN;
-    inner = f;
+    if (!make_file(p))
+        return NOTHING;
+    if (!more && walk.broken)
+        return AGAIN;
+    inner = f; /* if there is any: a thread of C has none */
     for (; more; more = cpython_walk_next(&walk, &f)) {
         uint32_t cell = s.n_python < HOLDS_PYTHON_FRAMES ? place_of(p, &r, &f) : 0;
         if (!cell)
@@ -210,7 +212,7 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
     }
     if (!walk.broken)
         p->code_type = walk.code_type;
-    if (!s.n_python)
+    if (!s.n_python && (more || walk.broken))
         return AGAIN;
     if (more || walk.broken)
         s.flags |= REC_STACK_PYTHON_CUT;
@@ -272,7 +274,7 @@ static bool is_sound(const struct rec_header *h)
            h->proc_start_jiffies;
 }
 
-struct holds_process *holds_process_new(int directory, const char *name, bool *later)
+struct holds_process *holds_process_new(int directory, const char *name, bool no_native, bool *later)
 {
     struct holds_process *p = calloc(1, sizeof *p);
     struct stat status;
@@ -281,6 +283,7 @@ struct holds_process *holds_process_new(int directory, const char *name, bool *l
     if (!p)
         return NULL;
     p->directory = directory;
+    p->no_native = no_native;
     p->pidfd = -1;
     p->name = strdup(name);
     /* O_NONBLOCK: a FIFO of that name must not stop us. */

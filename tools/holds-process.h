@@ -37,6 +37,7 @@ struct holds_process {
     size_t maps_written;
     struct holds_file *file; /* NULL = nothing has been seen yet */
     bool no_file;            /* it cannot be made */
+    bool no_native;
     struct holds_memory memory;
     uint32_t frames[HOLDS_PYTHON_FRAMES];
     /* for the loop */
@@ -44,8 +45,9 @@ struct holds_process {
 };
 
 /* Opens the recording `name` in the directory open as `directory`; NULL if there is nothing to be seen: not a live CPython
- * with a GIL whose layout is known, on this machine, or no memory.  *later: it may be worth another try. */
-struct holds_process *holds_process_new(int directory, const char *name, bool *later);
+ * with a GIL whose layout is known, on this machine, or no memory.  *later: it may be worth another try.  no_native:
+ * Python frames only. */
+struct holds_process *holds_process_new(int directory, const char *name, bool no_native, bool *later);
 void holds_process_free(struct holds_process *p, uint64_t now_ns);
 
 enum holds_look {

@@ -50,6 +50,7 @@ struct holds {
     char *path;
     int directory, stop_fd;
     pthread_t thread;
+    bool no_native;
     uint64_t busy_ns, cost_parts, start_ns;
     struct holds_process *process[PROCESSES_MAX];
     size_t n;
@@ -91,7 +92,7 @@ static void add(struct holds *h, const char *name, uint64_t now_ns)
 
     if (!tried || *tried || h->n == PROCESSES_MAX || h->names.n > NAMES_MAX)
         return;
-    struct holds_process *p = holds_process_new(h->directory, name, &later);
+    struct holds_process *p = holds_process_new(h->directory, name, h->no_native, &later);
     *tried = !later;
     if (!p)
         return;
@@ -265,7 +266,7 @@ static int start_thread(struct holds *h)
     return failed;
 }
 
-struct holds *holds_start(const char *dir, uint64_t sample_us)
+struct holds *holds_start(const char *dir, uint64_t sample_us, bool no_native)
 {
     struct holds *h = calloc(1, sizeof *h);
 
@@ -274,6 +275,7 @@ struct holds *holds_start(const char *dir, uint64_t sample_us)
     h->path = strdup(dir);
     h->directory = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     h->stop_fd = eventfd(0, EFD_CLOEXEC);
+    h->no_native = no_native;
     h->start_ns = clock_ns(CLOCK_MONOTONIC);
     h->busy_ns = BUSY_NS;
     h->cost_parts = COST_PARTS;

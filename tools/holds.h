@@ -8,14 +8,15 @@
 #ifndef GILSCOPE_HOLDS_H
 #define GILSCOPE_HOLDS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct holds;
 
 /* Starts to look at the processes that record into the directory `dir`.  sample_us: the distance of the shim's own samples,
- * by which the looks' goes.  NULL without a word where that cannot be: then the shim's samples have to do.  The processes
+ * by which the looks' goes; 0 = the default.  no_native: Python frames only.  NULL without a word where that cannot be: then the shim's samples have to do.  The processes
  * must be descendants of the calling one, or the kernel may not let it read them. */
-struct holds *holds_start(const char *dir, uint64_t sample_us);
+struct holds *holds_start(const char *dir, uint64_t sample_us, bool no_native);
 
 /* Ends it, and what has been written is complete.  NULL is allowed. */
 void holds_stop(struct holds *h);

@@ -149,7 +149,8 @@ int launch_run(const struct launch *launch, struct launch_end *end)
     end->pid = start(launch, old, &reason);
     if (end->pid < 0)
         return CMD_RUN_FAILED;
-    struct holds *holds = launch->no_stacks || reason ? NULL : holds_start(launch->dir, launch->sample_us);
+    struct holds *holds =
+        launch->no_stacks || reason ? NULL : holds_start(launch->dir, launch->sample_us, launch->no_native);
     /* Not reaped yet: nobody else can get its id while its file is looked for, and while signals go to it. */
     while (waitid(P_PID, (id_t)end->pid, &info, WEXITED | WNOWAIT) && errno == EINTR)
         continue;

@@ -82,6 +82,7 @@ libgilscope_tool_a_SOURCES = \
     tools/model-gil.c \
     tools/model-hist.c \
     tools/model-hot.c \
+    tools/model-inside.c \
     tools/model-matrix.c \
     tools/model-matrix.h \
     tools/model-merge.c \
@@ -93,6 +94,7 @@ libgilscope_tool_a_SOURCES = \
     tools/model-native.h \
     tools/model-pairs.c \
     tools/model-samples.c \
+    tools/model-samples.h \
     tools/model-stacks.c \
     tools/model-stacks.h \
     tools/model-thread.c \

@@ -14,6 +14,7 @@ struct build_span {
 
 struct build {
     const struct reader_file *file;
+    const struct reader_file *holds; /* what was seen from outside while threads held the GIL; NULL = nothing */
     struct model_process *process;
     double ns_per_tick;
     uint64_t end_ticks; /* the recording ends here: end of the process, or now */
@@ -83,6 +84,10 @@ void build_minor(struct model *model);
 /* --- model-samples.c */
 /* Fills process->stacks with functions, frames and stacks, whose weights are ticks as yet; after the threads. */
 void build_samples(struct build *build);
+
+/* A call that is without the GIL for more than this part of what it holds lets go of it, where only the ends of holds are
+ * known: a hold that ended because others asked for it leaves next to no time without the GIL behind it. */
+#define BUILD_LETS_GO_SHARE 0.02
 
 /* --- model-stacks.c */
 /* Fills process->stacks; after the totals. */

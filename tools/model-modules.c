@@ -16,10 +16,6 @@
 #define LONG_HOLD_NS 1000000 /* a call that keeps the GIL this long should not */
 #define CALLS_MAX 50
 
-/* The preload library knows where a hold ended.  A call that goes on without the GIL has let it go there, and the hold
- * was most likely spent on what ran before.  A hold that ended because others asked for it leaves next to no time
- * without the GIL behind it: what it takes to be held back. */
-#define LETS_GO_SHARE 0.02
 #define NO_CALL UINT32_MAX
 
 /* --- modules */
@@ -120,9 +116,13 @@ static uint32_t add_to_call(struct model_stacks *stacks, size_t *capacity, struc
     return id;
 }
 
+/* The preload library knows where a hold ended.  A call that goes on without the GIL has let it go there, and the hold
+ * was most likely spent on what ran before.  Who looked from outside has seen the call itself. */
 static bool lets_go(const struct model_process *process, const struct model_call *call)
 {
-    double share = strcmp(process->source, "preload") ? 1 : LETS_GO_SHARE;
+    const struct model_flow *held = &process->stacks.flows[MODEL_HELD];
+    bool ends_only = !strcmp(process->source, "preload") && held->inside_samples < held->samples / 2;
+    double share = ends_only ? BUILD_LETS_GO_SHARE : 1;
 
     return (double)call->released_ns > share * (double)call->held_ns;
 }

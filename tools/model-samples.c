@@ -6,33 +6,8 @@
 #include <string.h>
 
 #include "mem.h"
-#include "model-build.h"
-#include "model-merge.h"
 #include "model-names.h"
-
-struct place { /* a Python frame that was read before */
-    uint32_t cell, frame;
-};
-
-struct numbered { /* a thread's number in the file, and its place in the process's threads */
-    uint32_t number, i;
-};
-
-struct samples {
-    const struct build *build;
-    struct model_stacks *stacks;
-    struct native *native;
-    struct place *places;
-    size_t n_places, places_capacity;
-    struct intern place_table;
-    struct numbered *threads; /* by number */
-    uint32_t ended;           /* the thread that stands for those without a record */
-    /* room for one stack */
-    struct native_frame *native_frames;
-    struct merge_python *python_frames;
-    uint32_t *frames;
-    size_t room;
-};
+#include "model-samples.h"
 
 /* --- Python frames */
 static const char *text_at(const struct samples *samples, uint32_t cell, const char *otherwise)
@@ -40,14 +15,14 @@ static const char *text_at(const struct samples *samples, uint32_t cell, const c
     const char *bytes;
     size_t n;
 
-    if (!reader_string(samples->build->file, cell, &bytes, &n) || !n)
+    if (!reader_string(samples->file, cell, &bytes, &n) || !n)
         return names_text(samples->stacks, otherwise, strlen(otherwise));
     return names_text(samples->stacks, bytes, n);
 }
 
 static uint32_t read_frame(const struct samples *samples, uint32_t cell)
 {
-    const struct rec_frame *raw = reader_frame(samples->build->file, cell);
+    const struct rec_frame *raw = reader_frame(samples->file, cell);
     struct model_function function = {.role = MODEL_ROLE_PYTHON, .named = true};
 
     function.name = text_at(samples, raw ? raw->function : 0, "?");
@@ -157,52 +132,75 @@ static bool has_weight(const struct rec_stack *raw)
     return false;
 }
 
-static void add_stack(struct samples *samples, const struct reader_stack *stack)
+uint32_t samples_enter(struct samples *samples, const struct reader_stack *stack)
 {
-    struct merge merge = {.n_native = stack->n_native,
-                          .n_python = stack->n_python,
-                          .native_cut = stack->raw->flags & REC_STACK_NATIVE_CUT,
-                          .python_cut = stack->raw->flags & REC_STACK_PYTHON_CUT};
+    bool called = stack->raw->flags & REC_STACK_CALLEE; /* what is nearer to the root was not looked at */
+    struct merge *merge = &samples->merge;
     struct model_stack *merged;
     uint32_t id;
 
+    *merge = (struct merge){.n_native = stack->n_native,
+                            .n_python = stack->n_python,
+                            .native_cut = called || stack->raw->flags & REC_STACK_NATIVE_CUT,
+                            .python_cut = stack->raw->flags & REC_STACK_PYTHON_CUT};
     make_room(samples, stack->n_native + stack->n_python);
     for (size_t i = 0; i < stack->n_native; i++)
         samples->native_frames[i] = native_resolve(samples->native, stack->native[i], stack->raw->generation);
     for (size_t i = 0; i < stack->n_python; i++)
         samples->python_frames[i] = (struct merge_python){python_frame(samples, stack->python[i] & ~REC_ENTRY_FRAME),
                                                           stack->python[i] & REC_ENTRY_FRAME};
-    merge.native = samples->native_frames;
-    merge.python = samples->python_frames;
-    merge.frames = samples->frames;
-    merge_stack(&merge, samples->stacks);
+    merge->native = samples->native_frames;
+    merge->python = samples->python_frames;
+    merge->frames = samples->frames;
+    merge_stack(merge, samples->stacks);
 
-    id = names_stack(samples->stacks, thread_of(samples, stack->raw->thread), merge.frames, merge.n_frames);
+    id = names_stack(samples->stacks, thread_of(samples, stack->raw->thread), merge->frames, merge->n_frames);
     merged = &samples->stacks->stacks[id];
-    merged->unmatched |= merge.unmatched;
-    merged->cut |= merge.native_cut || merge.python_cut;
-    merged->no_native |= !stack->n_native;
-    add_weights(merged, stack->raw);
+    merged->unmatched |= merge->unmatched;
+    merged->cut |= (merge->native_cut && !called) || merge->python_cut;
+    return id;
+}
+
+void samples_begin(struct samples *samples, const struct build *build, const struct reader_file *file)
+{
+    *samples = (struct samples){.build = build, .file = file, .stacks = &build->process->stacks};
+    samples->native = native_open(file, samples->stacks);
+    number_threads(samples, build->process);
+}
+
+void samples_end(struct samples *samples)
+{
+    native_close(samples->native);
+    intern_free(&samples->place_table);
+    free(samples->places);
+    free(samples->threads);
+    free(samples->native_frames);
+    free(samples->python_frames);
+    free(samples->frames);
 }
 
 void build_samples(struct build *build)
 {
-    struct samples samples = {.build = build, .stacks = &build->process->stacks};
+    struct model_stacks *stacks = &build->process->stacks;
+    struct samples samples;
     struct reader_record record = {.offset = 0};
     struct reader_stack stack;
+    struct inside *inside;
 
-    samples.stacks->names = mem_zeroed(1, sizeof *samples.stacks->names);
-    samples.native = native_open(build->file, samples.stacks);
-    number_threads(&samples, build->process);
-    while (reader_next(build->file, &record))
-        if (reader_stack(build->file, &record, &stack) && has_weight(stack.raw))
-            add_stack(&samples, &stack);
-    native_close(samples.native);
-    names_close(samples.stacks->names);
-    intern_free(&samples.place_table);
-    free(samples.places);
-    free(samples.threads);
-    free(samples.native_frames);
-    free(samples.python_frames);
-    free(samples.frames);
+    stacks->names = mem_zeroed(1, sizeof *stacks->names);
+    samples_begin(&samples, build, build->file);
+    inside = build->holds ? inside_new(build) : NULL;
+    while (reader_next(build->file, &record)) {
+        if (!reader_stack(build->file, &record, &stack) || !has_weight(stack.raw))
+            continue;
+        uint32_t id = samples_enter(&samples, &stack);
+        stacks->stacks[id].no_native |= !stack.n_native;
+        add_weights(&stacks->stacks[id], stack.raw);
+        if (inside)
+            inside_know(inside, &samples, id, &stack);
+    }
+    samples_end(&samples);
+    if (inside)
+        inside_apply(inside, build->holds);
+    names_close(stacks->names);
 }

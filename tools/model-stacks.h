@@ -63,6 +63,7 @@ struct model_flow {                    /* one view of a process */
     uint64_t sampled_ns;               /* what they added up to before */
     double scale;                      /* 0 where there are no samples */
     uint64_t samples;
+    uint64_t inside_samples; /* of these, taken from outside while the GIL was held: the others are ends of holds */
     size_t n_stacks;
     double error; /* of a share near 1, relative: 1 / sqrt(samples); of a smaller one more */
 };
@@ -92,7 +93,8 @@ struct model_hot {
     uint32_t native; /* the function of an extension that had the most of it; == n_functions: none had half */
     uint64_t ns;
     double share; /* of the view */
-    bool lets_go; /* it is without the GIL for longer than with it: holds end there, and what had them ran before */
+    bool lets_go; /* it is without the GIL for longer than with it, and only the ends of holds are known: they end there,
+                     and what had them ran before */
 };
 
 struct model_stacks {

@@ -33,7 +33,9 @@ static void build_losses(struct build *build)
 
     process->losses = mem_zeroed(REC_LOSS_N + 5, sizeof *process->losses);
     for (size_t i = 0; i < REC_LOSS_N; i++)
-        add_loss(process, names[i], i == REC_LOSS_CONTROL ? control : file->header.losses[i]);
+        add_loss(process, names[i],
+                 i == REC_LOSS_CONTROL ? control
+                                       : file->header.losses[i] + (build->holds ? build->holds->header.losses[i] : 0));
     for (size_t i = REC_LOSS_N; i < REC_LOSS_MAX; i++) /* causes that only a newer version has a name for */
         unknown += file->header.losses[i];
     add_loss(process, "unknown", unknown);
@@ -167,10 +169,10 @@ static char *python_version(const struct rec_header *header)
     return mem_print("unknown");
 }
 
-static void build_process(struct model_process *process, const struct reader_file *file,
+static void build_process(struct model_process *process, const struct reader_file *file, const struct reader_file *holds,
                           struct reader_file *const *others, size_t n_others)
 {
-    struct build build = {.file = file, .process = process};
+    struct build build = {.file = file, .holds = holds, .process = process};
     const struct rec_header *header = &file->header;
     const struct reader_text *inert = reader_text(file, REC_TEXT_INERT);
 
@@ -206,6 +208,12 @@ static void build_process(struct model_process *process, const struct reader_fil
     verdict_judge(process);
 }
 
+static void add_failure(struct model *model, size_t *capacity, const char *error)
+{
+    model->failures = mem_grow(model->failures, model->n_failures, capacity, sizeof *model->failures);
+    model->failures[model->n_failures++].error = mem_print("%s", error);
+}
+
 void model_load(struct model *model, char *const *names, size_t n_names)
 {
     struct reader_paths paths = {.n = 0};
@@ -214,25 +222,25 @@ void model_load(struct model *model, char *const *names, size_t n_names)
     char error[READER_ERROR_BYTES];
 
     memset(model, 0, sizeof *model);
-    for (size_t i = 0; i < n_names; i++) {
-        if (!reader_find(names[i], &paths, error)) {
-            model->failures = mem_grow(model->failures, model->n_failures, &capacity, sizeof *model->failures);
-            model->failures[model->n_failures++].error = mem_print("%s", error);
-        }
-    }
+    for (size_t i = 0; i < n_names; i++)
+        if (!reader_find(names[i], &paths, error))
+            add_failure(model, &capacity, error);
     files = mem_zeroed(paths.n, sizeof *files);
     for (size_t i = 0; i < paths.n; i++) {
-        if ((files[n_files] = reader_open(paths.path[i], error))) {
+        if ((files[n_files] = reader_open(paths.path[i], error)))
             n_files++;
-            continue;
-        }
-        model->failures = mem_grow(model->failures, model->n_failures, &capacity, sizeof *model->failures);
-        model->failures[model->n_failures++].error = mem_print("%s", error);
+        else
+            add_failure(model, &capacity, error);
     }
     model->processes = mem_zeroed(n_files, sizeof *model->processes);
     model->n_processes = n_files;
-    for (size_t i = 0; i < n_files; i++)
-        build_process(&model->processes[i], files[i], files, n_files);
+    for (size_t i = 0; i < n_files; i++) {
+        struct reader_file *holds = reader_open_holds(files[i], error);
+        if (error[0])
+            add_failure(model, &capacity, error);
+        build_process(&model->processes[i], files[i], holds, files, n_files);
+        reader_close(holds);
+    }
     build_tree(model);
     build_minor(model);
 

@@ -66,6 +66,34 @@ bool reader_find(const char *name, struct reader_paths *paths, char error[READER
     return true;
 }
 
+static bool same_process(const struct rec_header *a, const struct rec_header *b)
+{
+    return a->pid == b->pid && a->proc_start_jiffies == b->proc_start_jiffies &&
+           a->start_realtime_ns == b->start_realtime_ns && !strcmp(a->host, b->host) && !strcmp(a->boot_id, b->boot_id);
+}
+
+struct reader_file *reader_open_holds(const struct reader_file *of, char error[READER_ERROR_BYTES])
+{
+    struct reader_file *file = NULL;
+    struct stat status;
+    char *path;
+
+    error[0] = 0;
+    if (!has_suffix(of->path, REC_SUFFIX))
+        return NULL;
+    path = mem_print("%.*s" REC_HOLDS_SUFFIX, (int)(strlen(of->path) - strlen(REC_SUFFIX)), of->path);
+    if (!lstat(path, &status))
+        file = reader_open(path, error);
+    if (file && (file->header.source != REC_SOURCE_HOLDS || !same_process(&file->header, &of->header))) {
+        snprintf(error, READER_ERROR_BYTES, "cannot read '%s': it does not belong to the recording beside it; remove it",
+                 path);
+        reader_close(file);
+        file = NULL;
+    }
+    free(path);
+    return file;
+}
+
 void reader_paths_free(struct reader_paths *paths)
 {
     for (size_t i = 0; i < paths->n; i++)

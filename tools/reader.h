@@ -51,6 +51,10 @@ struct reader_record {
 struct reader_file *reader_open(const char *path, char error[READER_ERROR_BYTES]);
 void reader_close(struct reader_file *file);
 
+/* Reads the file beside a process's recording that has what was seen of its holds from outside (REC_SOURCE_HOLDS).  NULL
+ * if there is none, with error[] empty, or if it cannot be read, or belongs to another recording. */
+struct reader_file *reader_open_holds(const struct reader_file *of, char error[READER_ERROR_BYTES]);
+
 /* The next record at or after *record, which starts out zeroed and is the last one afterwards.  False at the end. */
 bool reader_next(const struct reader_file *file, struct reader_record *record);
 
