@@ -97,8 +97,7 @@ static void look_closer(struct model_stacks *stacks, struct model_hot *hot)
         if (stack->ns[MODEL_CHARGED] && doing.extension < stacks->n_frames)
             add_candidate(candidates, stacks->frames[doing.extension].function, stack->ns[MODEL_CHARGED]);
     }
-    bool ends_only = stacks->flows[MODEL_CHARGED].inside_samples < stacks->flows[MODEL_CHARGED].samples / 2;
-    hot->lets_go = ends_only && released_ns > held_ns;
+    hot->lets_go = !stacks->flows[MODEL_CHARGED].inside && released_ns > held_ns;
     for (size_t i = 0; i < CANDIDATES; i++)
         if ((double)candidates[i].ns >= MOST_OF_IT * (double)hot->ns)
             hot->native = candidates[i].function;

@@ -120,8 +120,7 @@ static uint32_t add_to_call(struct model_stacks *stacks, size_t *capacity, struc
  * was most likely spent on what ran before.  Who looked from outside has seen the call itself. */
 static bool lets_go(const struct model_process *process, const struct model_call *call)
 {
-    const struct model_flow *held = &process->stacks.flows[MODEL_HELD];
-    bool ends_only = !strcmp(process->source, "preload") && held->inside_samples < held->samples / 2;
+    bool ends_only = !strcmp(process->source, "preload") && !process->stacks.flows[MODEL_HELD].inside;
     double share = ends_only ? BUILD_LETS_GO_SHARE : 1;
 
     return (double)call->released_ns > share * (double)call->held_ns;

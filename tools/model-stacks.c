@@ -58,6 +58,7 @@ static void scale_view(const struct build *build, struct model_stacks *stacks, e
         flow->samples += stack->samples[view];
         flow->n_stacks += stack->ns[view] != 0;
     }
+    flow->inside = flow->inside_samples > flow->samples / 2;
     if (ticks <= 0)
         return;
     if (!flow->sampled_ns) /* else they have been scaled thread by thread */

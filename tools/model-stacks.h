@@ -64,6 +64,7 @@ struct model_flow {                    /* one view of a process */
     double scale;                      /* 0 where there are no samples */
     uint64_t samples;
     uint64_t inside_samples; /* of these, taken from outside while the GIL was held: the others are ends of holds */
+    bool inside;             /* most of them */
     size_t n_stacks;
     double error; /* of a share near 1, relative: 1 / sqrt(samples); of a smaller one more */
 };

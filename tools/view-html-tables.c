@@ -288,9 +288,11 @@ void view_html_measuring(const struct model_process *process, FILE *out)
                     model_view_name(view), format_time(total, stacks->flows[view].total_ns),
                     format_count(samples, stacks->flows[view].samples), format_share(error, stacks->flows[view].error),
                     stacks->flows[view].scale);
-        fputs("</tbody></table></div>\n<p>A hold counts for the place where it ended. Where code let the GIL go by "
-              "itself, "
-              "what it did before, within the same hold, is not seen.</p>\n",
+        fputs("</tbody></table></div>\n", out);
+        fputs(stacks->flows[MODEL_HELD].inside
+                  ? "<p>What held the GIL was looked at from outside, at random moments.</p>\n"
+                  : "<p>A hold counts for the place where it ended. Where code let the GIL go by itself, "
+                    "what it did before, within the same hold, is not seen.</p>\n",
               out);
         if (stacks->n_unmatched)
             fprintf(out, "<p>In %s stacks native and Python frames did not fit; they show the Python frames.</p>\n",

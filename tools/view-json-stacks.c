@@ -62,6 +62,7 @@ static json_t *flow(const struct model_flow *f)
     view_json_put(object, "sampled_ns", view_json_integer(f->sampled_ns));
     view_json_put(object, "scale", json_real(f->scale));
     view_json_put(object, "samples", view_json_integer(f->samples));
+    view_json_put(object, "inside_samples", view_json_integer(f->inside_samples));
     view_json_put(object, "error", json_real(f->error));
     return object;
 }

@@ -72,6 +72,10 @@ class Maker:
         self.record("rec_text", text, kind=1, length=len(text))
         self.gil = dict(index=0, start_ticks=START, interval_us=5000)
 
+    def put_header(self, **values):
+        """Sets fields of the header."""
+        _put(self.header, "rec_header", **values)
+
     def record(self, struct_name, tail=b"", **values):
         """Appends a record; returns its cell."""
         size = LAYOUTS.structs[struct_name][1] + len(tail)
