@@ -69,13 +69,13 @@ class Side:
         return sum(t[2] for t in self.turns) / sum(t[0] for t in self.turns)
 
 
-def measure_pair(argv, envs, turns, turn_s):
+def measure_pair(argvs, envs, turns, turn_s):
     """Runs a bare and a preloaded process in turns; what an operation costs in each."""
     order = [0, 1]
     random.shuffle(order)
     sides = {}
     for i in order:
-        sides[i] = Side(argv, envs[i])
+        sides[i] = Side(argvs[i], envs[i])
     for _ in range(turns):
         for i in order:
             sides[i].take_turn(turn_s)
@@ -96,7 +96,15 @@ def run_pair(name, args, preload, where):
     baseline = common.bare_env()
     if args.stacks:
         baseline = common.measured_env(preload, where, case.paused, "no-stacks")
-    pair = measure_pair(argv, [baseline, measured], max(1, round(args.sample / case.turn_s)), case.turn_s)
+    argvs = [argv, argv]
+    if args.launcher:
+        baseline = common.measured_env(preload, where, case.paused, args.options)
+        measured = common.bare_env()
+        paused = ["--paused"] if case.paused else []
+        argvs[1] = [args.gilscope, "run", "-q", "-o", str(Path(where) / "run"), *paused, "--", *argv]
+    pair = measure_pair(argvs, [baseline, measured], max(1, round(args.sample / case.turn_s)), case.turn_s)
+    if args.launcher and not case.paused and not list(Path(where).glob("run/*.holds")):
+        common.fail(f"{name}: nothing was seen from outside, so nothing was compared")
     if not args.null and not list(Path(where).glob("*.gil")):
         common.fail(f"{name}: nothing was recorded, so nothing was compared")
     return pair
@@ -113,7 +121,7 @@ STACKS_TARGET = 1.02
 
 def summary(name, pairs, args):
     """The figures of a case over its pairs."""
-    target = None if args.null else STACKS_TARGET if args.stacks else CASES[name].target
+    target = None if args.null else STACKS_TARGET if args.stacks or args.launcher else CASES[name].target
     ratios = sorted(p["ratio"] for p in pairs)
     median = statistics.median(ratios)
     low, _, high = statistics.quantiles(ratios, n=4)
@@ -149,6 +157,8 @@ def parse():
     parser.add_argument("--options", default="", help="of the library, such as no-stacks or sample=100us [none]")
     parser.add_argument("--stacks", action="store_true",
                         help="compare with a process that is measured, too, but records no stacks: what do stacks cost?")
+    parser.add_argument("--launcher", action="store_true",
+                        help="compare `gilscope run` with the preloaded library alone: what does it cost to be looked at?")
     parser.add_argument("--null", action="store_true", help="preload nothing: how large is the noise?")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
@@ -163,11 +173,12 @@ def main():
     random.seed(args.seed)
     if args.cpus:
         os.sched_setaffinity(0, {int(c) for c in args.cpus.split(",")})
-    gilscope = common.gilscope_bin(args.gilscope)
+    gilscope = args.gilscope = common.gilscope_bin(args.gilscope)
     preload = args.preload or common.preload_path(gilscope)
     env = dict(common.environment(args.python, gilscope), pairs=args.pairs, sample_s=args.sample,
                compared="bare with bare" if args.null else
-               "with stacks and without" if args.stacks else "measured with bare")
+               "with stacks and without" if args.stacks else
+               "under gilscope run and preloaded" if args.launcher else "measured with bare")
     names = args.workload or list(CASES)
     skipped = []
     if "matmul" in names and not have_numpy(args.python):

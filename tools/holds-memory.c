@@ -9,6 +9,8 @@
 
 #include "peer.h"
 
+static unsigned char pages[HOLDS_PAGES][HOLDS_PAGE_BYTES]; /* of the present look */
+
 void holds_memory_begin(struct holds_memory *m, uint32_t who)
 {
     struct iovec local[HOLDS_PAGES], remote[HOLDS_PAGES];
@@ -22,7 +24,7 @@ void holds_memory_begin(struct holds_memory *m, uint32_t who)
     for (uint32_t i = 0; i < n; i++) {
         struct holds_range *r = &m->range[i];
         *r = m->recent[who % HOLDS_RECENT].range[i];
-        local[i] = (struct iovec){m->bytes[i] + r->from, (size_t)(r->to - r->from)};
+        local[i] = (struct iovec){pages[i] + r->from, (size_t)(r->to - r->from)};
         remote[i] = (struct iovec){(void *)(uintptr_t)(r->page + r->from), (size_t)(r->to - r->from)}; /* NOLINT */
     }
     ssize_t got = process_vm_readv(m->pid, local, n, remote, n, 0);
@@ -54,14 +56,14 @@ static uint32_t page_of(struct holds_memory *m, uint64_t address, size_t n)
     if (i == HOLDS_PAGES)
         return i;
     if (i == m->n) {
-        if (peer_read(m->pid, address, m->bytes[i] + from, n))
+        if (peer_read(m->pid, address, pages[i] + from, n))
             return HOLDS_PAGES;
         m->range[m->n++] = (struct holds_range){page, from, to};
     } else if (from < m->range[i].from || to > m->range[i].to) {
         struct holds_range r = m->range[i];
         from = from < r.from ? from : r.from;
         to = to > r.to ? to : r.to;
-        if (peer_read(m->pid, page + from, m->bytes[i] + from, (size_t)(to - from)))
+        if (peer_read(m->pid, page + from, pages[i] + from, (size_t)(to - from)))
             return HOLDS_PAGES;
         m->range[i] = (struct holds_range){page, from, to};
     }
@@ -79,6 +81,6 @@ int holds_memory_read(void *context, uint64_t address, void *bytes, size_t n)
     uint32_t i = page_of(m, address, n);
     if (i == HOLDS_PAGES)
         return peer_read(m->pid, address, bytes, n);
-    memcpy(bytes, m->bytes[i] + offset, n);
+    memcpy(bytes, pages[i] + offset, n);
     return 0;
 }

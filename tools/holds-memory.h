@@ -4,6 +4,7 @@
  *
  * A call costs more than what it copies, and threads are where they were lately: what the look before has read of a thread
  * is read again in one call at the begin of the next.  That also makes it of one moment.
+ * One thread only may use this: what is read is kept in one place for all processes, from holds_memory_begin() on.
  */
 #ifndef GILSCOPE_HOLDS_MEMORY_H
 #define GILSCOPE_HOLDS_MEMORY_H
@@ -27,7 +28,6 @@ struct holds_memory {
     uint32_t who;
     struct holds_range range[HOLDS_PAGES]; /* of each that is there */
     bool used[HOLDS_PAGES];                /* somebody has asked for it in this look */
-    unsigned char bytes[HOLDS_PAGES][HOLDS_PAGE_BYTES];
     struct {
         uint32_t who, n;
         struct holds_range range[HOLDS_PAGES];

@@ -49,7 +49,7 @@ static void add_gil(struct holds_process *p, uint64_t at)
 /* Looks for GILs' records among those that have come since. */
 static void scan(struct holds_process *p)
 {
-    static __thread unsigned char chunk[CHUNK_BYTES];
+    static unsigned char chunk[CHUNK_BYTES];
     uint64_t used;
 
     if (!get(p, &used, sizeof used, offsetof(struct rec_header, used_bytes)) || used > INT64_MAX)
@@ -184,6 +184,7 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
     struct cpython_reader r;
     struct cpython_walk walk;
     struct cpython_frame f = {.code = 0}, inner;
+    static uint32_t frames[HOLDS_PYTHON_FRAMES];
     struct holds_sample s = {.thread = g->holder, .held_ns = elapsed_ns, .charged_ns = elapsed_ns * g->n_waiters};
     bool more;
 
@@ -208,7 +209,7 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
             break;
         if (!s.n_python)
             s.flags |= callee_of(p, &r, &inner, now.last_holder, &s.callee);
-        p->frames[s.n_python++] = cell | (f.entry ? REC_ENTRY_FRAME : 0);
+        frames[s.n_python++] = cell | (f.entry ? REC_ENTRY_FRAME : 0);
     }
     if (!walk.broken)
         p->code_type = walk.code_type;
@@ -218,7 +219,7 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
         s.flags |= REC_STACK_PYTHON_CUT;
     if (!s.callee)
         s.flags |= REC_STACK_NO_NATIVE;
-    s.python = p->frames;
+    s.python = frames;
     holds_file_add(p->file, &s, now_ns);
     return SEEN;
 }
@@ -250,7 +251,7 @@ enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uin
             return HOLDS_OVER;
         if (found == AGAIN && g->held && p->file)
             holds_file_loss(p->file, REC_LOSS_STACKS_UNREAD);
-        if (g->held || g->state_ticks != before.state_ticks || g->n_changes != before.n_changes)
+        if (found == SEEN || g->state_ticks != before.state_ticks || g->n_changes != before.n_changes)
             look = HOLDS_BUSY;
     }
     return look;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * holds-process.h - one process whose GIL's holder is looked at from outside.
+ * holds-process.h - one process whose GIL's holder is looked at from outside.  One thread only may use this.
  */
 #ifndef GILSCOPE_HOLDS_PROCESS_H
 #define GILSCOPE_HOLDS_PROCESS_H
@@ -39,7 +39,6 @@ struct holds_process {
     bool no_file;            /* it cannot be made */
     bool no_native;
     struct holds_memory memory;
-    uint32_t frames[HOLDS_PYTHON_FRAMES];
     /* for the loop */
     uint64_t last_ns, due_ns, mean_ns, changed_ns, checked_ns;
 };

@@ -121,6 +121,7 @@ static void scan(struct holds *h, uint64_t now_ns)
     if (now_ns < h->scan_ns)
         return;
     h->scan_ns = now_ns + SCAN_NS;
+    uint64_t spent_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     if (fstat(h->directory, &status))
         return;
     if (memcmp(&status.st_mtim, &h->mtime, sizeof h->mtime)) {
@@ -135,6 +136,9 @@ static void scan(struct holds *h, uint64_t now_ns)
             add(h, entry->d_name, now_ns);
     if (stream)
         closedir(stream);
+    spent_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - spent_ns; /* where processes come and go all the time */
+    if (spent_ns * h->cost_parts > SCAN_NS)
+        h->scan_ns = now_ns + spent_ns * h->cost_parts;
 }
 
 /* --- looks ------------------------------------------------------------------------------------------------------- */

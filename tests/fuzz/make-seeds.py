@@ -70,6 +70,22 @@ def contended(where, **header):
     maker.write(where)
 
 
+def inside(where):
+    """What was seen of holds from outside; as the fuzzer reads it, it is the recording that this belongs to as well."""
+    maker = makerec.Maker()
+    makerec._put(maker.header, "rec_header", source=4)
+    first, second = maker.thread("main", held=0.5, charged=0.25), maker.thread("worker", held=0.4, blocked=0.25)
+    maker.object("/app/_fast.so", 0x7f1000000000, 0x10000)
+    work, root = maker.frame("work", "/app/app.py", 12, 10), maker.frame("<module>", "/app/app.py", 40)
+    maker.stack(first, [work, root | makerec.ENTRY], [], held=4e8, charged=2e8, held_oncpu=3e8, samples=200)
+    maker.stack(first, [work, root | makerec.ENTRY], [0x7f1000000010], flags=makerec.NATIVE_CUT, held=1e8, charged=5e7,
+                released=1e3, samples=40)
+    maker.stack(first, [root | makerec.ENTRY], [0x7f1000000021], flags=32, held=1e8, samples=30)
+    maker.stack(second, [work, root | makerec.ENTRY], [], held=2e8, samples=9)
+    maker.stack(second, [], [], released=1e8, held=2e8, samples=8)
+    maker.write(where)
+
+
 def alive(where):
     """A process that was killed: no end, open intervals of all states, two interpreters, ended threads, pauses."""
     maker = makerec.Maker(pid=77)
@@ -99,7 +115,7 @@ def bare(where):
 def main():
     target = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "corpus")
     small_gils()
-    for make in (contended, alive, bare):
+    for make in (contended, inside, alive, bare):
         with tempfile.TemporaryDirectory() as where:
             make(where)
             shutil.copy(Path(where) / "made.gilscope" / "one.gil", target / f"{make.__name__}.gil")

@@ -6,6 +6,7 @@
 #include <locale.h>
 #include <sanitizer/allocator_interface.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 
 #include "cmd.h"
 #include "fuzz.h"
+#include "record.h"
 #include "report.h"
 #include "symbols-file.h"
 #include "view.h"
@@ -140,6 +142,31 @@ static void render(const struct model *model, unsigned chosen)
     fflush(sink);
 }
 
+static char links[] = "/tmp/gilscope-fuzz-XXXXXX", gil[sizeof links + 8], holds[sizeof links + 8];
+
+static void remove_links(void)
+{
+    unlink(gil);
+    unlink(holds);
+    rmdir(links);
+}
+
+/* A path that ends in .gil, beside which there is one that ends in .holds, of the same file. */
+static char *as_both(const char *path)
+{
+
+    if (gil[0])
+        return gil;
+    if (!mkdtemp(links))
+        give_up("no directory can be made in /tmp");
+    snprintf(gil, sizeof gil, "%s/x.gil", links);
+    snprintf(holds, sizeof holds, "%s/x.holds", links);
+    if (symlink(path, gil) || symlink(path, holds))
+        give_up("no links can be made in %s", links);
+    atexit(remove_links);
+    return gil;
+}
+
 static void dump(char *path)
 {
     char name[] = "dump", *argv[] = {name, path, NULL};
@@ -161,6 +188,7 @@ void fuzz_run(const uint8_t *data, size_t size)
     unsigned chosen = hash_of(data, size);
     struct model model;
     char path[64], *names[] = {path};
+    uint32_t source = 0;
 
     begin();
     if (size > FUZZ_BYTES_MAX)
@@ -168,6 +196,10 @@ void fuzz_run(const uint8_t *data, size_t size)
     if (ftruncate(recording_fd, (off_t)size) || pwrite(recording_fd, data, size, 0) != (ssize_t)size)
         give_up("the memory file cannot be written");
     snprintf(path, sizeof path, "/proc/self/fd/%d", recording_fd);
+    if (size >= offsetof(struct rec_header, source) + sizeof source)
+        memcpy(&source, data + offsetof(struct rec_header, source), sizeof source);
+    if (source == REC_SOURCE_HOLDS) /* it is a process's recording and what was seen of its holds at once */
+        names[0] = as_both(path);
 
     live_bytes = peak_bytes = 0;
     counting = true;
