@@ -47,8 +47,8 @@ enum rec_source {
     REC_SOURCE_PRELOAD = 1,
     REC_SOURCE_BPF = 2,
     REC_SOURCE_SAMPLE = 3,
-    /* No process's recording, but what belongs to one: stacks that `gilscope run` has seen from outside while threads held
-     * the GIL.  Pid, start and name, but for the suffix, are that recording's; it has no GILs and no threads. */
+    /* No process's recording, but what belongs to one: stacks that `gilscope run` has seen from outside while threads
+     * held the GIL.  Pid, start and name, but for the suffix, are that recording's; it has no GILs and no threads. */
     REC_SOURCE_HOLDS = 4,
 };
 

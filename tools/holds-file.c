@@ -182,9 +182,8 @@ static struct stack *new_stack(struct holds_file *f, const struct holds_sample *
         f->stack = larger;
         f->stacks_room = room;
     }
-    uint32_t cell = append(f, REC_STACK,
-                           sizeof(struct rec_stack) + n_native * sizeof(uint64_t) + s->n_python * sizeof(uint32_t),
-                           &record);
+    uint32_t cell = append(
+        f, REC_STACK, sizeof(struct rec_stack) + n_native * sizeof(uint64_t) + s->n_python * sizeof(uint32_t), &record);
     if (!cell)
         return NULL;
     struct rec_stack *stack = record;

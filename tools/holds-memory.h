@@ -2,9 +2,9 @@
 /*
  * holds-memory.h - the memory of another process for the length of one look, in as few system calls as may be.
  *
- * A call costs more than what it copies, and threads are where they were lately: what the look before has read of a thread
- * is read again in one call at the begin of the next.  That also makes it of one moment.
- * One thread only may use this: what is read is kept in one place for all processes, from holds_memory_begin() on.
+ * A call costs more than what it copies, and threads are where they were lately: what the look before has read of a
+ * thread is read again in one call at the begin of the next.  That also makes it of one moment. One thread only may use
+ * this: what is read is kept in one place for all processes, from holds_memory_begin() on.
  */
 #ifndef GILSCOPE_HOLDS_MEMORY_H
 #define GILSCOPE_HOLDS_MEMORY_H

@@ -2,9 +2,9 @@
 /*
  * holds-process.c - who holds the GIL, by the live recording, and what that thread is doing, by the process's memory.
  *
- * The process is neither stopped nor traced.  Whether there is something to see is known from the recording alone; it is
- * read with pread(), which comes from the page cache as a mapping would, but is no SIGBUS where somebody cuts the file
- * short.  The holder's thread state is gil->last_holder, and its innermost frame is read next.  If nobody else has
+ * The process is neither stopped nor traced.  Whether there is something to see is known from the recording alone; it
+ * is read with pread(), which comes from the page cache as a mapping would, but is no SIGBUS where somebody cuts the
+ * file short.  The holder's thread state is gil->last_holder, and its innermost frame is read next.  If nobody else has
  * taken the GIL up to then, that frame is the holder's, of this instant within a few microseconds.  Frames further out
  * are those that wait for it, and stand still for longer.
  */
@@ -269,10 +269,9 @@ bool holds_process_ended(const struct holds_process *p)
 
 static bool is_sound(const struct rec_header *h)
 {
-    return !memcmp(h->magic, REC_MAGIC, sizeof h->magic) && h->endian == REC_ENDIAN &&
-           h->version_min <= REC_VERSION && h->version >= REC_VERSION_MIN && h->source == REC_SOURCE_PRELOAD &&
-           h->header_bytes >= sizeof *h && h->header_bytes % REC_CELL_BYTES == 0 && !h->free_threaded &&
-           h->proc_start_jiffies;
+    return !memcmp(h->magic, REC_MAGIC, sizeof h->magic) && h->endian == REC_ENDIAN && h->version_min <= REC_VERSION &&
+           h->version >= REC_VERSION_MIN && h->source == REC_SOURCE_PRELOAD && h->header_bytes >= sizeof *h &&
+           h->header_bytes % REC_CELL_BYTES == 0 && !h->free_threaded && h->proc_start_jiffies;
 }
 
 struct holds_process *holds_process_new(int directory, const char *name, bool no_native, bool *later)

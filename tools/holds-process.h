@@ -27,8 +27,8 @@ struct holds_process {
     int directory, fd, pid, pidfd;
     struct rec_header header;
     const struct cpython_layout *layout;
-    uint64_t scanned;   /* the recording's records have been looked through up to here */
-    bool scan_again;    /* there was a record that is not finished at that place: next time it is passed over */
+    uint64_t scanned; /* the recording's records have been looked through up to here */
+    bool scan_again;  /* there was a record that is not finished at that place: next time it is passed over */
     struct holds_gil gil[HOLDS_GILS];
     uint32_t n_gils;
     uint64_t code_type; /* of code objects, once seen */
@@ -43,9 +43,9 @@ struct holds_process {
     uint64_t last_ns, due_ns, mean_ns, changed_ns, checked_ns;
 };
 
-/* Opens the recording `name` in the directory open as `directory`; NULL if there is nothing to be seen: not a live CPython
- * with a GIL whose layout is known, on this machine, or no memory.  *later: it may be worth another try.  no_native:
- * Python frames only. */
+/* Opens the recording `name` in the directory open as `directory`; NULL if there is nothing to be seen: not a live
+ * CPython with a GIL whose layout is known, on this machine, or no memory.  *later: it may be worth another try.
+ * no_native: Python frames only. */
 struct holds_process *holds_process_new(int directory, const char *name, bool no_native, bool *later);
 void holds_process_free(struct holds_process *p, uint64_t now_ns);
 

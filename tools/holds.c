@@ -2,10 +2,10 @@
 /*
  * holds.c - when which process is looked at, so that it costs next to nothing.
  *
- * Each process has moments of its own, at random distances around a mean that depends on the past only: what a look finds
- * stands for the time since the look before, and on average that is the truth whatever the program does.  The distances
- * are such that all looks together cost no more than a small share of one processor, by this thread's own clock; where
- * nothing happens, they grow.
+ * Each process has moments of its own, at random distances around a mean that depends on the past only: what a look
+ * finds stands for the time since the look before, and on average that is the truth whatever the program does.  The
+ * distances are such that all looks together cost no more than a small share of one processor, by this thread's own
+ * clock; where nothing happens, they grow.
  */
 #include "holds.h"
 
@@ -35,12 +35,12 @@
 #define EARLY_TIMES 2   /* so much more at first, for short runs have few looks, and it is soon over: */
 #define EARLY_NS 10000000000
 #define COST_PARTS_LEAST 16
-#define COST_LOOKS 64 /* over which costs are averaged: what is new costs more */
-#define IDLE_TIMES 8          /* where nothing changes, looks are so much further apart, */
-#define ASLEEP_TIMES 40       /* and after a second so much */
+#define COST_LOOKS 64   /* over which costs are averaged: what is new costs more */
+#define IDLE_TIMES 8    /* where nothing changes, looks are so much further apart, */
+#define ASLEEP_TIMES 40 /* and after a second so much */
 #define ASLEEP_NS 1000000000
-#define SCAN_NS 5000000       /* the directory is looked at, at most so often, */
-#define SCAN_AGAIN_NS 30000000 /* and so long after it has changed: the clock of its time is a coarse one */
+#define SCAN_NS 5000000           /* the directory is looked at, at most so often, */
+#define SCAN_AGAIN_NS 30000000    /* and so long after it has changed: the clock of its time is a coarse one */
 #define ELAPSED_MAX_NS 1000000000 /* more has passed: we were stopped */
 #define SLICE_NS 100000           /* the shortest that the kernel knows */
 #define LATE_NS 200000            /* a look that comes so much later than it should is at a moment that others chose */
@@ -173,9 +173,9 @@ static void look(struct holds *h, size_t i, uint64_t now_ns)
     }
     if (found == HOLDS_BUSY)
         p->changed_ns = now_ns;
-    p->mean_ns = h->busy_ns * (found == HOLDS_BUSY                     ? 1
+    p->mean_ns = h->busy_ns * (found == HOLDS_BUSY                  ? 1
                                : now_ns - p->changed_ns > ASLEEP_NS ? ASLEEP_TIMES
-                                                                       : IDLE_TIMES);
+                                                                    : IDLE_TIMES);
     p->last_ns = now_ns;
     p->due_ns = now_ns + around(h, (uint64_t)((double)p->mean_ns * stretch(h, now_ns)));
 }
@@ -196,8 +196,8 @@ static uint64_t look_at_all(struct holds *h)
     return next_ns;
 }
 
-/* Whoever wakes up for a short while is let in front of those that run for long: on Linux 6.12 and later, which keep them
- * running else.  include/uapi/linux/sched/types.h, struct sched_attr; no privilege is needed. */
+/* Whoever wakes up for a short while is let in front of those that run for long: on Linux 6.12 and later, which keep
+ * them running else.  include/uapi/linux/sched/types.h, struct sched_attr; no privilege is needed. */
 static void be_brief(void)
 {
     struct {

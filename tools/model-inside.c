@@ -3,9 +3,9 @@
  * model-inside.c - what threads did inside of holds, by looks from outside, in place of where the holds ended.
  *
  * How long each thread held the GIL, and made others wait, is known exactly; the looks say how that divides.  They have
- * the Python frames, and the function of an extension where it was on the frame's stack.  Where it was not, native frames
- * are borrowed from samples that the collector took itself at the same Python place: in the proportions in which it saw
- * them there, but none of a call that lets go of the GIL, for there a hold has ended, whatever it was spent on.
+ * the Python frames, and the function of an extension where it was on the frame's stack.  Where it was not, native
+ * frames are borrowed from samples that the collector took itself at the same Python place: in the proportions in which
+ * it saw them there, but none of a call that lets go of the GIL, for there a hold has ended, whatever it was spent on.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 #include "model-names.h"
 #include "model-samples.h"
 
-#define ENOUGH 16        /* looks at a thread; threads with fewer are taken together */
+#define ENOUGH 16         /* looks at a thread; threads with fewer are taken together */
 #define COVERED_LEAST 0.5 /* of their exact time, that the looks stand for: else they saw a part of their life only */
 #define NONE UINT32_MAX
 
@@ -25,7 +25,7 @@ struct list { /* of Python frames, innermost first */
     uint32_t first_frame, n_frames, variants;
 };
 
-struct variant { /* native frames that were seen with them; ticks */
+struct variant {    /* native frames that were seen with them; ticks */
     uint32_t stack; /* has these frames, of any thread */
     uint32_t list, next;
     uint32_t called; /* frame: what the innermost Python frame called; NONE = nothing */
@@ -116,9 +116,9 @@ static bool same_frames(const struct model_stacks *stacks, uint32_t a, uint32_t 
 {
     const struct model_stack *x = &stacks->stacks[a], *y = &stacks->stacks[b];
 
-    return x->n_frames == y->n_frames && (!x->n_frames || !memcmp(stacks->frame_ids + x->first_frame,
-                                                                  stacks->frame_ids + y->first_frame,
-                                                                  x->n_frames * sizeof *stacks->frame_ids));
+    return x->n_frames == y->n_frames &&
+           (!x->n_frames || !memcmp(stacks->frame_ids + x->first_frame, stacks->frame_ids + y->first_frame,
+                                    x->n_frames * sizeof *stacks->frame_ids));
 }
 
 struct variant_key {
@@ -157,7 +157,8 @@ void inside_know(struct inside *inside, const struct samples *samples, uint32_t 
     struct variant_key key = {inside, list_of(inside, &samples->merge, true), id, stack->n_native};
     uint64_t hash =
         intern_hash(key.list, stacks->frame_ids + merged->first_frame, merged->n_frames * sizeof *stacks->frame_ids);
-    uint32_t number = intern(&inside->variant_table, hash + key.native, same_variant, &key, (uint32_t)inside->n_variants);
+    uint32_t number =
+        intern(&inside->variant_table, hash + key.native, same_variant, &key, (uint32_t)inside->n_variants);
 
     if (number == inside->n_variants) {
         inside->variants =

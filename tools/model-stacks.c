@@ -63,7 +63,8 @@ static void scale_view(const struct build *build, struct model_stacks *stacks, e
         return;
     if (!flow->sampled_ns) /* else they have been scaled thread by thread */
         flow->sampled_ns = scaled(1, ticks * build->ns_per_tick);
-    flow->scale = (double)flow->total_ns / (flow->inside_samples ? (double)flow->sampled_ns : ticks * build->ns_per_tick);
+    flow->scale =
+        (double)flow->total_ns / (flow->inside_samples ? (double)flow->sampled_ns : ticks * build->ns_per_tick);
     flow->error = flow->samples ? 1 / sqrt((double)flow->samples) : 1;
     factor = (double)flow->total_ns / ticks;
     oncpu_factor = oncpu > 0 ? (double)flow->total_oncpu_ns / oncpu : 0;

@@ -94,8 +94,8 @@ struct model_hot {
     uint32_t native; /* the function of an extension that had the most of it; == n_functions: none had half */
     uint64_t ns;
     double share; /* of the view */
-    bool lets_go; /* it is without the GIL for longer than with it, and only the ends of holds are known: they end there,
-                     and what had them ran before */
+    bool lets_go; /* it is without the GIL for longer than with it, and only the ends of holds are known: they end
+                     there, and what had them ran before */
 };
 
 struct model_stacks {

@@ -85,8 +85,8 @@ struct reader_file *reader_open_holds(const struct reader_file *of, char error[R
     if (!lstat(path, &status))
         file = reader_open(path, error);
     if (file && (file->header.source != REC_SOURCE_HOLDS || !same_process(&file->header, &of->header))) {
-        snprintf(error, READER_ERROR_BYTES, "cannot read '%s': it does not belong to the recording beside it; remove it",
-                 path);
+        snprintf(error, READER_ERROR_BYTES,
+                 "cannot read '%s': it does not belong to the recording beside it; remove it", path);
         reader_close(file);
         file = NULL;
     }

@@ -119,8 +119,7 @@ static void print_sampling(const struct text *text, const struct model_stacks *s
     if (!flow->samples)
         return;
     line = mem_print("of what made others wait: %s samples%s, ±%s, scaled by %.2f to the exact total",
-                     format_count(samples, flow->samples),
-                     flow->inside ? " taken while it was held" : "",
+                     format_count(samples, flow->samples), flow->inside ? " taken while it was held" : "",
                      format_share(error, flow->error), flow->scale);
     text_wrap(text, "STACKS  ", line);
     fputc('\n', text->out);

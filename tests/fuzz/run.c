@@ -154,7 +154,6 @@ static void remove_links(void)
 /* A path that ends in .gil, beside which there is one that ends in .holds, of the same file. */
 static char *as_both(const char *path)
 {
-
     if (gil[0])
         return gil;
     if (!mkdtemp(links))
