@@ -7,6 +7,7 @@ UNIT_TESTS = \
     tests/unit-model \
     tests/unit-order \
     tests/unit-reader \
+    tests/unit-symbols \
     tests/unit-text \
     tests/unit-tree \
     tests/unit-verdict
@@ -28,6 +29,9 @@ tests_unit_order_SOURCES = tests/unit-check.h tests/unit-order.c
 tests_unit_reader_SOURCES = tests/unit-reader.c $(unit_maker)
 tests_unit_reader_CPPFLAGS = $(unit_cppflags)
 tests_unit_reader_LDADD = $(unit_ldadd)
+tests_unit_symbols_SOURCES = tests/unit-check.h tests/unit-symbols.c
+tests_unit_symbols_CPPFLAGS = $(unit_cppflags)
+tests_unit_symbols_LDADD = $(unit_ldadd)
 tests_unit_text_SOURCES = tests/unit-text.c $(unit_maker)
 tests_unit_text_CPPFLAGS = $(unit_cppflags)
 tests_unit_text_LDADD = $(unit_ldadd)

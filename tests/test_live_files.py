@@ -135,7 +135,7 @@ for t in threads: t.start()
 for t in threads: t.join()
 """
 REBUILD = """
-import os, sys
+import os, sys, time
 path, n = sys.argv[1], 0
 whole = open(path, "rb").read()
 file = os.open(path, os.O_RDWR)
@@ -143,7 +143,9 @@ print("begun", flush=True)
 while True:
     n = (n + 997) % len(whole)
     os.ftruncate(file, n)
+    time.sleep(0.0005)
     os.pwrite(file, whole, 0)
+    time.sleep(0.0005)
 """
 
 
