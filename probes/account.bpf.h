@@ -6,7 +6,9 @@
 #define GILSCOPE_ACCOUNT_BPF_H
 
 struct gs_view { /* of a GIL, as its memory says */
+    bool read;  /* the rest is known */
     bool locked, mine;
+    bool last_mine; /* the thread was the last to take it, whether it still has it or not */
     gs_u32 holder; /* slot, 0 = not known */
     gs_u64 switches, interval_ns;
 };
@@ -117,19 +119,21 @@ static __always_inline void look(const struct gs_gil *gil, const struct gs_targe
     } g = {.locked = 0};
     struct gs_self key = {.target = t->target};
 
-    view->locked = view->mine = false;
+    view->read = view->locked = view->mine = view->last_mine = false;
     view->holder = 0;
     view->switches = 0;
     view->interval_ns = 5000000;
     if (bpf_probe_read_user(&g, sizeof g, (void *)gil->address))
         return;
+    view->read = true;
     view->switches = g.switches;
     view->interval_ns = g.interval_us * 1000;
+    bpf_probe_read_user(&key.self, sizeof key.self, (void *)(g.last_holder + target->tstate_thread_id));
+    view->last_mine = key.self && key.self == t->self;
     if (g.locked != 1)
         return;
     view->locked = true;
-    bpf_probe_read_user(&key.self, sizeof key.self, (void *)(g.last_holder + target->tstate_thread_id));
-    view->mine = key.self && key.self == t->self;
+    view->mine = view->last_mine;
     if (view->mine)
         t->tstate = g.last_holder;
     if (view->mine) {
@@ -198,6 +202,22 @@ static __always_inline void run_until(struct gs_thread *t, gs_u64 now)
 }
 
 /* --- waits ------------------------------------------------------------------------------------------------------- */
+enum gs_taken { GS_NOT_TAKEN, GS_TAKEN, GS_PERHAPS };
+
+/* Whether a thread that has been on a processor since the end of its sleep has taken the GIL since.  Each take after
+ * a wait makes it the last holder, and adds 1 to switch_number, as another had it meanwhile: only where two takes or
+ * more are to be told apart, of which the last was not its own, is it not known. */
+static __always_inline enum gs_taken has_taken(const struct gs_thread *t, const struct gs_view *view)
+{
+    gs_u64 takes = view->switches - t->switches;
+
+    if (!view->read || t->state != GS_WAITS)
+        return GS_PERHAPS;
+    if (view->last_mine)
+        return takes ? GS_TAKEN : GS_PERHAPS;
+    return takes < 2 ? GS_NOT_TAKEN : GS_PERHAPS;
+}
+
 static __always_inline void wait_is_over(struct gs_thread *t, gs_u64 end)
 {
     struct gs_gil *gil = bpf_map_lookup_elem(&gils, &t->gil);

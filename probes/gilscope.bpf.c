@@ -30,7 +30,7 @@ gs_u32 n_slots = 1;   /* slot 0 is nobody.  atomic; the loader takes from it, to
 gs_u32 max_slots = 0; /* by the loader */
 gs_u64 losses[GS_LOSSES];
 
-#define GS_ON_THE_WAY_NS 200000 /* who has run for so long since the end of its sleep has got the GIL */
+#define GS_ON_THE_WAY_NS 50000 /* who has run for so long since the end of its sleep has got the GIL, if not told */
 
 #include "maps.bpf.h"
 
@@ -67,8 +67,9 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
     }
     if (t->state == GS_WAITS && t->tentative_ns) {
         /* It has not got the GIL; or it has, and given it up again since: then this is another wait. */
-        gs_u64 gap = begin > t->tentative_ns ? begin - t->tentative_ns : 0, taken = view->switches - t->switches;
-        if (taken >= 2 && gap > (t->woken ? 3000 : 30000)) {
+        gs_u64 gap = begin > t->tentative_ns ? begin - t->tentative_ns : 0;
+        enum gs_taken taken = has_taken(t, view);
+        if (taken == GS_TAKEN || (taken == GS_PERHAPS && gap > (t->woken ? 3000 : 30000))) {
             take(t, t->tentative_ns);
         } else {
             /* The same deadline: still the same pthread_cond_timedwait, which another waiter was faster than. */
@@ -136,10 +137,11 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
     if (!gil)
         return;
     look(gil, target, t, &view);
-    if (t->state == GS_WAITS && t->tentative_ns &&
-        (view.mine || sleeps ||
-         now - t->tentative_ns > GS_ON_THE_WAY_NS)) /* else it is preempted on its way to the GIL */
-        take(t, t->tentative_ns);
+    if (t->state == GS_WAITS && t->tentative_ns) {
+        enum gs_taken taken = sleeps ? GS_TAKEN : has_taken(t, &view);
+        if (taken == GS_TAKEN || (taken == GS_PERHAPS && now - t->tentative_ns > GS_ON_THE_WAY_NS))
+            take(t, t->tentative_ns); /* else it is preempted on its way to the GIL */
+    }
     if (t->state == GS_RUNS) {
         run_until(t, now);
         t->off_held = view.mine;
@@ -231,7 +233,9 @@ int on_clock(struct bpf_perf_event_data *ctx)
         return 0;
     look(gil, target, t, &view);
     if (t->state == GS_WAITS && !view.mine) {
-        if (!t->tentative_ns || bpf_ktime_get_ns() - t->tentative_ns < GS_ON_THE_WAY_NS)
+        enum gs_taken taken = has_taken(t, &view);
+        if (!t->tentative_ns || taken == GS_NOT_TAKEN ||
+            (taken == GS_PERHAPS && bpf_ktime_get_ns() - t->tentative_ns < GS_ON_THE_WAY_NS))
             return 0;
         take(t, t->tentative_ns); /* and it has given it up since, waking nobody */
     }
