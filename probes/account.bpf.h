@@ -130,12 +130,12 @@ static __always_inline void look(const struct gs_gil *gil, const struct gs_targe
     view->interval_ns = g.interval_us * 1000;
     bpf_probe_read_user(&key.self, sizeof key.self, (void *)(g.last_holder + target->tstate_thread_id));
     view->last_mine = key.self && key.self == t->self;
+    if (view->last_mine)
+        t->tstate = g.last_holder;
     if (g.locked != 1)
         return;
     view->locked = true;
     view->mine = view->last_mine;
-    if (view->mine)
-        t->tstate = g.last_holder;
     if (view->mine) {
         view->holder = t->slot;
         return;

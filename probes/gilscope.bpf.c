@@ -38,6 +38,8 @@ gs_u64 losses[GS_LOSSES];
 #include "futex.bpf.h"
 #include "stack.bpf.h"
 
+#include "lock.bpf.h"
+
 /* --- switches between threads ------------------------------------------------------------------------------------ */
 /* The thread sleeps, or is about to sleep, in a futex wait on a word of the GIL. */
 static __always_inline void enter_wait(struct gs_thread *t, const struct gs_target *target, struct gs_gil *gil,
@@ -149,6 +151,8 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
             has_not(t, gil, &view, now);
         if (sleeps)
             charge_pending(t);
+        if (!view.mine)
+            begin_lock(t, target, task, now);
         off_stack(t, target);
     }
     t->on_cpu = 0;
@@ -163,6 +167,7 @@ static __always_inline void switch_in(struct gs_thread *t)
     } else if (t->state == GS_WAITS) {
         t->tentative_ns = now;
     } else {
+        end_lock(t, now);
         weigh_off(t, now);
         run_until(t, now);
         if (!t->off_held)

@@ -32,8 +32,9 @@ struct gs_target {
     gs_u32 n_gils;
     gs_u32 first_gil;        /* index into the map of GILs */
     gs_u32 tstate_thread_id; /* offset of thread_id in PyThreadState */
-    gs_u32 walk_frames;      /* 1: take stacks, by the offsets that follow (struct cpython_layout) */
+    gs_u32 walk_frames;      /* 1: take stacks */
     gs_u32 walk_native;      /* 1: native ones, too */
+    gs_u32 knows_frames;     /* 1: the offsets that follow are known (struct cpython_layout) */
     gs_u32 tstate_frame;
     gs_s32 cframe_current; /* -1 = tstate_frame points to the frame itself */
     gs_u32 frame_code, frame_back, frame_instruction, frame_entry, frame_owner; /* entry, owner: 0 = no such field */
@@ -102,11 +103,22 @@ struct gs_thread {
     gs_u32 wait_chosen, off_chosen;   /* ... and this is one */
     gs_u64 long_since_ns, long_ns; /* the last interval off CPU of GS_LONG_NS and more: the loader looks at its stack */
     gs_u32 long_held, pad;
+    /* waits for locks: parts of released_off_ns */
+    gs_u64 lock_since_ns;         /* asleep at one since then; 0 = no */
+    gs_u64 lock_code, lock_at;    /* in this line, as in gs_frame; 0 = not known */
+    gs_u32 lock_notifies, pad1;   /* it is a wait to be notified; 0 = the line must tell */
+    gs_u64 lock_ns, notify_ns;    /* closed ones; notify_ns: of those with lock_notifies */
     struct gs_hist wait, hold, off; /* off: intervals off CPU without the GIL and without wanting it */
+    struct gs_hist lock;
 };
 
 struct gs_pair {
     gs_u32 waiter, holder; /* slots */
+};
+
+struct gs_lock_key { /* of closed waits for locks, without those with lock_notifies */
+    gs_u64 code, at;
+    gs_u32 slot, pad;
 };
 
 struct gs_self {

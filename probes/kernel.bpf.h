@@ -12,7 +12,7 @@
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct pt_regs { /* x86-64, at the entry to the kernel.  arch/x86/include/asm/ptrace.h */
-    unsigned long r10, si, di, orig_ax;
+    unsigned long r10, dx, si, di, orig_ax, sp;
 };
 struct thread_struct {
     unsigned long fsbase; /* x86-64: what pthread_self() returns.  arch/x86/include/asm/processor.h */

@@ -58,6 +58,13 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 16384);
+    __type(key, struct gs_lock_key);
+    __type(value, gs_u64); /* ns */
+} lock_waits SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 2048);
     __type(key, gs_u64); /* hash of the frames */
     __type(value, struct gs_stack);

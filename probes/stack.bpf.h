@@ -28,6 +28,41 @@ static __always_inline gs_u64 mix(gs_u64 hash, gs_u64 value)
     return hash ^ hash >> 32;
 }
 
+static __always_inline gs_u64 first_frame(const struct gs_target *l, gs_u64 tstate)
+{
+    gs_u64 frame = read_pointer(tstate + l->tstate_frame);
+
+    return l->cframe_current >= 0 && frame ? read_pointer(frame + l->cframe_current) : frame;
+}
+
+static __always_inline gs_u64 instruction_of(const struct gs_target *l, gs_u64 frame)
+{
+    gs_u64 at = 0;
+
+    if (l->instruction_bytes == 4)
+        bpf_probe_read_user(&at, 4, (void *)(frame + l->frame_instruction));
+    else
+        bpf_probe_read_user(&at, 8, (void *)(frame + l->frame_instruction));
+    return at;
+}
+
+/* Its thread state is still its own. */
+static __always_inline bool knows_tstate(struct gs_thread *t, const struct gs_target *target)
+{
+    if (t->tstate && read_pointer(t->tstate + target->tstate_thread_id) != t->self)
+        t->tstate = 0; /* it has another one by now, or none */
+    return t->tstate;
+}
+
+/* Where the innermost frame of the current thread is; 0, 0 if that cannot be read. */
+static __always_inline void innermost(struct gs_thread *t, const struct gs_target *l, gs_u64 *code, gs_u64 *at)
+{
+    gs_u64 frame = l->knows_frames && knows_tstate(t, l) ? first_frame(l, t->tstate) : 0;
+
+    *code = frame ? read_pointer(frame + l->frame_code) & ~3ull : 0;
+    *at = *code ? instruction_of(l, frame) : 0;
+}
+
 /* Enters the frames of the current thread, whose thread state is at tstate, among the stacks; their hash, 0 = there is
  * nothing to be read.  As cpython_walk_next() in lib/cpython-frames.c, but raw: what they mean is found out later. */
 __noinline gs_u64 walk(const struct gs_target *l, gs_u64 tstate)
@@ -38,20 +73,14 @@ __noinline gs_u64 walk(const struct gs_target *l, gs_u64 tstate)
 
     if (!s || !l)
         return 0;
-    frame = read_pointer(tstate + l->tstate_frame);
-    if (l->cframe_current >= 0 && frame)
-        frame = read_pointer(frame + l->cframe_current);
+    frame = first_frame(l, tstate);
     for (n = 0; n < GS_FRAMES && frame; n++) {
         gs_u8 owner = 0, entry = 0;
-        gs_u64 code = read_pointer(frame + l->frame_code) & ~3ull, at = 0;
+        gs_u64 code = read_pointer(frame + l->frame_code) & ~3ull, at = instruction_of(l, frame);
         if (l->frame_owner)
             bpf_probe_read_user(&owner, 1, (void *)(frame + l->frame_owner));
         if (l->frame_entry)
             bpf_probe_read_user(&entry, 1, (void *)(frame + l->frame_entry));
-        if (l->instruction_bytes == 4)
-            bpf_probe_read_user(&at, 4, (void *)(frame + l->frame_instruction));
-        else
-            bpf_probe_read_user(&at, 8, (void *)(frame + l->frame_instruction));
         if (owner >= 3 && l->border) /* between C and Python */
             code = at = 0;
         if (entry)
@@ -74,13 +103,7 @@ __noinline gs_u64 walk(const struct gs_target *l, gs_u64 tstate)
 /* 0 = none could be read. */
 static __always_inline gs_u64 own_stack(struct gs_thread *t, const struct gs_target *target)
 {
-    if (!t->tstate || !target->walk_frames)
-        return 0;
-    if (read_pointer(t->tstate + target->tstate_thread_id) != t->self) { /* it has another one by now, or none */
-        t->tstate = 0;
-        return 0;
-    }
-    return walk(target, t->tstate);
+    return target->walk_frames && knows_tstate(t, target) ? walk(target, t->tstate) : 0;
 }
 
 static __always_inline void weigh(struct gs_thread *t, gs_u64 stack, gs_s32 native, gs_u32 weight, gs_u64 ns,

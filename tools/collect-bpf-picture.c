@@ -30,6 +30,7 @@ struct picture {
     struct open_pair *pairs;
     size_t n_pairs, pairs_room;
     uint64_t *open_charges; /* by slot */
+    uint64_t *notified_ns;  /* by slot, as bpf_locks_notified() has it */
 };
 
 /* --- copies ------------------------------------------------------------------------------------------------------ */
@@ -127,13 +128,20 @@ static void close_open(struct picture *p, uint32_t slot, struct gs_thread *t)
             t->held_off_ns += ns;
         else
             t->released_off_ns += ns;
+        if (t->lock_since_ns && !t->on_cpu) {
+            ns = end > t->lock_since_ns ? end - t->lock_since_ns : 0;
+            t->lock_ns += ns;
+            t->notify_ns += bpf_locks_notifies(p->c, t) ? ns : 0;
+            if (ns > t->lock.max_ns)
+                t->lock.max_ns = ns;
+        }
     }
     if (t->blocked_ns > t->wait_ns)
         t->blocked_ns = t->wait_ns;
 }
 
 /* --- who they are ------------------------------------------------------------------------------------------------ */
-static void learn(struct picture *p, uint32_t slot, const struct gs_thread *t)
+static void learn(struct picture *p, uint32_t slot, struct gs_thread *t)
 {
     struct bpf_slot *s = &p->c->slots[slot];
     const struct find_process *found = &p->c->processes[p->target].found;
@@ -156,7 +164,7 @@ static void learn(struct picture *p, uint32_t slot, const struct gs_thread *t)
     if (!tstate)
         return;
     s->is_python = true;
-    p->c->threads[slot].tstate = tstate->tstate; /* for stacks of waits before the first hold that is seen */
+    t->tstate = p->c->threads[slot].tstate = tstate->tstate; /* for waits before the first hold that is seen */
     if (s->name_source == REC_NAME_PYTHON || s->looked >= NAME_TRIES)
         return;
     s->looked++;
@@ -216,6 +224,8 @@ static void fill(struct picture *p, uint32_t slot, const struct gs_thread *t, st
     out->charged_ns = t->charged_ns + p->open_charges[slot];
     out->blocked_by_unknown_ns = t->not_told_ns;
     out->run_delay_ns = s->run_delay_ns - s->run_delay_first_ns;
+    out->lock_wait_ns = t->lock_ns;
+    out->notify_wait_ns = t->notify_ns + p->notified_ns[slot];
     out->contended = t->contended;
     out->lost_wakeups = t->lost_wakeups;
     out->drop_requests = t->drop_requests;
@@ -278,6 +288,8 @@ static void write_thread(struct picture *p, struct recwriter *writer, uint32_t s
     set_hist(&out->hist[REC_HIST_HOLD], &t->hold);
     out->hist[REC_HIST_HOLD].uncounted = t->contended > t->hold.count ? t->contended - t->hold.count : 0;
     set_hist(&out->hist[REC_HIST_RELEASED], &t->off);
+    set_hist(&out->hist[REC_HIST_LOCK], &t->lock);
+    out->hist[REC_HIST_LOCK].sum_ns = t->lock_ns; /* with the open one */
     recwriter_thread(writer, out);
     free(pairs);
 }
@@ -292,6 +304,8 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     uint32_t *own = mem_zeroed(n, sizeof *own), first_gil = UINT32_MAX;
 
     p.open_charges = mem_zeroed(c->n_slots_max, sizeof *p.open_charges);
+    p.notified_ns = mem_zeroed(c->n_slots_max, sizeof *p.notified_ns);
+    bpf_locks_notified(c, p.target, p.notified_ns);
     threads_read(&p.tstates, &process->found);
     read_pairs(&p);
     for (uint32_t slot = 1; slot < n; slot++)
@@ -300,8 +314,8 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     copies = mem_zeroed(n_own, sizeof *copies);
     for (uint32_t i = 0; i < n_own; i++) {
         copy_thread(&c->threads[own[i]], &copies[i]);
-        close_open(&p, own[i], &copies[i]);
         learn(&p, own[i], &copies[i]);
+        close_open(&p, own[i], &copies[i]);
     }
     if (process->stacks) {
         bpf_stacks_drain(c);
@@ -348,6 +362,7 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     threads_free(&p.tstates);
     free(p.pairs);
     free(p.open_charges);
+    free(p.notified_ns);
     free(copies);
     free(own);
 }

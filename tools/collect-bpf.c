@@ -184,6 +184,7 @@ static int load(struct bpf_collector *c, char *error)
     c->pairs_fd = bpf_map__fd(c->skeleton->maps.pairs);
     c->samples_fd = bpf_map__fd(c->skeleton->maps.samples);
     c->stacks_fd = bpf_map__fd(c->skeleton->maps.stacks);
+    c->lock_waits_fd = bpf_map__fd(c->skeleton->maps.lock_waits);
     c->native_fd = bpf_map__fd(c->skeleton->maps.native_stacks);
     return 0;
 }
@@ -248,13 +249,16 @@ static bool read_task(int pid, uint32_t tid, const char *file, char *text, size_
 static void set_state(const struct adding *a, struct gs_thread *t)
 {
     char text[1024], *at;
-    unsigned long long number, word;
+    unsigned long long number, args[6], sp, word;
 
     if (read_task(a->found->pid, t->tid, "stat", text, sizeof text) && (at = strrchr(text, ')')))
         t->on_cpu = at[1] == ' ' && at[2] == 'R';
     if (t->on_cpu || !read_task(a->found->pid, t->tid, "syscall", text, sizeof text) ||
-        sscanf(text, "%llu 0x%llx", &number, &word) != 2 || number != SYS_futex)
+        sscanf(text, "%llu %llx %llx %llx %llx %llx %llx %llx", &number, &args[0], &args[1], &args[2], &args[3], &args[4],
+               &args[5], &sp) != 8 ||
+        number != SYS_futex)
         return;
+    word = args[0];
     for (uint32_t i = 0; i < a->target->n_gils; i++) {
         struct gs_gil *gil = &a->c->gils[a->target->first_gil + i];
         uint64_t offset = word - gil->address;
@@ -266,7 +270,9 @@ static void set_state(const struct adding *a, struct gs_thread *t)
         t->in_futex = 1;
         if (t->state == GS_WAITS)
             __atomic_fetch_add(&gil->n_waiters, 1, __ATOMIC_RELAXED);
+        return;
     }
+    bpf_locks_open(a->c->processes[a->index].locks, t, args, sp);
 }
 
 /* Who it is to Python, where that is known before its first event tells. */
@@ -312,10 +318,11 @@ static void add_thread(void *context, uint32_t tid)
 
 static void set_walk(struct gs_target *target, const struct cpython_layout *l)
 {
-    if (!l || bpf.options.no_stacks)
+    if (!l)
         return;
-    target->walk_frames = 1;
-    target->walk_native = !bpf.options.no_native;
+    target->walk_frames = !bpf.options.no_stacks;
+    target->walk_native = target->walk_frames && !bpf.options.no_native;
+    target->knows_frames = 1;
     target->tstate_frame = l->tstate_frame;
     target->cframe_current = l->cframe_current == 255 ? -1 : l->cframe_current;
     target->frame_code = l->frame_code;
@@ -348,6 +355,7 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
         return fail(error, "the process cannot be entered into the BPF maps");
     c->n_gils += found->n_gils;
     c->processes[index] = (struct bpf_process){.found = *found, .used = true, .start_ns = collect_now_ns()};
+    c->processes[index].locks = bpf_locks_new(found);
     if (target.walk_frames)
         c->processes[index].stacks = bpf_stacks_new(found);
     c->n_processes++;
@@ -361,6 +369,7 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
 static void work(uint64_t until_ns)
 {
     bpf_stacks_poll(&bpf);
+    bpf_locks_poll(&bpf);
     while (!*bpf.options.stop) {
         uint64_t now_ns = collect_now_ns();
         if (now_ns >= until_ns)
@@ -389,6 +398,8 @@ static void forget(int handle)
 
     bpf_map_delete_elem(bpf_map__fd(bpf.skeleton->maps.targets), &tgid);
     bpf_stacks_free(bpf.processes[handle].stacks);
+    bpf_locks_free(bpf.processes[handle].locks);
+    bpf.processes[handle].locks = NULL;
     bpf.processes[handle].stacks = NULL;
     bpf.processes[handle].used = false;
 }

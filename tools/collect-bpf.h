@@ -28,6 +28,7 @@ struct bpf_process {
     uint64_t start_ns;
     bool used;
     struct bpf_stacks *stacks; /* NULL = none are taken */
+    struct bpf_locks *locks;
 };
 
 struct bpf_collector {
@@ -39,7 +40,7 @@ struct bpf_collector {
     struct bpf_slot *slots;
     struct bpf_process processes[COLLECT_PROCESSES];
     int n_processes;
-    int pairs_fd, samples_fd, stacks_fd, native_fd;
+    int pairs_fd, samples_fd, stacks_fd, native_fd, lock_waits_fd;
     int *clock_fds;
     int n_clocks;
     struct bpf_link **links;
@@ -62,5 +63,18 @@ void bpf_stacks_poll(struct bpf_collector *c);
 /* Adds the interval that is open in a thread at the end, if its stack is known. */
 void bpf_stacks_add_open(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t, uint64_t now_ns);
 void bpf_stacks_write(const struct bpf_stacks *s, struct recwriter *writer);
+
+/* --- collect-bpf-locks.c */
+struct bpf_locks *bpf_locks_new(const struct find_process *found);
+void bpf_locks_free(struct bpf_locks *l);
+/* The thread sleeps in this futex call, not on a word of the GIL, since before it was measured: begins a wait for a
+ * lock if it is one.  sp: its stack pointer. */
+void bpf_locks_open(const struct bpf_locks *l, struct gs_thread *t, const unsigned long long args[6], uint64_t sp);
+/* Looks at threads that wait, for what cannot be told later; to be called every 0.1 s or so. */
+void bpf_locks_poll(struct bpf_collector *c);
+/* Whether the wait for a lock that is open in a thread is one to be notified. */
+bool bpf_locks_notifies(struct bpf_collector *c, const struct gs_thread *t);
+/* Adds how long the threads of a process have waited to be notified, without gs_thread.notify_ns, by slot. */
+void bpf_locks_notified(struct bpf_collector *c, uint32_t target, uint64_t *notified_ns);
 
 #endif

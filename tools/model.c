@@ -50,11 +50,12 @@ static void estimate(struct model_process *process, const char *field)
     process->estimated[process->n_estimated++] = field;
 }
 
-/* What a collector that looks from outside cannot know: takes and releases that made no call.  The sampler knows nothing
- * but samples. */
+/* What a collector that looks from outside cannot know: takes and releases that made no call, and whether a semaphore is
+ * a lock's.  The sampler knows nothing but samples. */
 static void estimate_outside(struct model_process *process, uint32_t source)
 {
-    static const char *const bpf[] = {"held_oncpu_ns", "released_oncpu_ns", "held_ns", "free_ns", "acquisitions", "hold"};
+    static const char *const bpf[] = {"held_oncpu_ns", "released_oncpu_ns", "held_ns",      "free_ns",
+                                      "acquisitions",  "hold",              "lock_wait_ns", "lock_wait"};
     static const char *const sample[] = {"held_offcpu_ns",  "released_offcpu_ns", "wait_blocked_ns", "wait_wakeup_ns",
                                          "wait_forced_ns",  "charged_ns",         "contended",       "wait",
                                          "blocking"};

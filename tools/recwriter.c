@@ -318,6 +318,7 @@ void recwriter_thread(struct recwriter *w, const struct recwriter_thread *t)
     r->wait_wakeup_ticks = t->wait_wakeup_ns;
     r->wait_forced_ticks = t->wait_forced_ns;
     r->lock_wait_ticks = t->lock_wait_ns;
+    r->notify_wait_ticks = t->notify_wait_ns;
     r->charged_ticks = t->charged_ns;
     r->cpu_base_held_ticks = t->held_ns;
     r->cpu_base_released_ticks = t->released_ns;
