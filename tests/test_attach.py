@@ -259,42 +259,6 @@ def test_children_are_followed(one_python, where, method):
         assert sum(waited(t) for t in process["threads"]) > 200 * MS
 
 
-def leftovers():
-    """What BPF programs and maps there are in the kernel, as bpftool lists them."""
-    listed = {}
-    for kind in "prog", "map", "link":
-        done = subprocess.run(["bpftool", "-j", kind, "list"], stdout=subprocess.PIPE, text=True, check=True,
-                              env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"))
-        listed[kind] = {entry["id"]: entry.get("name", "") for entry in json.loads(done.stdout or "[]")}
-    return listed
-
-
-def ours(listed):
-    names = ("on_sched", "on_clock", "on_fork", "on_exit", "on_exec", "slots", "gils", "tids", "selves", "targets",
-             "target_info", "gilscope")
-    return {i: n for kind in listed.values() for i, n in kind.items() if n.startswith(names)}
-
-
-def test_nothing_is_left_behind(one_python, where):
-    """After attaching and detaching again and again, also by SIGKILL, no program or map is left in the kernel."""
-    need_bpf()
-    before = ours(leftovers())
-    with Target([one_python.path, "-c", WORK.replace("+ 1.5", "+ 600")]) as target:
-        target.go()
-        for i in range(8):
-            attached = Attached(target.pid, where, name=f"r{i}")
-            if i % 2:
-                attached.process.kill()
-                attached.process.communicate()
-            else:
-                attached.end()
-        target.process.kill()
-    end = time.monotonic() + 5  # the kernel frees maps after a grace period
-    while ours(leftovers()).keys() - before.keys() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not ours(leftovers()).keys() - before.keys()
-
-
 def attach_fails(pid, *options, **kwargs):
     done = gs.gilscope("attach", "-q", "-d", "0.1", *options, pid, **kwargs)
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+"""Attaching again and again, to a process that lives: nothing is left behind, and the process never notices."""
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from helpers import gs, sums
+from helpers.attach import READY, Attached, Target, need_bpf
+
+CYCLES = 500 if gs.FULL else 20
+
+# Forks, runs other programs, starts threads and waits for them, hands the GIL around; adds up what all of them found.
+LIVELY = READY + """
+import hashlib, subprocess, threading, time
+right = hashlib.sha256(b"gilscope" * 1000).hexdigest()
+def check():
+    return hashlib.sha256(b"gilscope" * 1000).hexdigest() == right
+stop, rounds, wrong = threading.Event(), {}, []
+def work(name, step):
+    while not stop.is_set():
+        try:
+            if not step(): wrong.append(name)
+        except BaseException as error: wrong.append(f"{name}: {error!r}")
+        rounds[name] = rounds.get(name, 0) + 1
+def threads():
+    found = []
+    some = [threading.Thread(target=lambda: found.append(check() and sum(range(2000)) == 1999000)) for _ in range(4)]
+    for t in some: t.start()
+    for t in some: t.join()
+    return found == [True] * 4
+def forks():
+    pid = os.fork()
+    if not pid: os._exit(7 if check() else 8)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+def execs():
+    done = subprocess.run(["/bin/sh", "-c", "echo $((6 * 7))"], stdout=subprocess.PIPE)
+    time.sleep(0.01)
+    return done.returncode == 0 and done.stdout == b"42\\n"
+def waits():
+    lock, n = threading.Lock(), [0]
+    with lock: time.sleep(0.001)
+    for _ in range(2000): n[0] += 1
+    return n == [2000]
+if not hasattr(os, "waitstatus_to_exitcode"): os.waitstatus_to_exitcode = lambda s: s >> 8 if not s & 127 else -(s & 127)
+all = [threading.Thread(target=work, args=(f.__name__, f)) for f in (threads, forks, execs, waits, waits)]
+for t in all: t.start()
+sys.stdin.readline()
+stop.set()
+for t in all: t.join()
+print(json.dumps([rounds, wrong]) if (json := __import__("json")) else "", flush=True)
+os._exit(23)
+"""
+NAMES = ("on_sched", "on_clock", "on_fork", "on_exit", "on_exec", "slots", "gils", "tids", "selves", "targets", "target_info",
+         "pairs", "samples", "scratch", "stacks", "native_stacks", "no_sample", "lock_waits", "gilscope")
+
+
+def in_kernel():
+    """The BPF programs, maps and links of gilscope that the kernel has, as bpftool lists them, by kind and id."""
+    env = dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    listed = {kind: json.loads(subprocess.run(["bpftool", "-j", kind, "list"], stdout=subprocess.PIPE, text=True, check=True,
+                                              env=env).stdout or "[]") for kind in ("prog", "map", "link")}
+    own = {p["id"] for p in listed["prog"] if p.get("name", "").startswith(NAMES)}
+    found = {("prog", i) for i in own}
+    found |= {("map", m["id"]) for m in listed["map"] if m.get("name", "").startswith(NAMES)}
+    return found | {("link", link["id"]) for link in listed["link"] if link.get("prog_id") in own}
+
+
+def wait_until_gone(before):
+    """What is in the kernel beyond `before`, after it has had its time: it frees after a grace period."""
+    end = time.monotonic() + 10
+    while in_kernel() - before and time.monotonic() < end:
+        time.sleep(0.1)
+    return in_kernel() - before
+
+
+def test_nothing_is_left_behind_and_the_target_is_unharmed(one_python, where):
+    """Attached to and left over and over, by time, Ctrl-C and SIGKILL: the process's results are right all the time."""
+    need_bpf()
+    before = in_kernel()
+    with Target([one_python.path, "-c", LIVELY]) as target:
+        target.go()
+        n_readable = 0
+        for i in range(CYCLES):
+            place = where / f"r{i % 20}.gilscope"
+            for old in place.glob("*"):
+                old.unlink()
+            process = subprocess.Popen([str(gs.BIN), "attach", "-q", "-o", str(place), "--method", "bpf",
+                                        *(["-s"] if i % 3 == 0 else []), *(["-d", "0.05"] if i % 3 == 2 else []),
+                                        str(target.pid)], stderr=subprocess.PIPE, text=True, env=gs.clean_env())
+            if i % 3 == 0:  # at any moment, from before it is loaded on
+                time.sleep(random.random() * 0.8)
+                process.kill()
+            elif i % 3 == 1:
+                while not list(place.glob("*.gil")) and process.poll() is None:
+                    time.sleep(0.005)
+                process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == (-9 if i % 3 == 0 else 0), errors
+            files = list(place.glob("*.gil"))
+            assert files or i % 3 == 0
+            if files:
+                (own,) = [p for p in gs.report(place)["processes"] if p["pid"] == target.pid]
+                assert own["gils"] and own["source"] == "bpf"
+                n_readable += 1
+        assert n_readable > CYCLES / 2
+        target.go()
+        rounds, wrong = json.loads(target.process.stdout.readline())
+        assert target.end() == 23
+    assert not wrong, wrong[:10]
+    assert set(rounds) == {"threads", "forks", "execs", "waits"} and min(rounds.values()) > CYCLES / 4, rounds
+    left = wait_until_gone(before)
+    assert not left, left
+
+
+EXECS = READY + """
+import threading, time
+def spin(end):
+    while time.monotonic() < end: pass
+t = threading.Thread(target=spin, args=(time.monotonic() + 0.5,))
+t.start(); spin(time.monotonic() + 0.5); t.join()
+os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(1); raise SystemExit(9)"])
+"""
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_target_becomes_another_program(one_python, where, method):
+    """When the target calls exec, attaching ends with what was measured until then; the new program runs on."""
+    if method == "bpf":
+        need_bpf()
+    with Target([one_python.path, "-c", EXECS]) as target:
+        attached = Attached(target.pid, where, method=method)
+        target.go()
+        (process,) = attached.end(ask=False)
+        assert target.end() == 9
+    assert sum(t["held_oncpu_ns"] + t["held_offcpu_ns"] for t in process["threads"]) > 0.2e9
+    assert process["gils"] and not sums.check(process), sums.check(process)
+
+
+STARTS = "import sys, threading, time; time.sleep(%g)"
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_starting_and_ending_processes(python, where, method):
+    """At any moment of a short life attaching either works or says in one line why not; the process ends as ever."""
+    if method == "bpf":
+        need_bpf()
+    worked = 0
+    for i in range(12):
+        place = where / f"r{i}.gilscope"
+        target = subprocess.Popen([python.path, "-c", STARTS % (0.02 * (i % 6))], env=gs.clean_env())
+        time.sleep(0.004 * i)
+        done = gs.gilscope("attach", "-q", "-d", "0.3", "--method", method, "-o", place, target.pid)
+        assert target.wait(30) == 0
+        if done.returncode == 0:
+            worked += 1
+            assert gs.report(place)["processes"]
+        else:
+            assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    with Target([python.path, "-c", READY]) as target:
+        pass
+    done = gs.gilscope("attach", "-q", "-d", "0.3", "--method", method, target.pid, cwd=where)
+    assert done.returncode == 1 and "no such process" in done.stderr, done.stderr
