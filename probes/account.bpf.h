@@ -69,7 +69,7 @@ static __always_inline void new_thread(gs_u32 tid, gs_u32 target)
     t->tid = tid;
     t->slot = slot;
     t->target = target;
-    t->gil = info->first_gil;
+    t->gil = info->gil[0];
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = bpf_ktime_get_ns();
     bpf_map_update_elem(&tids, &tid, &slot, BPF_ANY);
@@ -109,6 +109,23 @@ static __always_inline void add(struct gs_hist *h, gs_u64 ns)
 }
 
 /* --- what the GIL's memory says ---------------------------------------------------------------------------------- */
+/* The GIL's memory says that the thread has it. */
+static __noinline bool has(const struct gs_gil *gil, const struct gs_target *target, const struct gs_thread *t)
+{
+    struct {
+        gs_u64 last_holder;
+        gs_s32 locked, pad;
+    } g = {0, 0, 0};
+    gs_u64 self = 0;
+
+    if (!gil || !target || !t)
+        return false;
+    if (bpf_probe_read_user(&g, sizeof g, (void *)(gil->address + 8)) || g.locked != 1)
+        return false;
+    bpf_probe_read_user(&self, sizeof self, (void *)(g.last_holder + target->tstate_thread_id));
+    return self && self == t->self;
+}
+
 static __always_inline void look(const struct gs_gil *gil, const struct gs_target *target, struct gs_thread *t,
                                  struct gs_view *view)
 {
@@ -150,6 +167,29 @@ static __always_inline void look(const struct gs_gil *gil, const struct gs_targe
     gs_u32 *slot = key.self ? bpf_map_lookup_elem(&selves, &key) : NULL;
     if (slot)
         view->holder = *slot;
+}
+
+/* The same of the GIL that the thread used last; or of the one that it has: with several interpreters, each of which has
+ * its own, that may be another one by now. */
+static __always_inline struct gs_gil *look_own(const struct gs_target *target, struct gs_thread *t, struct gs_view *view)
+{
+    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &t->gil);
+
+    if (!gil)
+        return NULL;
+    look(gil, target, t, view);
+    if (target->n_gils < 2 || view->mine || t->state != GS_RUNS)
+        return gil;
+    for (gs_u32 i = 0; i < GS_GILS && i < target->n_gils; i++) {
+        gs_u32 index = target->gil[i];
+        struct gs_gil *other = bpf_map_lookup_elem(&gils, &index);
+        if (!other || !has(other, target, t))
+            continue;
+        t->gil = index;
+        look(other, target, t, view);
+        return other;
+    }
+    return gil;
 }
 
 static __always_inline void change(struct gs_gil *gil, gs_u64 now, gs_u32 slot)

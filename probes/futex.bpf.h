@@ -34,7 +34,7 @@ static __always_inline bool futex_call(struct task_struct *task, const struct gs
         return false;
     gs_u64 word = regs->di;
     for (gs_u32 i = 0; i < GS_GILS; i++) {
-        gs_u32 index = target->first_gil + i;
+        gs_u32 index = target->gil[i];
         struct gs_gil *gil = i < target->n_gils ? bpf_map_lookup_elem(&gils, &index) : NULL;
         if (!gil)
             return false;

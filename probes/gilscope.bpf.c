@@ -135,10 +135,9 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
             }
         }
     }
-    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &t->gil);
+    struct gs_gil *gil = look_own(target, t, &view);
     if (!gil)
         return;
-    look(gil, target, t, &view);
     if (t->state == GS_WAITS && t->tentative_ns) {
         enum gs_taken taken = sleeps ? GS_TAKEN : has_taken(t, &view);
         if (taken == GS_TAKEN || (taken == GS_PERHAPS && now - t->tentative_ns > GS_ON_THE_WAY_NS))
@@ -232,11 +231,12 @@ int on_clock(struct bpf_perf_event_data *ctx)
     if (!t || t->state == GS_FORCED || t->in_futex)
         return 0;
     struct gs_target *target = target_of(t);
-    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &t->gil);
     struct gs_view view;
-    if (!target || !gil)
+    if (!target)
         return 0;
-    look(gil, target, t, &view);
+    struct gs_gil *gil = look_own(target, t, &view);
+    if (!gil)
+        return 0;
     if (t->state == GS_WAITS && !view.mine) {
         enum gs_taken taken = has_taken(t, &view);
         if (!t->tentative_ns || taken == GS_NOT_TAKEN ||
@@ -297,12 +297,7 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task)
 {
     gs_u32 tgid = task->tgid;
-    gs_u32 *index = bpf_map_lookup_elem(&targets, &tgid);
-    struct gs_target *target = index ? bpf_map_lookup_elem(&target_info, index) : NULL;
 
-    if (target) {
-        target->gone = 1;
-        bpf_map_delete_elem(&targets, &tgid);
-    }
+    bpf_map_delete_elem(&targets, &tgid); /* the loader looks whether it is there */
     return 0;
 }

@@ -27,10 +27,10 @@ typedef int gs_s32;
 typedef unsigned char gs_u8;
 typedef long long gs_s64;
 
-/* One process.  Written by the loader before the process's tgid is in the map of targets. */
+/* One process.  Written by the loader before the process's tgid is in the map of targets; GILs may be added later. */
 struct gs_target {
     gs_u32 n_gils;
-    gs_u32 first_gil;        /* index into the map of GILs */
+    gs_u32 gil[GS_GILS];     /* indices into the map of GILs */
     gs_u32 tstate_thread_id; /* offset of thread_id in PyThreadState */
     gs_u32 walk_frames;      /* 1: take stacks */
     gs_u32 walk_native;      /* 1: native ones, too */
@@ -40,7 +40,6 @@ struct gs_target {
     gs_u32 frame_code, frame_back, frame_instruction, frame_entry, frame_owner; /* entry, owner: 0 = no such field */
     gs_u32 border;            /* 1: an owner of 3 and more is no Python code */
     gs_u32 instruction_bytes; /* 4: f_lasti; 8: an address */
-    gs_u32 gone;              /* it has called exec.  By the programs */
 };
 
 struct gs_change { /* of holder */

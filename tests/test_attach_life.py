@@ -105,8 +105,8 @@ def test_nothing_is_left_behind_and_the_target_is_unharmed(one_python, where):
             assert files or i % 3 == 0
             if files:
                 (own,) = [p for p in gs.report(place)["processes"] if p["pid"] == target.pid]
-                assert own["gils"] and own["source"] == "bpf"
-                n_readable += 1
+                assert own["source"] == "bpf" and (own["gils"] or i % 3 == 0)  # killed before its first picture
+                n_readable += bool(own["gils"])
         assert n_readable > CYCLES / 2
         target.go()
         rounds, wrong = json.loads(target.process.stdout.readline())

@@ -301,8 +301,9 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     struct picture p = {.c = c, .target = (uint32_t)handle, .now_ns = now_ns, .last = last};
     struct gs_thread *copies = NULL;
     struct recwriter_gil gils[FIND_GIL_MAX] = {{0}};
-    uint32_t *own = mem_zeroed(n, sizeof *own), first_gil = UINT32_MAX;
+    uint32_t *own = mem_zeroed(n, sizeof *own);
 
+    bpf_find_gils(c, handle);
     p.open_charges = mem_zeroed(c->n_slots_max, sizeof *p.open_charges);
     p.notified_ns = mem_zeroed(c->n_slots_max, sizeof *p.notified_ns);
     bpf_locks_notified(c, p.target, p.notified_ns);
@@ -325,9 +326,6 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
             bpf_stacks_add_open(c, own[i], &c->threads[own[i]], now_ns);
         bpf_stacks_write(process->stacks, writer);
     }
-    for (uint32_t i = 0; i < c->n_gils && first_gil == UINT32_MAX; i++)
-        if (c->gils[i].target == p.target)
-            first_gil = i;
     if (p.n_pairs)
         qsort(p.pairs, p.n_pairs, sizeof *p.pairs, by_waiter);
     struct recwriter_thread *outs = mem_zeroed(n_own, sizeof *outs);
@@ -336,9 +334,9 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
         if (!c->slots[own[i]].is_python && !touches_gil(&copies[i]))
             continue;
         fill(&p, own[i], &copies[i], out);
-        out->gil = copies[i].gil >= first_gil ? copies[i].gil - first_gil : 0;
-        if (out->gil >= process->found.n_gils)
-            out->gil = 0;
+        for (uint32_t g = 0; g < process->target.n_gils; g++)
+            if (process->target.gil[g] == copies[i].gil)
+                out->gil = g;
     }
     recwriter_fit(outs, n_own, process->found.n_gils, now_ns - process->start_ns);
     for (uint32_t i = 0; i < n_own; i++) {
@@ -352,7 +350,7 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
         gils[i].index = i;
         gils[i].address = process->found.gil[i].address + GIL_COND;
         gils[i].interval_us = process->found.interval_us;
-        gils[i].start_ns = process->start_ns;
+        gils[i].start_ns = process->gil_start_ns[i];
         recwriter_gil(writer, &gils[i]);
     }
     recwriter_loss(writer, REC_LOSS_THREADS, bpf_loss(c, GS_LOSS_THREADS));

@@ -26,7 +26,7 @@
 
 #define SLOTS_LEAST 1024u
 #define SLOTS_MOST 16384u
-#define SPARE_GILS 8u /* for children that are followed */
+#define SPARE_GILS COLLECT_PROCESSES /* for children that are followed, and interpreters that are made later */
 
 static struct bpf_collector bpf;
 static char libbpf_says[256]; /* its first warning */
@@ -260,11 +260,11 @@ static void set_state(const struct adding *a, struct gs_thread *t)
         return;
     word = args[0];
     for (uint32_t i = 0; i < a->target->n_gils; i++) {
-        struct gs_gil *gil = &a->c->gils[a->target->first_gil + i];
+        struct gs_gil *gil = &a->c->gils[a->target->gil[i]];
         uint64_t offset = word - gil->address;
         if (offset < GIL_COND || offset >= 208)
             continue;
-        t->gil = a->target->first_gil + i;
+        t->gil = a->target->gil[i];
         t->state = offset < 120 ? GS_WAITS : offset < 168 ? GS_FORCED : GS_RUNS;
         t->state_ns = a->now_ns;
         t->in_futex = 1;
@@ -308,7 +308,7 @@ static void add_thread(void *context, uint32_t tid)
     t->tid = tid;
     t->slot = slot;
     t->target = a->index;
-    t->gil = a->target->first_gil;
+    t->gil = a->target->gil[0];
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = a->now_ns;
     set_self(a, t, slot);
@@ -334,11 +334,45 @@ static void set_walk(struct gs_target *target, const struct cpython_layout *l)
     target->instruction_bytes = l->minor <= 10 ? 4 : 8;
 }
 
+static void enter_gil(struct bpf_collector *c, struct gs_target *target, uint32_t index, uint64_t address)
+{
+    c->gils[c->n_gils].address = address;
+    c->gils[c->n_gils].target = index;
+    target->gil[target->n_gils++] = c->n_gils++;
+}
+
+void bpf_find_gils(struct bpf_collector *c, int handle)
+{
+    struct bpf_process *p = &c->processes[handle];
+    struct find_process now;
+    char error[FIND_GIL_ERROR_BYTES];
+    uint32_t index = (uint32_t)handle, n = p->target.n_gils;
+
+    if (p->found.layout.interp_gil == 0 || find_gil_now(p->found.pid, &now, error))
+        return;
+    for (uint32_t i = 0; i < now.n_gils; i++) {
+        bool known = false;
+        for (uint32_t j = 0; j < p->found.n_gils; j++)
+            known |= p->found.gil[j].address == now.gil[i].address;
+        if (known)
+            continue;
+        if (p->found.n_gils == FIND_GIL_MAX || c->n_gils == c->n_gils_max) {
+            p->found.n_gils_left_out = 1;
+            break;
+        }
+        p->gil_start_ns[p->found.n_gils] = collect_now_ns();
+        p->found.gil[p->found.n_gils++] = now.gil[i];
+        enter_gil(c, &p->target, index, now.gil[i].address);
+    }
+    if (p->target.n_gils != n)
+        bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.target_info), &index, &p->target, BPF_ANY);
+}
+
 static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES])
 {
     struct bpf_collector *c = &bpf;
     uint32_t index = (uint32_t)c->n_processes, tgid = (uint32_t)found->pid;
-    struct gs_target target = {.n_gils = found->n_gils, .first_gil = c->n_gils};
+    struct gs_target target = {.n_gils = 0};
 
     if (c->n_processes == COLLECT_PROCESSES || c->n_gils + found->n_gils > c->n_gils_max) {
         snprintf(error, COLLECT_ERROR_BYTES, "too many processes at once");
@@ -346,15 +380,15 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
     }
     target.tstate_thread_id = found->layout.tstate_thread_id;
     set_walk(&target, cpython_layout(found->hex));
-    for (uint32_t i = 0; i < found->n_gils; i++) {
-        c->gils[c->n_gils + i].address = found->gil[i].address;
-        c->gils[c->n_gils + i].target = index;
-    }
+    for (uint32_t i = 0; i < found->n_gils; i++)
+        enter_gil(c, &target, index, found->gil[i].address);
     if (bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.target_info), &index, &target, BPF_ANY) ||
         bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.targets), &tgid, &index, BPF_ANY))
         return fail(error, "the process cannot be entered into the BPF maps");
-    c->n_gils += found->n_gils;
-    c->processes[index] = (struct bpf_process){.found = *found, .used = true, .start_ns = collect_now_ns()};
+    c->processes[index] =
+        (struct bpf_process){.found = *found, .target = target, .used = true, .start_ns = collect_now_ns()};
+    for (uint32_t i = 0; i < found->n_gils; i++)
+        c->processes[index].gil_start_ns[i] = c->processes[index].start_ns;
     c->processes[index].locks = bpf_locks_new(found);
     if (target.walk_frames)
         c->processes[index].stacks = bpf_stacks_new(found);
@@ -381,10 +415,9 @@ static void work(uint64_t until_ns)
 
 static bool has_gone(int handle)
 {
-    struct gs_target target;
-    uint32_t index = (uint32_t)handle;
+    uint32_t tgid = (uint32_t)bpf.processes[handle].found.pid, index;
 
-    return !bpf_map_lookup_elem(bpf_map__fd(bpf.skeleton->maps.target_info), &index, &target) && target.gone;
+    return bpf_map_lookup_elem(bpf_map__fd(bpf.skeleton->maps.targets), &tgid, &index) != 0; /* by on_exec() */
 }
 
 static void picture(int handle, struct recwriter *writer, uint64_t now_ns, bool last)

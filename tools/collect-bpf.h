@@ -25,7 +25,8 @@ struct bpf_slot { /* what is known of a slot's thread beyond the programs' accou
 
 struct bpf_process {
     struct find_process found;
-    uint64_t start_ns;
+    struct gs_target target; /* as in the map */
+    uint64_t start_ns, gil_start_ns[FIND_GIL_MAX];
     bool used;
     struct bpf_stacks *stacks; /* NULL = none are taken */
     struct bpf_locks *locks;
@@ -45,6 +46,9 @@ struct bpf_collector {
     int n_clocks;
     struct bpf_link **links;
 };
+
+/* Adds GILs that there are by now: of interpreters that were made since. */
+void bpf_find_gils(struct bpf_collector *c, int handle);
 
 /* How many slots have been given out. */
 uint32_t bpf_n_slots(const struct bpf_collector *c);
