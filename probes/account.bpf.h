@@ -69,7 +69,7 @@ static __always_inline void new_thread(gs_u32 tid, gs_u32 target)
     t->tid = tid;
     t->slot = slot;
     t->target = target;
-    t->gil = info->gil[0];
+    t->gil = t->home_gil = info->gil[0];
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = bpf_ktime_get_ns();
     bpf_map_update_elem(&tids, &tid, &slot, BPF_ANY);
@@ -274,6 +274,16 @@ static __always_inline void wait_is_over(struct gs_thread *t, gs_u64 end)
         __sync_fetch_and_sub(&gil->n_waiters, 1);
 }
 
+static __always_inline void vote(struct gs_thread *t)
+{
+    if (t->gil == t->home_gil)
+        t->home_votes++;
+    else if (t->home_votes)
+        t->home_votes--;
+    else
+        t->home_gil = t->gil;
+}
+
 static __always_inline void weigh_wait(struct gs_thread *t, gs_u64 ns);
 
 /* It has had the GIL since `at`. */
@@ -292,6 +302,7 @@ static __always_inline void take(struct gs_thread *t, gs_u64 at)
     if (!t->woken && t->deadline_ns &&
         at >= t->deadline_ns) /* it asked, and was answered before it could sleep again */
         t->drop_requests++;
+    vote(t);
     wait_is_over(t, at);
     add(&t->wait, at > from ? at - from : 0);
     t->contended++;

@@ -245,6 +245,8 @@ int on_clock(struct bpf_perf_event_data *ctx)
         take(t, t->tentative_ns); /* and it has given it up since, waking nobody */
     }
     learn_self(t);
+    if (view.mine)
+        vote(t);
     if (view.mine && (t->hold_ns || t->state == GS_WAITS)) {
         __sync_fetch_and_add(&t->hold_samples, 1);
     } else if (view.mine) {

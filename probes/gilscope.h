@@ -67,6 +67,7 @@ struct gs_thread {
     gs_u32 tid, target;
     gs_u32 slot, pad0; /* its own index */
     gs_u32 gil;        /* index into the map of GILs: used last */
+    gs_u32 home_gil, home_votes; /* used most: a majority vote of takes and samples */
     gs_u32 state;      /* enum gs_state */
     gs_u64 self;       /* pthread_self(), 0 = not seen yet */
     gs_u64 tstate;

@@ -335,7 +335,7 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
             continue;
         fill(&p, own[i], &copies[i], out);
         for (uint32_t g = 0; g < process->target.n_gils; g++)
-            if (process->target.gil[g] == copies[i].gil)
+            if (process->target.gil[g] == copies[i].home_gil)
                 out->gil = g;
     }
     recwriter_fit(outs, n_own, process->found.n_gils, now_ns - process->start_ns);

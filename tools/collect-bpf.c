@@ -81,7 +81,7 @@ static bool usable(char error[COLLECT_ERROR_BYTES])
     return true;
 }
 
-static int fail(char *error, const char *what)
+int bpf_fail(char error[COLLECT_ERROR_BYTES], const char *what)
 {
     int reason = errno;
 
@@ -164,7 +164,7 @@ static int load(struct bpf_collector *c, char *error)
     c->n_gils_max = FIND_GIL_MAX + SPARE_GILS;
     c->skeleton = gilscope_bpf__open();
     if (!c->skeleton)
-        return fail(error, "the BPF programs cannot be opened");
+        return bpf_fail(error, "the BPF programs cannot be opened");
     bpf_map__set_max_entries(c->skeleton->maps.slots, c->n_slots_max);
     bpf_map__set_max_entries(c->skeleton->maps.tids, c->n_slots_max);
     bpf_map__set_max_entries(c->skeleton->maps.selves, c->n_slots_max);
@@ -174,12 +174,12 @@ static int load(struct bpf_collector *c, char *error)
     int result = gilscope_bpf__load(c->skeleton);
     if (result) {
         errno = -result;
-        return fail(error, "the kernel does not take the BPF programs");
+        return bpf_fail(error, "the kernel does not take the BPF programs");
     }
     c->threads = map_array(c->skeleton->maps.slots, sizeof *c->threads, c->n_slots_max);
     c->gils = map_array(c->skeleton->maps.gils, sizeof *c->gils, c->n_gils_max);
     if (!c->threads || !c->gils)
-        return fail(error, "the BPF maps cannot be mapped");
+        return bpf_fail(error, "the BPF maps cannot be mapped");
     c->slots = mem_zeroed(c->n_slots_max, sizeof *c->slots);
     c->pairs_fd = bpf_map__fd(c->skeleton->maps.pairs);
     c->samples_fd = bpf_map__fd(c->skeleton->maps.samples);
@@ -210,9 +210,9 @@ static int start(const struct collect_options *options, char error[COLLECT_ERROR
     int result = gilscope_bpf__attach(c->skeleton);
     if (result) {
         errno = -result;
-        fail(error, "the BPF programs cannot be attached");
+        bpf_fail(error, "the BPF programs cannot be attached");
     } else if (open_clocks(c)) {
-        result = fail(error, "the CPU clock cannot be sampled");
+        result = bpf_fail(error, "the CPU clock cannot be sampled");
     }
     if (result) {
         stop();
@@ -221,183 +221,10 @@ static int start(const struct collect_options *options, char error[COLLECT_ERROR
     return 0;
 }
 
-/* --- processes --------------------------------------------------------------------------------------------------- */
-struct adding {
-    struct bpf_collector *c;
-    const struct find_process *found;
-    const struct gs_target *target;
-    uint32_t index;
-    uint64_t now_ns;
-    struct threads_list tstates;
-};
-
-/* Reads a field of /proc/PID/task/TID/FILE into text. */
-static bool read_task(int pid, uint32_t tid, const char *file, char *text, size_t size)
-{
-    char path[64];
-
-    snprintf(path, sizeof path, "/proc/%d/task/%u/%s", pid, tid, file);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    text[n > 0 ? n : 0] = 0;
-    return n > 0;
-}
-
-/* What the thread is doing just now: it may have been at it for long, and no event will tell. */
-static void set_state(const struct adding *a, struct gs_thread *t)
-{
-    char text[1024], *at;
-    unsigned long long number, args[6], sp, word;
-
-    if (read_task(a->found->pid, t->tid, "stat", text, sizeof text) && (at = strrchr(text, ')')))
-        t->on_cpu = at[1] == ' ' && at[2] == 'R';
-    if (t->on_cpu || !read_task(a->found->pid, t->tid, "syscall", text, sizeof text) ||
-        sscanf(text, "%llu %llx %llx %llx %llx %llx %llx %llx", &number, &args[0], &args[1], &args[2], &args[3], &args[4],
-               &args[5], &sp) != 8 ||
-        number != SYS_futex)
-        return;
-    word = args[0];
-    for (uint32_t i = 0; i < a->target->n_gils; i++) {
-        struct gs_gil *gil = &a->c->gils[a->target->gil[i]];
-        uint64_t offset = word - gil->address;
-        if (offset < GIL_COND || offset >= 208)
-            continue;
-        t->gil = a->target->gil[i];
-        t->state = offset < 120 ? GS_WAITS : offset < 168 ? GS_FORCED : GS_RUNS;
-        t->state_ns = a->now_ns;
-        t->in_futex = 1;
-        if (t->state == GS_WAITS)
-            __atomic_fetch_add(&gil->n_waiters, 1, __ATOMIC_RELAXED);
-        return;
-    }
-    bpf_locks_open(a->c->processes[a->index].locks, t, args, sp);
-}
-
-/* Who it is to Python, where that is known before its first event tells. */
-static void set_self(struct adding *a, struct gs_thread *t, uint32_t slot)
-{
-    uint32_t inner_tid = threads_inner_tid(a->found->pid, t->tid);
-    struct gs_self key = {.target = a->index};
-
-    for (uint32_t i = 0; i < a->tstates.n && !t->self; i++) {
-        if (a->tstates.thread[i].native_id != inner_tid)
-            continue;
-        t->self = key.self = a->tstates.thread[i].pthread_id;
-        t->tstate = a->tstates.thread[i].tstate;
-        bpf_map_update_elem(bpf_map__fd(a->c->skeleton->maps.selves), &key, &slot, BPF_ANY);
-    }
-}
-
-static void add_thread(void *context, uint32_t tid)
-{
-    struct adding *a = context;
-    struct bpf_collector *c = a->c;
-    int tids = bpf_map__fd(c->skeleton->maps.tids);
-    uint32_t slot;
-
-    if (!bpf_map_lookup_elem(tids, &tid, &slot)) /* it was made since the programs run */
-        return;
-    slot = __atomic_fetch_add(&c->skeleton->data->n_slots, 1, __ATOMIC_ACQ_REL);
-    if (slot >= c->n_slots_max) {
-        __atomic_fetch_add(&c->skeleton->bss->losses[GS_LOSS_THREADS], 1, __ATOMIC_RELAXED);
-        return;
-    }
-    struct gs_thread *t = &c->threads[slot];
-    t->tid = tid;
-    t->slot = slot;
-    t->target = a->index;
-    t->gil = a->target->gil[0];
-    t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
-    t->start_ns = t->since_ns = t->free_ns = a->now_ns;
-    set_self(a, t, slot);
-    set_state(a, t);
-    bpf_map_update_elem(tids, &tid, &slot, BPF_NOEXIST);
-}
-
-static void set_walk(struct gs_target *target, const struct cpython_layout *l)
-{
-    if (!l)
-        return;
-    target->walk_frames = !bpf.options.no_stacks;
-    target->walk_native = target->walk_frames && !bpf.options.no_native;
-    target->knows_frames = 1;
-    target->tstate_frame = l->tstate_frame;
-    target->cframe_current = l->cframe_current == 255 ? -1 : l->cframe_current;
-    target->frame_code = l->frame_code;
-    target->frame_back = l->frame_back;
-    target->frame_instruction = l->frame_instruction;
-    target->frame_entry = l->frame_entry;
-    target->frame_owner = l->frame_owner;
-    target->border = l->minor >= 12;
-    target->instruction_bytes = l->minor <= 10 ? 4 : 8;
-}
-
-static void enter_gil(struct bpf_collector *c, struct gs_target *target, uint32_t index, uint64_t address)
-{
-    c->gils[c->n_gils].address = address;
-    c->gils[c->n_gils].target = index;
-    target->gil[target->n_gils++] = c->n_gils++;
-}
-
-void bpf_find_gils(struct bpf_collector *c, int handle)
-{
-    struct bpf_process *p = &c->processes[handle];
-    struct find_process now;
-    char error[FIND_GIL_ERROR_BYTES];
-    uint32_t index = (uint32_t)handle, n = p->target.n_gils;
-
-    if (p->found.layout.interp_gil == 0 || find_gil_now(p->found.pid, &now, error))
-        return;
-    for (uint32_t i = 0; i < now.n_gils; i++) {
-        bool known = false;
-        for (uint32_t j = 0; j < p->found.n_gils; j++)
-            known |= p->found.gil[j].address == now.gil[i].address;
-        if (known)
-            continue;
-        if (p->found.n_gils == FIND_GIL_MAX || c->n_gils == c->n_gils_max) {
-            p->found.n_gils_left_out = 1;
-            break;
-        }
-        p->gil_start_ns[p->found.n_gils] = collect_now_ns();
-        p->found.gil[p->found.n_gils++] = now.gil[i];
-        enter_gil(c, &p->target, index, now.gil[i].address);
-    }
-    if (p->target.n_gils != n)
-        bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.target_info), &index, &p->target, BPF_ANY);
-}
-
+/* --- what attach.c asks for ------------------------------------------------------------------------------------- */
 static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES])
 {
-    struct bpf_collector *c = &bpf;
-    uint32_t index = (uint32_t)c->n_processes, tgid = (uint32_t)found->pid;
-    struct gs_target target = {.n_gils = 0};
-
-    if (c->n_processes == COLLECT_PROCESSES || c->n_gils + found->n_gils > c->n_gils_max) {
-        snprintf(error, COLLECT_ERROR_BYTES, "too many processes at once");
-        return -1;
-    }
-    target.tstate_thread_id = found->layout.tstate_thread_id;
-    set_walk(&target, cpython_layout(found->hex));
-    for (uint32_t i = 0; i < found->n_gils; i++)
-        enter_gil(c, &target, index, found->gil[i].address);
-    if (bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.target_info), &index, &target, BPF_ANY) ||
-        bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.targets), &tgid, &index, BPF_ANY))
-        return fail(error, "the process cannot be entered into the BPF maps");
-    c->processes[index] =
-        (struct bpf_process){.found = *found, .target = target, .used = true, .start_ns = collect_now_ns()};
-    for (uint32_t i = 0; i < found->n_gils; i++)
-        c->processes[index].gil_start_ns[i] = c->processes[index].start_ns;
-    c->processes[index].locks = bpf_locks_new(found);
-    if (target.walk_frames)
-        c->processes[index].stacks = bpf_stacks_new(found);
-    c->n_processes++;
-    struct adding adding = {c, found, &target, index, c->processes[index].start_ns, {0}};
-    threads_read(&adding.tstates, found);
-    threads_each(found->pid, add_thread, &adding);
-    threads_free(&adding.tstates);
-    return (int)index;
+    return bpf_add(&bpf, found, error);
 }
 
 static void work(uint64_t until_ns)

@@ -47,9 +47,16 @@ struct bpf_collector {
     struct bpf_link **links;
 };
 
+/* Puts what errno says into error[COLLECT_ERROR_BYTES]; -1. */
+int bpf_fail(char error[COLLECT_ERROR_BYTES], const char *what);
+
+/* --- collect-bpf-add.c */
+/* Measures a process from now on; its handle, or -1 with one line in error[COLLECT_ERROR_BYTES]. */
+int bpf_add(struct bpf_collector *c, const struct find_process *found, char error[COLLECT_ERROR_BYTES]);
 /* Adds GILs that there are by now: of interpreters that were made since. */
 void bpf_find_gils(struct bpf_collector *c, int handle);
 
+/* --- collect-bpf.c */
 /* How many slots have been given out. */
 uint32_t bpf_n_slots(const struct bpf_collector *c);
 uint64_t bpf_loss(const struct bpf_collector *c, enum gs_loss loss);

@@ -138,6 +138,7 @@ static void see_threads(struct sample_process *p)
             close_thread(t);
         }
     }
+    find_gil_again(&p->found);
     threads_read(&p->list, &p->found);
     match_tstates(p);
     p->list_ns = p->now_ns;

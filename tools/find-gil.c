@@ -218,6 +218,19 @@ int find_gil_now(int pid, struct find_process *found, char error[FIND_GIL_ERROR_
     return find(pid, 1, found, error);
 }
 
+uint32_t find_gil_again(struct find_process *p)
+{
+    struct find_process now;
+    char error[FIND_GIL_ERROR_BYTES];
+    uint32_t before = p->n_gils;
+
+    if (p->layout.interp_gil == 0 || find_gil_now(p->pid, &now, error) || now.runtime != p->runtime)
+        return 0;
+    for (uint32_t i = 0; i < now.n_gils; i++)
+        add_gil(p, now.gil[i].address, now.gil[i].interpreter);
+    return p->n_gils - before;
+}
+
 uint32_t find_gil_threads(const struct find_process *p, struct find_thread *threads, uint32_t max)
 {
     const struct find_layout *l = &p->layout;

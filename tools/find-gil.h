@@ -55,6 +55,9 @@ int find_gil(int pid, struct find_process *found, char error[FIND_GIL_ERROR_BYTE
 /* The same without waiting: for a process that may not have become a CPython yet. */
 int find_gil_now(int pid, struct find_process *found, char error[FIND_GIL_ERROR_BYTES]);
 
+/* Appends the GILs of interpreters that were made since; those that it has keep their places.  Returns how many. */
+uint32_t find_gil_again(struct find_process *process);
+
 struct find_thread {
     uint64_t tstate, pthread_id;
     uint32_t native_id; /* as the process sees it; up to 3.10 by glibc's control block, to be checked by who uses it */

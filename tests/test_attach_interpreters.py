@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""Attaching to processes with several interpreters, also such that are made only later, and what locks are to whom."""
+import pytest
+
+from helpers import gs, sums
+from helpers.attach import READY, Attached, Target, need_bpf
+
+MS = 1000 * 1000
+
+# Two threads compute in the main interpreter, two in each of two others that have a GIL of their own.
+OWN_GILS = """
+import os, sys, threading, time
+try:
+    import _interpreters as interpreters
+    make, run = (lambda: interpreters.create("isolated")), interpreters.run_string
+except ImportError:
+    import _xxsubinterpreters as interpreters
+    make, run = (lambda: interpreters.create(isolated=True)), interpreters.run_string
+INSIDE = '''
+import threading, time
+def compute():
+    end = time.monotonic() + %g
+    n = 0
+    while time.monotonic() < end: n += 1
+thread = threading.Thread(target=compute)
+thread.start(); compute(); thread.join()
+'''
+def ready():
+    print('ready', os.getpid(), flush=True)
+    sys.stdin.readline()
+if not LATE: others = [make() for _ in range(2)]
+ready()
+if LATE: others = [make() for _ in range(2)]
+exec(INSIDE % 0.0)
+threads = [threading.Thread(target=run, args=(i, INSIDE % 2.5)) for i in others]
+for t in threads: t.start()
+exec(INSIDE % 2.5)
+for t in threads: t.join()
+os._exit(0)  # 3.12.1 hangs in its finalization after this
+"""
+
+
+def waited(t):
+    return t["wait_blocked_ns"] + t["wait_wakeup_ns"]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "later"])
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_interpreters_with_their_own_gils(python, where, method, late):
+    """Each GIL is measured on its own: all three are in use, two threads contend for each of them."""
+    if python.version[:2] < (3, 12):
+        pytest.skip("interpreters share the GIL before 3.12")
+    if method == "bpf":
+        need_bpf()
+    source = where / "program.py"
+    source.write_text(OWN_GILS.replace("LATE", str(late)))
+    with Target([python.path, source]) as target:
+        attached = Attached(target.pid, where, method=method)
+        target.go()
+        assert target.end() == 0
+        (process,) = attached.end(ask=False)
+    assert len(process["gils"]) == 3 and not sums.check(process), sums.check(process)
+    for gil in process["gils"]:
+        # Of 2.5 s, what was left by the two interpreters that started later, on a machine with other work to do.
+        assert gil["held_ns"] > 0.5e9, process["gils"]
+        assert gil["wait_ns"] > 0.5e9, process["gils"]
+    both = [t for t in process["threads"] if waited(t) > 0.3e9]
+    assert len(both) == 6, [(t["name"], waited(t) / MS) for t in process["threads"]]
+
+
+# A lock that is always taken; a queue, an event, a SimpleQueue and a join, in which threads only wait for each other.
+LOCKS = READY + """
+import queue, threading, time
+end = time.monotonic() + 2
+lock, jobs, simple, event = threading.Lock(), queue.Queue(), queue.SimpleQueue(), threading.Event()
+def fights():
+    while time.monotonic() < end:
+        with lock: time.sleep(0.002)
+def fed():
+    while jobs.get() is not None: pass
+def fed_simply():
+    while simple.get() is not None: pass
+def waits():
+    event.wait()
+def joins():
+    sleeper.join()
+def feeds():
+    while time.monotonic() < end:
+        time.sleep(0.02); jobs.put(1); simple.put(1)
+    jobs.put(None); simple.put(None); event.set()
+sleeper = threading.Thread(target=time.sleep, args=(1.8,), name="sleeper")
+sleeper.start()
+all = [threading.Thread(target=f, name=f.__name__) for f in (fights, fights, fights, fed, fed_simply, waits, joins, feeds)]
+for t in all: t.start()
+for t in all: t.join()
+"""
+
+
+def test_lock_waits_are_told_from_notifications(python, where):
+    """BPF measures waits for a lock as the preload library does; waits to be notified do not make a program lock-bound."""
+    need_bpf()
+    source = where / "program.py"
+    source.write_text(LOCKS)
+    inside = where / "inside.gilscope"
+    with Target([gs.BIN, "run", "-q", "-o", inside, "--", python.path, source]) as target:
+        attached = Attached(target.pid, where)
+        target.go()
+        assert target.end() == 0
+        (process,) = attached.end(ask=False)
+    (here,) = gs.report(inside)["processes"]
+    assert {"lock_wait_ns", "lock_wait"} <= set(process["estimated"])
+    for t in here["threads"]:
+        u = gs.thread(process, tid=t["tid"])
+        assert abs(t["lock_wait_ns"] - u["lock_wait_ns"]) <= max(0.02 * t["lock_wait_ns"], 20 * MS), (t, u)
+    # Two of three fight for the lock at any moment; four others wait all the time, and that is not for a lock.
+    fights = [t for t in process["threads"] if t["name"] == "fights"]
+    contention = sum(t["lock_wait_ns"] for t in fights)
+    assert 2e9 < contention < 4.5e9
+    line = [e for e in process["verdict"]["evidence"] if "lock" in e]
+    assert process["verdict"]["class"] == "lock-bound", process["verdict"]
+    assert any("fights" in e for e in line), line
