@@ -33,13 +33,7 @@ static inline void shim_charge(struct rec_thread *holder, uint64_t ticks)
 /* As shim_charge, by the calling thread for its own waits: small sums are kept back until they are worth writing to
  * another thread's record.  shim_charge_owed pays what is left. */
 #define SHIM_OWED_TICKS 8192 /* about 3 us */
-static inline void shim_charge_owed(void)
-{
-    if (T.owed && T.owed->index == T.owed_index)
-        shim_charge(T.owed, T.owed_ticks);
-    T.owed = NULL;
-    T.owed_ticks = 0;
-}
+void shim_charge_owed(void);
 static inline void shim_charge_soon(struct rec_thread *holder, uint64_t ticks)
 {
     if (T.owed != holder)

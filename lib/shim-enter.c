@@ -4,6 +4,7 @@
  */
 #include "shim-account.h"
 #include "shim-file.h"
+#include "shim-fold.h"
 
 /* --- the matrix -------------------------------------------------------------------------------------------------- */
 #define ROW_PARTS 4 /* 56 holders a waiter */
@@ -49,7 +50,15 @@ static bool read_change(const struct rec_change *entry, uint64_t high, struct re
 static struct rec_thread *holder_of(const struct rec_change *c)
 {
     struct rec_thread *holder = c->holder_cell ? shim_file_at(c->holder_cell) : NULL;
-    return holder && holder->index == c->holder ? holder : NULL;
+    return holder && holder->index == c->holder ? holder : c->holder ? shim_fold_record() : NULL;
+}
+
+void shim_charge_owed(void)
+{
+    if (T.owed)
+        shim_charge(T.owed->index == T.owed_index ? T.owed : shim_fold_record(), T.owed_ticks);
+    T.owed = NULL;
+    T.owed_ticks = 0;
 }
 
 /* What passed before the thread was seen to wait, up to `seen`, is in no hold's account yet: its holder is charged now.

@@ -57,6 +57,11 @@ struct rec_thread *shim_fold_reuse(uint32_t index)
     return tr;
 }
 
+struct rec_thread *shim_fold_record(void)
+{
+    return folded;
+}
+
 static bool make_folded(void)
 {
     folded = shim_file_record(sizeof *folded);

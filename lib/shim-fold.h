@@ -13,6 +13,9 @@ struct rec_thread *shim_fold_reuse(uint32_t index);
  * space becomes free. */
 void shim_fold_ended(struct rec_thread *tr);
 
+/* The record of the ended threads; NULL: there is none yet.  Any thread. */
+struct rec_thread *shim_fold_record(void);
+
 /* Starts afresh in a forked child. */
 void shim_fold_forget(void);
 

@@ -28,11 +28,6 @@ union shim_pages shim_pages __attribute__((aligned(4096)));
 
 enum { BEFORE_COND = 40, INTERVAL = 32, LOCKED = 16, SWITCH_NUMBER = 8 };
 
-static const char *end_of(const struct shim_gil *g)
-{
-    return (const char *)g->switch_cond + sizeof(pthread_cond_t) + sizeof(pthread_mutex_t);
-}
-
 struct shim_gil *shim_gil_find(const void *address, int which)
 {
     uint32_t n = __atomic_load_n(&SHIM.n_gils, __ATOMIC_ACQUIRE);
@@ -68,16 +63,21 @@ int shim_gil_signal_dormant(pthread_cond_t *c)
 
 void shim_gil_sleep(void)
 {
-    if (__atomic_exchange_n(&SHIM.dormant, 1, __ATOMIC_RELAXED))
+    /* One that is late must not undo what another has done for the resume that came meanwhile. */
+    if (__atomic_load_n(&SHIM.dormant, __ATOMIC_RELAXED) || !shim_several_enter(1))
         return;
-    SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
-    SHIM.filter = 0;
-    shim_gil_route();
+    if (!SHIM.dormant && (__atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE) & 1)) {
+        SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
+        SHIM.filter = 0;
+        __atomic_store_n(&SHIM.dormant, 1, __ATOMIC_RELEASE);
+        shim_gil_route();
+    }
+    shim_several_exit();
 }
 
 bool shim_gil_wake(void)
 {
-    if (!SHIM.header || (__atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE) & 1) || SHIM.ended)
+    if (!SHIM.header || (__atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE) & 1) || SHIM.ended || !shim_several_enter(1))
         return false;
     for (uint32_t i = 1; i < SHIM.n_gils; i++) {
         const struct shim_gil *g = &SHIM.gils[i];
@@ -87,8 +87,9 @@ bool shim_gil_wake(void)
     SHIM.mutex = SHIM.gils[0].mutex;
     SHIM.cond = SHIM.gils[0].cond;
     SHIM.switch_cond = SHIM.gils[0].switch_cond;
-    SHIM.dormant = 0;
+    __atomic_store_n(&SHIM.dormant, 0, __ATOMIC_RELAXED);
     shim_gil_route();
+    shim_several_exit();
     return true;
 }
 
@@ -326,7 +327,7 @@ static void add_gil(const char *c, const void *m, const void *sc)
 }
 
 /* Four calls at the right distances: a GIL, if the memory in front says so.  caller: in create_gil's module. */
-static void created(const char *c, const void *m, const void *sc, const void *caller)
+static void register_gil(const char *c, const void *m, const void *sc, const void *caller)
 {
     struct shim_gil *g = SHIM.generation ? shim_gil_find(c, 1) : NULL;
     if (g) {
@@ -351,17 +352,38 @@ static void created(const char *c, const void *m, const void *sc, const void *ca
     T.busy = 0;
 }
 
+/* Does the address belong to a GIL, and to something else than its own objects? */
+static bool overlaps(const struct shim_gil *g, const char *a)
+{
+    const char *c = g->cond, *end = c + 2 * (sizeof(pthread_cond_t) + sizeof(pthread_mutex_t));
+    if (!c || a < c - BEFORE_COND || a >= end)
+        return false;
+    /* Else it is perhaps the first of four. */
+    return a != c && a != c + sizeof(pthread_cond_t) && a != c + sizeof(pthread_cond_t) + sizeof(pthread_mutex_t) &&
+           a != end - sizeof(pthread_mutex_t);
+}
+
+/* caller: in create_gil's module.  Not holding gil->mutex. */
+static void created(const char *c, const void *m, const void *sc, const void *caller)
+{
+    if (!shim_several_enter(SHIM_SEVERAL_TRIES)) {
+        shim_file_loss(REC_LOSS_GILS);
+        return;
+    }
+    register_gil(c, m, sc, caller);
+    shim_several_exit();
+}
+
 /* Any other use of a GIL's memory says so, too. */
 static void reused(const void *address)
 {
     for (uint32_t i = 0; i < SHIM.n_gils; i++) {
         struct shim_gil *g = &SHIM.gils[i];
-        const char *a = address;
-        if (!g->cond || a < (const char *)g->cond - BEFORE_COND || a >= end_of(g))
+        if (!overlaps(g, address) || !shim_several_enter(SHIM_SEVERAL_TRIES))
             continue;
-        if (a == g->mutex || a == g->cond || a == g->switch_cond || a == end_of(g) - sizeof(pthread_mutex_t))
-            continue; /* perhaps the first of four */
-        gone(g);
+        if (overlaps(g, address))
+            gone(g);
+        shim_several_exit();
     }
 }
 

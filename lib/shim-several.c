@@ -5,6 +5,9 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "shim-account.h"
 #include "shim-name.h"
@@ -29,6 +32,24 @@ static bool lock(const struct shim_gil *g)
 static void unlock(const struct shim_gil *g)
 {
     shim_real.mutex_unlock((pthread_mutex_t *)(uintptr_t)g->mutex);
+}
+
+bool shim_several_enter(int tries)
+{
+    int saved_errno = errno;
+    bool entered = false;
+    for (int i = 0; i < tries && !entered; i++) {
+        if (i)
+            syscall(SYS_nanosleep, &(struct timespec){0, 100000}, NULL); /* not the libc's: no cancellation point */
+        entered = __atomic_exchange_n(&SHIM.registering, 1, __ATOMIC_ACQUIRE) == 0;
+    }
+    errno = saved_errno;
+    return entered;
+}
+
+void shim_several_exit(void)
+{
+    __atomic_store_n(&SHIM.registering, 0, __ATOMIC_RELEASE);
 }
 
 void shim_several_begin(struct shim_gil *first)

@@ -16,5 +16,13 @@ void shim_several_begin(struct shim_gil *first);
  * gil->mutex of the other one. */
 void shim_several_leave(struct shim_gil *last);
 
+/* The registry of GILs and what the wrappers compare with belong to one thread at a time: interpreters with GILs of
+ * their own are created and end in several threads at once that have no lock in common, and any thread may be the first
+ * to see a pause.  tries: how often, 0.1 ms apart (the file may have to grow meanwhile); false: do without.  Any thread, not
+ * holding gil->mutex if tries is more than 1. */
+#define SHIM_SEVERAL_TRIES 1000
+bool shim_several_enter(int tries);
+void shim_several_exit(void);
+
 #pragma GCC visibility pop
 #endif

@@ -101,6 +101,7 @@ struct shim_state {
     uint32_t n_gils;  /* with the next, up to here, one cache line that is hardly ever written */
     uint32_t generation; /* 0 = not measuring; else counts the recordings of this process */
     uint64_t map_bytes;
+    uint32_t registering; /* 1 = a thread is at the registry of GILs or at what is compared with (shim_several_enter) */
     struct shim_gil gils[SHIM_GILS];
 };
 #define SHIM_STATE_BYTES 8192
