@@ -92,6 +92,31 @@ def bystander_pair(args, where):
     return statistics.median(speed[True]) / statistics.median(speed[False]), 0, 0
 
 
+CROWD = """
+import random, threading, time
+def lives():
+    while True: time.sleep(random.uniform(0.05, 0.15)); sum(range(1000))
+def idles(): threading.Event().wait()
+threading.stack_size(65536)
+for i in range(1000): threading.Thread(target=lives if i < 200 else idles, daemon=True).start()
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+def crowd(args, where):
+    """The collector's own use on 1,000 threads, of which 200 take the GIL ten times a second."""
+    target = subprocess.Popen([args.python, "-c", CROWD], stdout=subprocess.PIPE, env=common.bare_env())
+    try:
+        target.stdout.readline()
+        collector = Collector(args, target.pid, where)
+        time.sleep(args.crowd_seconds)
+        return collector.end()
+    finally:
+        target.kill()
+        target.wait()
+
+
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--python", default="/usr/bin/python3", help="the interpreter [%(default)s]")
@@ -100,7 +125,8 @@ def parse():
     parser.add_argument("--pairs", type=int, default=7, help="pairs of each workload [%(default)s]")
     parser.add_argument("--sample", type=float, default=0.72, help="seconds of work of each process [%(default)s]")
     parser.add_argument("--option", dest="options", action="append", default=[], help="for gilscope attach")
-    parser.add_argument("--workload", action="append", choices=[*CASES, "bystander"], help="only this one")
+    parser.add_argument("--workload", action="append", choices=[*CASES, "bystander", "crowd"], help="only this one")
+    parser.add_argument("--crowd-seconds", type=float, default=30, help="of 1,000 threads [%(default)s]")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args()
     args.gilscope = common.gilscope_bin(args.gilscope)
@@ -110,8 +136,18 @@ def parse():
 def main():
     args = parse()
     rows, missed = [], False
-    for name in args.workload or [*CASES, "bystander"]:
+    for name in args.workload or [*CASES, "bystander", "crowd"]:
         results = []
+        if name == "crowd":
+            with tempfile.TemporaryDirectory(prefix="gilscope-bench-") as where:
+                share, mib = crowd(args, where)
+            rows.append({"workload": name, "collector_cpu": share, "collector_mib": mib, "target_cpu": 0.02,
+                         "target_mib": 64, "met": share <= 0.02 and mib <= 64})
+            missed |= not rows[-1]["met"]
+            if not args.json:
+                print(f"{name:10} 1,000 threads: {'met' if rows[-1]['met'] else 'MISSED'}   collector {100 * share:.2f} % of a "
+                      f"processor (at most 2), {mib:.0f} MiB (at most 64)", flush=True)
+            continue
         for _ in range(args.pairs):
             with tempfile.TemporaryDirectory(prefix="gilscope-bench-") as where:
                 for i in range(6):

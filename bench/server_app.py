@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The web application of bench/attach_server.py: a scikit-learn model behind WSGI, with a handler in pure Python."""
+"""The web application of bench/attach_server.py: a scikit-learn model behind WSGI and ASGI, with a handler in pure Python."""
 import numpy
 from sklearn.linear_model import LogisticRegression
 
@@ -23,3 +23,16 @@ def predict(environ, start_response):
 
 
 app = predict
+
+
+async def asgi(scope, receive, send):
+    """The same for uvicorn: the handler runs in the event loop's thread."""
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    answer = MODEL.predict(features(TEXT))[0]
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"%d\n" % answer})

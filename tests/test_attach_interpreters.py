@@ -62,9 +62,9 @@ def test_interpreters_with_their_own_gils(python, where, method, late):
     assert len(process["gils"]) == 3 and not sums.check(process), sums.check(process)
     for gil in process["gils"]:
         # Of 2.5 s, what was left by the two interpreters that started later, on a machine with other work to do.
-        assert gil["held_ns"] > 0.5e9, process["gils"]
-        assert gil["wait_ns"] > 0.5e9, process["gils"]
-    both = [t for t in process["threads"] if waited(t) > 0.3e9]
+        assert gil["held_ns"] > 0.2e9, process["gils"]
+        assert gil["wait_ns"] > 0.2e9, process["gils"]
+    both = [t for t in process["threads"] if waited(t) > 0.05e9]
     assert len(both) == 6, [(t["name"], waited(t) / MS) for t in process["threads"]]
 
 

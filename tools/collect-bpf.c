@@ -24,7 +24,7 @@
 #include "mem.h"
 #include "peer.h"
 
-#define SLOTS_LEAST 1024u
+#define SLOTS_SPARE 1024u
 #define SLOTS_MOST 16384u
 #define SPARE_GILS COLLECT_PROCESSES /* for children that are followed, and interpreters that are made later */
 
@@ -158,9 +158,9 @@ static void stop(void)
 
 static int load(struct bpf_collector *c, char *error)
 {
-    uint32_t n = c->options.n_threads * 4;
+    uint32_t n = c->options.n_threads * 2 + SLOTS_SPARE; /* threads that are made later have theirs, too */
 
-    c->n_slots_max = n < SLOTS_LEAST ? SLOTS_LEAST : n > SLOTS_MOST ? SLOTS_MOST : n;
+    c->n_slots_max = n > SLOTS_MOST ? SLOTS_MOST : n;
     c->n_gils_max = FIND_GIL_MAX + SPARE_GILS;
     c->skeleton = gilscope_bpf__open();
     if (!c->skeleton)

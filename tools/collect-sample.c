@@ -207,13 +207,29 @@ static void charge(struct sample_process *p, struct sample_thread *waiter, uint6
     waiter->pairs[waiter->n_pairs++] = (struct recwriter_pair){index, ns};
 }
 
+/* A majority vote by time: the GIL that the thread uses most. */
+static void vote(struct sample_thread *t, uint32_t gil, uint64_t ns)
+{
+    if (gil == t->gil) {
+        t->gil_votes_ns += ns;
+    } else if (t->gil_votes_ns > ns) {
+        t->gil_votes_ns -= ns;
+    } else {
+        t->gil = gil;
+        t->gil_votes_ns = ns - t->gil_votes_ns;
+    }
+}
+
 static void count(struct sample_process *p, struct sample_thread *t, const uint64_t *holders)
 {
     uint64_t ns = p->now_ns > t->last_ns ? p->now_ns - t->last_ns : 0;
     uint32_t gil = t->gil;
     enum doing doing = look_at(p, t, &gil);
-    bool holds = holders[t->gil] && holders[t->gil] == t->pthread_id;
+    bool holds = false;
 
+    for (uint32_t i = 0; t->pthread_id && i < p->found.n_gils && !holds; i++)
+        if ((holds = holders[i] == t->pthread_id))
+            gil = i;
     if (doing == GONE)
         return;
     uint64_t cpu = cpu_ns(t), ran_ns = cpu - t->cpu_last_ns;
@@ -230,8 +246,9 @@ static void count(struct sample_process *p, struct sample_thread *t, const uint6
                : holds                  ? REC_WEIGHT_HELD
                                         : REC_WEIGHT_RELEASED;
     t->lived_ns = ns;
+    if (holds || doing == WANTS)
+        vote(t, gil, ns);
     if (doing == WANTS && !holds) {
-        t->gil = gil;
         t->wait_ns += ns;
         t->wait_open_ns += ns;
         t->wait_is_open = true;

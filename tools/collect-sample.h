@@ -15,7 +15,8 @@ struct sample_thread {
     uint32_t tid, outer_tid; /* as the process sees it; as we do */
     int syscall_fd, schedstat_fd;
     bool seen;
-    uint32_t gil;
+    uint32_t gil; /* used most, by gil_votes_ns */
+    uint64_t gil_votes_ns;
     uint64_t pthread_id; /* 0 = it has no thread state, or it is not known which */
     uint64_t start_ns, end_ns, last_ns;
     uint64_t cpu_last_ns, run_delay_first_ns, run_delay_ns; /* of schedstat */
