@@ -46,6 +46,8 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-python.c \
     lib/shim-python.h \
     lib/shim-real.c \
+    lib/shim-route.c \
+    lib/shim-route.h \
     lib/shim-sample.c \
     lib/shim-sample.h \
     lib/shim-several.c \

@@ -20,6 +20,7 @@
 #include "shim-frames.h"
 #include "shim-life.h"
 #include "shim-name.h"
+#include "shim-route.h"
 #include "shim-sample.h"
 #include "shim-several.h"
 #include "shim-thread.h"
@@ -39,66 +40,12 @@ struct shim_gil *shim_gil_find(const void *address, int which)
     return NULL;
 }
 
-/* --- pauses ------------------------------------------------------------------------------------------------------ */
-void shim_gil_route(void)
-{
-    bool further = SHIM.filter != 0, dormant = SHIM.dormant;
-    __atomic_store_n(&shim_next.mutex_lock, further ? shim_gil_lock_further : shim_real.mutex_lock, __ATOMIC_RELAXED);
-    __atomic_store_n(&shim_next.mutex_unlock, further ? shim_gil_unlock_further : shim_real.mutex_unlock,
-                     __ATOMIC_RELAXED);
-    __atomic_store_n(&shim_next.cond_signal,
-                     dormant   ? shim_gil_signal_dormant
-                     : further ? shim_gil_signal_further
-                               : shim_real.cond_signal,
-                     __ATOMIC_RELAXED);
-}
-
-int shim_gil_signal_dormant(pthread_cond_t *c)
-{
-    const uint32_t *n_toggles = SHIM.n_toggles; /* NULL: a forked child, before it has a recording */
-    if (LIKELY(!n_toggles || (__atomic_load_n(n_toggles, __ATOMIC_RELAXED) & 1)))
-        return shim_real.cond_signal(c);
-    return shim_gil_signal_further(c);
-}
-
-void shim_gil_sleep(void)
-{
-    /* One that is late must not undo what another has done for the resume that came meanwhile. */
-    if (__atomic_load_n(&SHIM.dormant, __ATOMIC_RELAXED) || !shim_several_enter(1))
-        return;
-    if (!SHIM.dormant && (__atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE) & 1)) {
-        SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
-        SHIM.filter = 0;
-        __atomic_store_n(&SHIM.dormant, 1, __ATOMIC_RELEASE);
-        shim_gil_route();
-    }
-    shim_several_exit();
-}
-
-bool shim_gil_wake(void)
-{
-    if (!SHIM.header || (__atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE) & 1) || SHIM.ended || !shim_several_enter(1))
-        return false;
-    for (uint32_t i = 1; i < SHIM.n_gils; i++) {
-        const struct shim_gil *g = &SHIM.gils[i];
-        if (g->cond)
-            SHIM.filter |= shim_gil_bit(g->mutex) | shim_gil_bit(g->cond) | shim_gil_bit(g->switch_cond);
-    }
-    SHIM.mutex = SHIM.gils[0].mutex;
-    SHIM.cond = SHIM.gils[0].cond;
-    SHIM.switch_cond = SHIM.gils[0].switch_cond;
-    __atomic_store_n(&SHIM.dormant, 0, __ATOMIC_RELAXED);
-    shim_gil_route();
-    shim_several_exit();
-    return true;
-}
-
 /* --- steps ------------------------------------------------------------------------------------------------------- */
 bool shim_gil_step(struct shim_gil *g, enum shim_event event)
 {
     uint32_t n_toggles = __atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE);
     if (n_toggles & 1)
-        shim_gil_sleep();
+        shim_route_sleep();
     if ((n_toggles & 1) || T.busy)
         return false;
     if (T.generation != SHIM.generation)
@@ -311,7 +258,7 @@ static void add_gil(const char *c, const void *m, const void *sc)
     g->switch_cond = sc;
     g->cond = c;
     if (SHIM.dormant) {
-        /* shim_gil_wake will show it */
+        /* shim_route_wake will show it */
     } else if (slot == 0) {
         SHIM.mutex = m;
         SHIM.cond = c;
@@ -319,7 +266,7 @@ static void add_gil(const char *c, const void *m, const void *sc)
     } else {
         SHIM.filter |= shim_gil_bit(m) | shim_gil_bit(c) | shim_gil_bit(sc);
     }
-    shim_gil_route();
+    shim_route_set();
     if (slot == SHIM.n_gils)
         __atomic_store_n(&SHIM.n_gils, slot + 1, __ATOMIC_RELEASE);
     if (slot > 0)

@@ -41,21 +41,6 @@ static inline __attribute__((always_inline)) bool shim_gil_in_step(const struct 
     return LIKELY(T.step == n_toggles + 1 && T.gil == g && !(n_toggles & 1));
 }
 
-/* While measuring is paused no address matches, and the wrappers are hardly more than a jump.  Of those, only that of
- * pthread_cond_signal looks whether measuring has been resumed, when shim_gil_wake is true.  Any thread. */
-void shim_gil_sleep(void);
-bool shim_gil_wake(void);
-
-/* Sets shim_next by what there is to look at now: further GILs (SHIM.filter), a resume (SHIM.dormant), or nothing.  Any
- * thread, at any time after shim_real_resolve. */
-void shim_gil_route(void);
-
-/* What shim_next leads to where there is.  They are right at any time, and pass on what is none of ours. */
-int shim_gil_lock_further(pthread_mutex_t *m);
-int shim_gil_unlock_further(pthread_mutex_t *m);
-int shim_gil_signal_further(pthread_cond_t *c);
-int shim_gil_signal_dormant(pthread_cond_t *c);
-
 /* It is not: attaches the thread, moves it to this GIL, and follows pauses and resumes, which `event` helps to
  * interpret.  False: not to be measured now (paused, or a signal handler on top of our own code).  Holding
  * gil->mutex. */

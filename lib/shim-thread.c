@@ -16,6 +16,7 @@
 #include "shim-gil.h"
 #include "shim-life.h"
 #include "shim-name.h"
+#include "shim-route.h"
 #include "shim-sample.h"
 #include "shim-text.h"
 
@@ -143,7 +144,7 @@ bool shim_thread_present(void)
     if (T.busy)
         return false;
     if (n_toggles & 1) {
-        shim_gil_sleep();
+        shim_route_sleep();
         return false;
     }
     if (T.generation != SHIM.generation)

@@ -13,6 +13,7 @@
 
 #include "shim-account.h"
 #include "shim-gil.h"
+#include "shim-route.h"
 #include "shim-sample.h"
 #include "shim-thread.h"
 #include "shim.h"
@@ -219,17 +220,17 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
     return shim_next.cond_signal(c);
 }
 
-/* --- where there is more to look at than the first GIL (shim_gil_route) ------------------------------------------- */
-int shim_gil_lock_further(pthread_mutex_t *m)
+/* --- where there is more to look at than the first GIL (shim_route_set) ------------------------------------------- */
+int shim_route_lock_further(pthread_mutex_t *m)
 {
     return SHIM.filter ? lock_slow(m) : shim_real.mutex_lock(m);
 }
 
 /* Of another GIL than the first, or measuring has been resumed. */
-int shim_gil_signal_further(pthread_cond_t *c)
+int shim_route_signal_further(pthread_cond_t *c)
 {
     if (SHIM.dormant)
-        shim_gil_wake();
+        shim_route_wake();
     struct shim_gil *g = shim_gil_by_switch(c);
     if (g)
         acquired(g, shim_ticks());
@@ -294,7 +295,7 @@ SHIM_EXPORT int pthread_mutex_unlock(pthread_mutex_t *m)
     return shim_next.mutex_unlock(m);
 }
 
-int shim_gil_unlock_further(pthread_mutex_t *m)
+int shim_route_unlock_further(pthread_mutex_t *m)
 {
     return SHIM.filter && T.post ? unlock_slow(m) : shim_real.mutex_unlock(m);
 }
@@ -318,7 +319,7 @@ SHIM_EXPORT int pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, co
 {
     struct shim_gil *g = shim_gil_by_cond(c);
     if (SHIM.dormant && g == NULL) {
-        if (!shim_gil_wake())
+        if (!shim_route_wake())
             return dormant_wait(c, m, until);
         g = shim_gil_by_cond(c);
     }

@@ -52,7 +52,7 @@ struct shim_real {
 extern struct shim_real shim_real __attribute__((aligned(64)));
 
 /* Where the three wrappers that are called all the time go with whatever is not the first GIL's: straight to the real
- * function, where there is nothing else to look at (shim_gil_route).  Not on the pages that a fork wipes. */
+ * function, where there is nothing else to look at (shim_route_set).  Not on the pages that a fork wipes. */
 struct shim_next {
     int (*mutex_lock)(pthread_mutex_t *);
     int (*mutex_unlock)(pthread_mutex_t *);
@@ -96,7 +96,7 @@ struct shim_state {
     uint64_t filter;                        /* one bit for each mutex and condition of the further GILs */
     const uint32_t *n_toggles;              /* in the header: odd = paused */
     struct rec_header *header;
-    uint32_t dormant; /* 1 = paused: the first four are put away (shim_gil_sleep) */
+    uint32_t dormant; /* 1 = paused: the first four are put away (shim_route_sleep) */
     uint32_t ended;   /* 1 = the destructor has run */
     uint32_t n_gils;  /* with the next, up to here, one cache line that is hardly ever written */
     uint32_t generation; /* 0 = not measuring; else counts the recordings of this process */
