@@ -76,6 +76,8 @@ def main():
                         collector = subprocess.Popen([args.gilscope, "attach", "-q", "--method", args.method, "-o", place,
                                                       str(pid)], stderr=subprocess.DEVNULL)
                         while not list(place.glob("*.gil")):
+                            if collector.poll() is not None:
+                                common.fail("gilscope cannot attach; see gilscope doctor")
                             time.sleep(0.05)
                         time.sleep(0.7)
                     pair[attached] = load(args.seconds)
