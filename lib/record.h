@@ -186,7 +186,7 @@ enum rec_name_source { REC_NAME_NONE, REC_NAME_OS, REC_NAME_PYTHON, REC_NAME_FUN
           state_ticks after unmeasured_ticks and the closed intervals of all other states */
 #define REC_THREAD_OWN_WAITS                                                                                           \
     8u /* its GIL's contended, wait_blocked_ticks and wait_wakeup_ticks have of this thread's only what is in the    \
-          gil_counted_... of its record; the rest is to be added */
+          gil_contended, gil_blocked_ticks and gil_wakeup_ticks of its record; the rest is to be added */
 
 #define REC_ROW_ENTRIES 14
 struct rec_row { /* a part of one waiter's row of the waiter x holder matrix */
@@ -262,7 +262,7 @@ struct rec_thread {
     uint64_t lock_open_ticks;  /* in a lock wait since then, 0 = no: not yet in the sums */
     uint32_t lock_open_notify; /* 1: that wait is for a notification */
     uint32_t pad;
-    uint64_t gil_counted_contended, gil_counted_blocked_ticks, gil_counted_wakeup_ticks; /* REC_THREAD_OWN_WAITS */
+    uint64_t gil_contended, gil_blocked_ticks, gil_wakeup_ticks; /* REC_THREAD_OWN_WAITS */
 };
 
 /* --- GILs -------------------------------------------------------------------------------------------------------- */

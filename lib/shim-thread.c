@@ -290,9 +290,9 @@ void shim_thread_leave_gil(struct rec_gil *gr)
     shim_charge_owed();
     count(&gr->acquisitions, &tr->gil_counted, tr->gil_counted + n);
     if (tr->index) {
-        count(&gr->contended, &tr->gil_counted_contended, tr->contended);
-        count(&gr->wait_blocked_ticks, &tr->gil_counted_blocked_ticks, tr->wait_blocked_ticks);
-        count(&gr->wait_wakeup_ticks, &tr->gil_counted_wakeup_ticks, tr->wait_wakeup_ticks);
+        count(&gr->contended, &tr->gil_contended, tr->contended);
+        count(&gr->wait_blocked_ticks, &tr->gil_blocked_ticks, tr->wait_blocked_ticks);
+        count(&gr->wait_wakeup_ticks, &tr->gil_wakeup_ticks, tr->wait_wakeup_ticks);
     }
 }
 

@@ -81,9 +81,9 @@ static void add_threads(const struct build *build, const struct rec_gil *rec, st
             continue;
         build_close(build, thread, &closed);
         if (thread->flags & REC_THREAD_OWN_WAITS) {
-            gil->contended += thread->contended - least(thread->gil_counted_contended, thread->contended);
-            blocked += thread->wait_blocked_ticks - least(thread->gil_counted_blocked_ticks, thread->wait_blocked_ticks);
-            wakeup += thread->wait_wakeup_ticks - least(thread->gil_counted_wakeup_ticks, thread->wait_wakeup_ticks);
+            gil->contended += thread->contended - least(thread->gil_contended, thread->contended);
+            blocked += thread->wait_blocked_ticks - least(thread->gil_blocked_ticks, thread->wait_blocked_ticks);
+            wakeup += thread->wait_wakeup_ticks - least(thread->gil_wakeup_ticks, thread->wait_wakeup_ticks);
         }
         if (closed.open_wait) {
             blocked += closed.blocked - thread->wait_blocked_ticks;
