@@ -63,7 +63,7 @@ static APART int lock_slow(pthread_mutex_t *m)
 
 /* The lock will write to this line: looked at before that, it would travel twice, to be read and to be written.
  * (gcc has no prefetchw without -mprfchw.) */
-static inline void shim_prefetch_to_write(const void *line)
+static inline void prefetch_to_write(const void *line)
 {
 #if defined(__x86_64__)
     __asm__ volatile("prefetchw %0" : : "m"(*(const char *)line));
@@ -76,7 +76,7 @@ SHIM_EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
 {
     if (LIKELY(m == SHIM.mutex)) {
         const struct rec_thread *tr = T.rec;
-        shim_prefetch_to_write(m);
+        prefetch_to_write(m);
         if (UNLIKELY(!tr) || (SHIM_STATE(tr) != REC_STATE_HELD && UNLIKELY(in_the_way(m) || T.look)))
             return lock_slow(m);
         return shim_real.mutex_lock(m);
