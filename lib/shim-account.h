@@ -15,6 +15,14 @@ static inline uint64_t shim_elapsed(uint64_t from, uint64_t to)
     return (int64_t)(to - from) > 0 ? to - from : 0;
 }
 
+/* A hold of so many ticks is over.  Whoever sees the sum with it sees the state that was stored in front of it, too, on
+ * processors that do not keep stores in order as well, and so counts no hold twice (shim_account_peek).  Owner of the
+ * record. */
+static inline void shim_account_held(struct rec_thread *tr, uint64_t ticks)
+{
+    __atomic_store_n(&tr->held_ticks, tr->held_ticks + ticks, __ATOMIC_RELEASE);
+}
+
 /* Brings W, the integral of the number of waiters, up to t.  Holding gil->mutex. */
 static inline void shim_waiters_advance(struct rec_gil *gr, uint64_t t)
 {

@@ -12,7 +12,7 @@ void shim_account_close(uint64_t t)
     uint64_t d = shim_elapsed(tr->state_ticks, t);
     switch (SHIM_STATE(tr)) {
     case REC_STATE_HELD:
-        tr->held_ticks += d;
+        shim_account_held(tr, d);
         break;
     case REC_STATE_RELEASED:
         shim_note_released(tr->state_ticks, t);

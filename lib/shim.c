@@ -129,7 +129,7 @@ static inline void released(struct shim_gil *g, uint64_t t)
     uint64_t from = tr->state_ticks, d = shim_elapsed(from, t);
     tr->state = REC_STATE_RELEASED;
     __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
-    tr->held_ticks += d;
+    shim_account_held(tr, d);
     uint32_t *count = d < T.hold_below ? shim_account_hold_count(tr, d) : NULL;
     if (LIKELY(count)) {
         if (UNLIKELY(++*count == 0))
@@ -209,7 +209,7 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
             return signal_released(c, t);
         tr->state = REC_STATE_RELEASED;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
-        tr->held_ticks += d;
+        shim_account_held(tr, d);
         tr->late_hold_ticks = d | 1; /* entered into the histogram by the next take, which has all that it needs at hand */
         g->take_ticks = 0;
         g->last_take_ticks = from;
