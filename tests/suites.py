@@ -6,7 +6,8 @@
 
 The shim is preloaded into the tests and, by the environment, into everything that they start. A test whose outcome is
 not the same both ways is run again several times, alone: only what then goes wrong again with the shim, and never
-without it, is called different. Exit status: 0 nothing is different, 1 something is, 2 nothing could be compared.
+without it, is called different. Tests that are known to hang in some versions or on some machines are tried alone
+first, without the shim; those that do are left out both ways, and named. Exit status: 0 nothing is different, 1 something is, 2 nothing could be compared.
 """
 import argparse
 import collections
@@ -39,8 +40,11 @@ test_posix test_os test_sqlite3
 """.split()
 LIMIT_S = 900  # for a module
 AGAIN = 4      # so many times is a test run again, each way
-# Tests that come to no end in a version, without the shim either, and keep all others of their module from being run.
-ENDLESS = {"3.13.0": ["test_gh105829_should_not_deadlock_if_wakeup_pipe_full", "test_print_exception_gh_102056"]}
+# Tests that come to no end in some versions or, where there is a /dev/vsock that leads nowhere, up to 3.12, and so keep
+# all others of their module from being run.  Where they end, they do in a few seconds.
+SUSPECTS = {"test_concurrent_futures": ["test_gh105829_should_not_deadlock_if_wakeup_pipe_full"],
+            "test_threading": ["test_print_exception_gh_102056"], "test_socket": ["ThreadedVSOCKSocketStreamTest"]}
+SUSPECTS_LIMIT_S = 60
 PARTIAL = 4    # exit status of `gilscope report`: of some files there is nothing to report
 
 Result = collections.namedtuple("Result", "outcomes why")  # of a module: {test: outcome}, {test: text}
@@ -89,8 +93,38 @@ def read_log(text):
     return {m[2] if m[2].endswith("." + m[1]) else f"{m[2]}.{m[1]}": words.get(m[3], m[3]) for m in found}
 
 
-def run(python, module, where, shim, tests=()):
-    """One run of a module, or of some of its tests; shim: the library to preload, None = without."""
+def start(command, env, scratch, log, limit_s):
+    """Runs a command to its end, or kills it and what it started. Returns its exit status, or "too long"."""
+    with open(log, "w", encoding="utf-8") as out:
+        process = subprocess.Popen(command, env=env, cwd=scratch, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            status = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            status = "too long"
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+    return status
+
+
+def endless(python, module, where):
+    """Those of a module's suspects that come to no end alone, without the shim."""
+    found = []
+    for test in SUSPECTS.get(module, ()):
+        place = where / f"alone-{test}"
+        place.mkdir(parents=True)
+        command = [python, "-m", "test", "-v", "--match", test, module]
+        if start(command, gs.clean_env(), place, place / "log", SUSPECTS_LIMIT_S) == "too long":
+            found.append(test)
+    return found
+
+
+def run(python, module, where, shim, tests=(), without=()):
+    """One run of a module, or of some of its tests; shim: the library to preload, None = without; without: tests that
+    are left out."""
     where.mkdir(parents=True)
     results, log, recording = where / "results.xml", where / "log", where / "rec.gilscope"
     scratch = tempfile.mkdtemp(prefix="gs-", dir="/tmp")  # short: sockets are made in there
@@ -101,21 +135,9 @@ def run(python, module, where, shim, tests=()):
     command = [python, "-m", "test", "--timeout", str(LIMIT_S), "--junit-xml", str(results), "-v"]
     for test in tests:
         command += ["--match", test]
-    for version, names in ENDLESS.items():
-        if f"/{version}/" in python:
-            command += [word for name in names for word in ("--ignore", name)]
-    with open(log, "w", encoding="utf-8") as out:
-        process = subprocess.Popen([*command, module], env=env, cwd=scratch, stdin=subprocess.DEVNULL, stdout=out,
-                                   stderr=subprocess.STDOUT, start_new_session=True)
-        try:
-            status = process.wait(LIMIT_S + 60)
-        except subprocess.TimeoutExpired:
-            status = "too long"
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+    for test in without:
+        command += ["--ignore", test]
+    status = start([*command, module], env, scratch, log, LIMIT_S + 60)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         outcomes, why = read_outcomes(results)
@@ -155,13 +177,14 @@ def differing(bare, shimmed):
     return [t for t in sorted({*bare.outcomes, *shimmed.outcomes}) if bare.outcomes.get(t) != shimmed.outcomes.get(t)]
 
 
-def run_again(python, module, where, shim, tests):
+def run_again(python, module, where, shim, tests, without):
     """{test: (outcomes without, outcomes with)} of AGAIN more runs each."""
     selected = tests if all(t.startswith("test.") for t in tests) else ()
     found = {t: ([], []) for t in tests}
     for turn in range(AGAIN):
         for way, library in enumerate((None, shim)):
-            result = run(python, module, where / f"again-{turn}-{'shim' if way else 'bare'}", library, selected)
+            result = run(python, module, where / f"again-{turn}-{'shim' if way else 'bare'}", library, selected,
+                         without)
             for t in tests:
                 found[t][way].append(result.outcomes.get(t, "absent"))
     return found
@@ -173,25 +196,33 @@ def is_different(bare, shimmed):
 
 
 def compare(python, names, where, jobs, shim):
-    """Runs all both ways. Returns ({module: how many tests}, [a line for each difference], [one for each flaky test])."""
-    different, flaky, counts = [], [], {}
-    with ThreadPoolExecutor(jobs) as pool:
+    """Runs all both ways. Returns ({module: how many tests}, [a line for each difference], [one for each flaky test],
+    [one for each that is left out])."""
+    different, flaky, left_out, counts = [], [], [], {}
+
+    def both_ways(name):
         # One after the other: some tests use fixed names or ports.
-        both = {n: pool.submit(lambda n=n: (run(python, n, where / n / "bare", None),
-                                            run(python, n, where / n / "shim", shim))) for n in names}
+        without = endless(python, name, where / name)
+        return [run(python, name, where / name / way, library, without=without)
+                for way, library in (("bare", None), ("shim", shim))], without
+
+    with ThreadPoolExecutor(jobs) as pool:
+        both = {n: pool.submit(both_ways, n) for n in names}
     for name, ways in both.items():
-        bare, shimmed = ways.result()
+        (bare, shimmed), without = ways.result()
         counts[name] = len(shimmed.outcomes)
+        left_out += [f"{name}: {test}: comes to no end without the shim either" for test in without]
         tests = differing(bare, shimmed)
-        for test, (without, with_) in (run_again(python, name, where / name, shim, tests) if tests else {}).items():
-            without.insert(0, bare.outcomes.get(test, "absent"))
+        again = run_again(python, name, where / name, shim, tests, without) if tests else {}
+        for test, (bare_ones, with_) in again.items():
+            bare_ones.insert(0, bare.outcomes.get(test, "absent"))
             with_.insert(0, shimmed.outcomes.get(test, "absent"))
-            line = f"{test}: without {tally(without)}; with {tally(with_)}"
-            if is_different(without, with_):
+            line = f"{test}: without {tally(bare_ones)}; with {tally(with_)}"
+            if is_different(bare_ones, with_):
                 different.append(line + "\n" + indent(shimmed.why.get(test, "")))
             else:
                 flaky.append(line)
-    return counts, different, flaky
+    return counts, different, flaky, left_out
 
 
 def tally(outcomes):
@@ -218,13 +249,13 @@ def main():
     shim, n_tests, n_different = gs.preload(), 0, 0
     for python in interpreters:
         names = modules_of(python, options.modules or (SHORT if options.short else MODULES))
-        counts, different, flaky = compare(python, names, where / python.strip("/").replace("/", "_"), options.jobs,
-                                           shim)
+        counts, different, flaky, left_out = compare(python, names, where / python.strip("/").replace("/", "_"),
+                                                      options.jobs, shim)
         n_tests += sum(counts.values())
         n_different += len(different)
         print(f"{python}: {len(counts)} modules, {sum(counts.values())} tests, {len(different)} different, "
-              f"{len(flaky)} flaky", flush=True)
-        for word, lines in (("different", different), ("flaky", flaky)):
+              f"{len(flaky)} flaky, {len(left_out)} left out", flush=True)
+        for word, lines in (("different", different), ("flaky", flaky), ("left out", left_out)):
             for line in lines:
                 print(f"  {word}: {line}", flush=True)
     if not options.keep:
