@@ -317,6 +317,7 @@ sys.exit(7)
 # --- system calls that are denied -------------------------------------------------------------------------------------
 DENIED = [["fallocate"], ["fallocate", "pwrite"], ["create"], ["mkdir"], ["shared"], ["madvise"], ["process_vm_readv"],
           ["uname"], ["sched_getaffinity"], ["prlimit"], ["nanosleep"], ["sigaction"], ["fstat"],
+          ["clock_gettime"], ["getcwd"], ["rename"], ["readlink"], ["mincore"], ["prctl"], ["sigprocmask"],
           ["memfd_create", "membarrier", "ftruncate", "process_vm_readv", "madvise", "fallocate", "uname",
            "sched_getaffinity", "prlimit", "nanosleep"]]
 

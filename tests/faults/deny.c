@@ -47,6 +47,17 @@ static const struct {
     {"nanosleep", SYS_nanosleep, -1, 0},
     {"gettid", SYS_gettid, -1, 0},
     {"getcwd", SYS_getcwd, -1, 0},
+    {"rename", SYS_renameat2, -1, 0},
+#ifdef SYS_rename
+    {"rename", SYS_rename, -1, 0},
+#endif
+    {"readlink", SYS_readlinkat, -1, 0},
+#ifdef SYS_readlink
+    {"readlink", SYS_readlink, -1, 0},
+#endif
+    {"mincore", SYS_mincore, -1, 0},
+    {"prctl", SYS_prctl, -1, 0},
+    {"sigprocmask", SYS_rt_sigprocmask, -1, 0},
 };
 #define N_CALLS (sizeof calls / sizeof *calls)
 
