@@ -127,8 +127,8 @@ void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *bl
 /* As the last, of the bucket of a hold of the calling thread, ticks. */
 void shim_account_hold_wrapped(uint64_t ticks);
 
-/* The bucket of a hold below T.hold_below of the calling thread, whose record tr is; NULL: it is for
- * shim_account_hold. */
+/* The bucket of a hold below T.hold_below of the calling thread, whose record tr is; NULL: it has
+ * none yet. */
 static inline uint32_t *shim_account_hold_count(const struct rec_thread *tr, uint64_t ticks)
 {
     struct hist_place place = hist_place_below(ticks);
@@ -136,11 +136,7 @@ static inline uint32_t *shim_account_hold_count(const struct rec_thread *tr, uin
     return LIKELY(cell) ? &((struct rec_hist_block *)shim_file_at(cell))->count[place.sub] : NULL;
 }
 
-/* Counts a hold, in ticks, of the calling thread.  Not holding gil->mutex (the first value of an octave allots), as is
- * the next. */
-void shim_account_hold(uint64_t ticks);
-
-/* Adds a value in ticks.  Owner of the record. */
+/* Adds a value in ticks.  Owner of the record, not holding gil->mutex (the first value of an octave allots). */
 void shim_account_hist(struct rec_thread *tr, enum rec_hist_kind kind, uint64_t ticks);
 
 /* Enters what T.later says into histograms and row.  By the thread itself, within its record's sequence counter. */

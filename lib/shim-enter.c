@@ -162,17 +162,20 @@ void shim_account_hold_wrapped(uint64_t ticks)
         shim_account_wrapped(T.rec, shim_file_at(cell), place.sub);
 }
 
-void shim_account_hold(uint64_t ticks)
+/* Enters the late hold of the calling thread that is the first of its octave, or longer than all before. */
+static void enter_hold(struct rec_thread *tr, uint64_t ticks)
 {
     const uint64_t last_octave = hist_low(REC_HIST_OCTAVES - 1, 0);
-    struct rec_hist *h = &T.rec->hist[REC_HIST_HOLD];
+    struct rec_hist *h = &tr->hist[REC_HIST_HOLD];
     struct hist_place place = hist_place(ticks);
-    struct rec_hist_block *block = octave_block(T.rec, h, place.octave);
+    struct rec_hist_block *block = octave_block(tr, h, place.octave);
     if (ticks > h->max_ticks)
         h->max_ticks = ticks;
     T.hold_below = h->max_ticks < last_octave ? h->max_ticks + 1 : last_octave;
+    T.later &= (uint8_t)~SHIM_LATER_HOLD;
+    tr->late_hold_ticks = 0;
     if (block)
-        count_in(T.rec, block, place.sub);
+        count_in(tr, block, place.sub);
     else
         h->count++;
 }
@@ -180,6 +183,10 @@ void shim_account_hold(uint64_t ticks)
 void shim_account_enter_late_hold(struct rec_thread *tr)
 {
     uint64_t ticks = tr->late_hold_ticks;
+    if (UNLIKELY(T.later & SHIM_LATER_HOLD)) { /* the release that it should have been done after was not seen */
+        enter_hold(tr, ticks);
+        return;
+    }
     uint32_t *count = shim_account_hold_count(tr, ticks); /* it was there when the hold ended */
     tr->late_hold_ticks = 0;
     if (count && ++*count == 0)
@@ -190,7 +197,7 @@ void shim_account_enter(struct shim_gil *g)
 {
     struct rec_thread *tr = T.rec;
     if (T.later & SHIM_LATER_HOLD)
-        shim_account_hold(T.hold_ticks);
+        enter_hold(tr, T.hold_ticks);
     if (T.later & SHIM_LATER_RELEASED)
         shim_account_hist(tr, REC_HIST_RELEASED, T.released_ticks);
     if (T.later & SHIM_LATER_WAIT) {

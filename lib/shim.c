@@ -136,6 +136,8 @@ static inline void released(struct shim_gil *g, uint64_t t)
             shim_account_hold_wrapped(d);
     } else {
         T.later |= SHIM_LATER_HOLD;
+        if (tr->index) /* until then a reader adds it; shim_sink has none, and is several threads' */
+            tr->late_hold_ticks = d ? d : 1;
     }
     T.hold_ticks = d;
     shim_sample_end(SHIM_SAMPLE_HELD, from, t);

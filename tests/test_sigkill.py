@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from helpers import gs, pythons, sums
+from helpers import faults, gs, pythons, sums
 
 KILLS = int(os.environ.get("GILSCOPE_KILLS") or 40)
 # Threads that hold the GIL, let it go, wait for locks, come and go, and are there still when the program ends.
@@ -146,6 +146,24 @@ def test_a_killed_programs_recording(where):
     print(f"seed {number}: {seen}")
     assert seen.get("killed", 0) > KILLS // 4, f"seed {number}: too few were killed while they ran: {seen}"
     assert not wrong, f"GILSCOPE_SEED={number}, {seen}:\n" + "\n".join(wrong[:20])
+
+
+def test_killed_in_a_take_or_a_release(python, where):
+    """Killed in the middle of a take, of the release behind it and so on, a program has not lost what was counted: not
+    a hold that is the first of its kind, either, for which there is no place in the histogram yet."""
+    versions = where / "versions"
+    versions.write_text("GLIBC_2.3.2 { pthread_cond_signal; };\n")
+    library = faults.compile_c(faults.FAULTS / "kill-at.c", where, "-shared", "-fPIC",
+                               f"-Wl,--version-script={versions}")
+    counts = []
+    for n in range(1, 31):
+        recording = where / f"{n}.gilscope"
+        env = gs.clean_env({"LD_PRELOAD": f"{gs.preload()}:{library}", "GILSCOPE": f"output={recording}", "KILL_AT": n})
+        done = subprocess.run([python.path, "-c", "import time\nwhile True: time.sleep(0)"], env=env,
+                              stderr=subprocess.PIPE, check=False, timeout=20)
+        assert done.returncode == -signal.SIGKILL, done
+        counts.append(read(recording)["gils"][0]["acquisitions"])
+    assert counts == [(n + 1) // 2 for n in range(1, 31)] # killed in a take, in its release, in the next take ...
 
 
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV])
