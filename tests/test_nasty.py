@@ -10,6 +10,10 @@ SOME = pythons.SUPPORTED if gs.FULL else pythons.SUPPORTED[-1:]
 BEGIN = faults.WORK + """
 import contextlib, ctypes, signal, subprocess
 libc = ctypes.CDLL(None, use_errno=True)
+def new_lock(): # at a fork, another thread may have had it
+    global lock
+    lock = threading.Lock()
+os.register_at_fork(after_in_child=new_lock)
 def child(status=0):
     '''Forks; the child works in threads, too; its exit status.'''
     pid = os.fork()
