@@ -10,6 +10,7 @@ SOME = pythons.SUPPORTED if gs.FULL else pythons.SUPPORTED[-1:]
 BEGIN = faults.WORK + """
 import contextlib, ctypes, signal, subprocess
 libc = ctypes.CDLL(None, use_errno=True)
+with contextlib.suppress(OSError): ctypes.CDLL("libgcc_s.so.1") # libc opens it to end a thread: there may be no way, later
 def new_lock(): # at a fork, another thread may have had it
     global lock
     lock = threading.Lock()
