@@ -44,7 +44,8 @@ AGAIN = 4      # so many times is a test run again, each way
 # all others of their module from being run.  Where they end, they do in a few seconds.
 SUSPECTS = {"test_concurrent_futures": ["test_gh105829_should_not_deadlock_if_wakeup_pipe_full"],
             "test_threading": ["test_print_exception_gh_102056"], "test_socket": ["ThreadedVSOCKSocketStreamTest"],
-            "test_interpreters": ["test_in_thread"], "test__xxsubinterpreters": ["test_in_thread"]}
+            "test_interpreters": ["test_in_thread", "test_from_other_thread"],
+            "test__xxsubinterpreters": ["test_in_thread", "test_in_threaded_subinterpreter", "test_from_other_thread"]}
 SUSPECTS_LIMIT_S = 60
 PARTIAL = 4    # exit status of `gilscope report`: of some files there is nothing to report
 
