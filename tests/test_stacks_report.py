@@ -100,6 +100,49 @@ def test_frames_that_do_not_fit_are_kept_and_marked(world, where):
     assert process["sampling"]["unmatched_stacks"] == 1
 
 
+def test_without_the_loop_nothing_is_at_the_leaf_that_was_not_called(world, where):
+    """An interpreter whose evaluation loop is not found: what started the program is not put behind its Python frames."""
+    outer = ["_PyObject_Vectorcall", "Py_BytesMain", "start_thread"]
+    found, process = only_stack(world, where, ["nanosleep", *outer], ["f", "main!"])
+    assert found == ["main", "f", "nanosleep"] and process["sampling"]["unmatched_stacks"] == 1
+    (where / "extension").mkdir()
+    world = World(where / "extension")
+    found, _ = only_stack(world, where / "extension", ["helper", "kernel", *outer], ["f", "main!"])
+    assert found == ["main", "f", "kernel", "helper"]
+
+
+DIVIDED = """
+__attribute__((cold, noinline)) void seldom(int n) { __asm__ volatile("" : : "r"(n)); }
+int _PyEval_EvalFrameDefault(int *a)
+{
+    int sum = 0;
+    for (int i = 0; a[i]; i++)
+        switch (a[i] & 15) {
+#define CASE(n) case n: if (__builtin_expect(a[i] > 1000 * n, 0)) { seldom(n); sum ^= n; } else sum += a[i] * n; break;
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9)
+        }
+    return sum;
+}
+"""
+
+
+def test_the_loop_of_a_stripped_interpreter_in_two_parts(world, where):
+    """What the compiler has put elsewhere of the evaluation loop is known as the loop, without a symbol of its own."""
+    source, path = where / "divided.c", where / "libpython3.98.so"
+    source.write_text(DIVIDED)
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-Wl,--build-id", "-o", path, source], check=True)
+    listing = subprocess.run(["nm", path], check=True, stdout=subprocess.PIPE, text=True).stdout
+    part = re.search(r"^(\w+) t _PyEval_EvalFrameDefault\.cold$", listing, re.M)
+    if not part:
+        pytest.skip("this compiler leaves the function in one part")
+    subprocess.run(["strip", path], check=True)
+    base = 0x7f5000000000
+    world.maker.object(path, base, 0x100000, build_id=makerec.build_id(path))
+    found, process = only_stack(world, where, ["helper", "kernel", base + int(part.group(1), 16) + 8, "start_thread"],
+                                ["g", "main!"])
+    assert found == ["main", "g", "kernel", "helper"] and process["sampling"]["unmatched_stacks"] == 0
+
+
 def test_a_cut_native_stack_fits(world, where):
     """Where the native frames were cut, the Python frames nearer to the root follow as they are."""
     found, process = only_stack(world, where, ["kernel", LOOP], ["h!", "g!", "f", "main!"],

@@ -136,6 +136,8 @@ libgilscope_tool_a_SOURCES = \
     tools/report.h \
     tools/symbols-file.c \
     tools/symbols-file.h \
+    tools/symbols-part.c \
+    tools/symbols-part.h \
     tools/symbols.c \
     tools/symbols.h \
     tools/text.c \

@@ -88,6 +88,21 @@ static size_t find_loop(const struct merge *merge, size_t i)
     return i;
 }
 
+/* Where the frames that Python code called last end, if no evaluation loop is among the native ones: an interpreter whose
+ * loop is not found.  Those of extensions are all there; else what is innermost. */
+static size_t end_without_loop(const struct merge *merge)
+{
+    size_t end = merge->n_native, start = skip_own(merge, end);
+
+    while (end > start && merge->native[end - 1].kind != NATIVE_CODE)
+        end--;
+    if (end > start)
+        return end;
+    while (end < merge->n_native && (merge->native[end].kind == NATIVE_SYSTEM || merge->native[end].kind == NATIVE_SYNC))
+        end++;
+    return end;
+}
+
 /* The C library starts threads and programs: nothing that anybody looks for. */
 static void drop_outer_system(struct merge *merge, const struct model_stacks *stacks)
 {
@@ -114,7 +129,8 @@ void merge_stack(struct merge *merge, const struct model_stacks *stacks)
 
     merge->n_frames = 0;
     merge->unmatched = merge->n_native && !fits(merge);
-    put_inner_run(merge, loop, loop < merge->n_native || merge->n_python);
+    bool lost = loop == merge->n_native && merge->n_python && !merge->native_cut;
+    put_inner_run(merge, lost ? end_without_loop(merge) : loop, loop < merge->n_native || merge->n_python);
     while (!merge->unmatched && loop < merge->n_native) {
         size_t start = loop + 1;
         bool entered = false;

@@ -10,7 +10,9 @@
 
 #include "mem.h"
 #include "symbols-file.h"
+#include "symbols-part.h"
 
+#define LOOP "_PyEval_EvalFrameDefault" /* CPython's evaluation loop */
 #define LOOK_BACK 8 /* a function may lie within the bounds of one that began earlier */
 #define SYMBOLS_MAX (1u << 22)
 
@@ -35,6 +37,12 @@ static int rank_of(const GElf_Sym *sym, const char *name)
     return rank + (name[0] != '_');
 }
 
+static void add(struct symbols *symbols, struct symbol symbol)
+{
+    symbols->symbols = mem_grow(symbols->symbols, symbols->n_symbols, &symbols->capacity, sizeof *symbols->symbols);
+    symbols->symbols[symbols->n_symbols++] = symbol;
+}
+
 static void add_table(struct symbols *symbols, Elf *elf, Elf_Scn *section, const GElf_Shdr *header)
 {
     Elf_Data *data = elf_getdata(section, NULL);
@@ -50,9 +58,8 @@ static void add_table(struct symbols *symbols, Elf *elf, Elf_Scn *section, const
         name = elf_strptr(elf, header->sh_link, sym.st_name);
         if (!name || !name[0])
             continue;
-        symbols->interpreter |= !strcmp(name, "_PyEval_EvalFrameDefault");
-        symbols->symbols = mem_grow(symbols->symbols, symbols->n_symbols, &symbols->capacity, sizeof *symbols->symbols);
-        symbols->symbols[symbols->n_symbols++] = (struct symbol){sym.st_value, sym.st_size, name, rank_of(&sym, name)};
+        symbols->interpreter |= !strcmp(name, LOOP);
+        add(symbols, (struct symbol){sym.st_value, sym.st_size, name, rank_of(&sym, name)});
     }
 }
 
@@ -70,6 +77,20 @@ static bool add_first_table(struct symbols *symbols, const struct symbols_file *
             break;
         }
     return symbols->n_symbols > before;
+}
+
+/* The dynamic table has one part of the evaluation loop only. */
+static void add_rest_of_loop(struct symbols *symbols)
+{
+    uint64_t start, size;
+
+    for (size_t i = 0, n = symbols->n_symbols; i < n; i++) {
+        struct symbol loop = symbols->symbols[i];
+        if (!strcmp(loop.name, LOOP) && symbols_part(symbols->file->elf, loop.start, loop.size, &start, &size)) {
+            add(symbols, (struct symbol){start, size, loop.name, loop.rank});
+            return;
+        }
+    }
 }
 
 static int by_start(const void *a, const void *b)
@@ -93,6 +114,8 @@ struct symbols *symbols_open(const char *path, const unsigned char *build_id, si
         symbols->debug = symbols_file_open_debug(path, symbols->file);
         if (!add_first_table(symbols, symbols->debug, SHT_SYMTAB))
             add_first_table(symbols, symbols->file, SHT_DYNSYM);
+        if (symbols->interpreter)
+            add_rest_of_loop(symbols);
     }
     if (symbols->n_symbols)
         qsort(symbols->symbols, symbols->n_symbols, sizeof *symbols->symbols, by_start);
