@@ -6,8 +6,11 @@
  *   to 3.10     function, arguments             (CALL_METHOD: method, self, arguments; or NULL, function, arguments)
  *   3.11, 3.12  NULL, function, arguments       or  method, self, arguments
  *   3.13        function, NULL or self, arguments
- * How deep the stack is at this moment is kept in a register only.  What lies above it are remains; but a call that has
- * ended has put its result where its first entry was.  So the topmost entry that can be the one being called is it.
+ *   3.14+       the same, as references with a tag in the two lowest bits
+ * Up to 3.13 how deep the stack is at this moment is kept in a register only.  What lies above it are remains; but a call
+ * that has ended has put its result where its first entry was.  So the topmost entry that can be the one being called is
+ * it.  From 3.14 on the frame has it while something is called (_PyFrame_SetStackPointer in generated_cases.c.h), and
+ * the instruction says how many arguments there are.
  */
 #include "cpython-callee.h"
 
@@ -28,23 +31,45 @@ static bool is_call(uint8_t minor, unsigned op)
     static const uint8_t in_12[] = {29, 34, 38, 39, 40, 41, 42, 43, 44, 45, 46, 142, 171, 241, 244, 0};
     static const uint8_t in_13[] = {53,  54,  57,  166, 167, 168, 169, 170, 171,
                                     172, 173, 174, 175, 176, 244, 245, 246, 0};
-    const uint8_t *ops = minor <= 10 ? to_10 : minor == 11 ? in_11 : minor == 12 ? in_12 : minor == 13 ? in_13 : NULL;
+    static const uint8_t in_14[] = {4,   52,  55,  144, 145, 146, 147, 148, 149, 150, 151, 152, 153, 154, 155, 156,
+                                    157, 158, 159, 160, 161, 162, 163, 164, 165, 250, 251, 252, 0};
+    static const uint8_t in_15[] = {4,   50,  53,  145, 146, 147, 148, 149, 150, 151, 152, 153, 154, 155, 156, 157, 158,
+                                    159, 160, 161, 162, 163, 164, 165, 166, 167, 168, 249, 250, 251, 0};
+    static const uint8_t *const by_minor[] = {[11] = in_11, in_12, in_13, in_14, in_15};
+    const uint8_t *ops = minor <= 10 ? to_10 : minor < sizeof by_minor / sizeof *by_minor ? by_minor[minor] : NULL;
     for (; ops && *ops; ops++)
         if (*ops == op)
             return true;
     return false;
 }
 
-/* The opcode at which the frame is; 0 = none. */
-static unsigned opcode_of(struct cpython_reader *r, const struct cpython_frame *f)
+/* How many entries of the stack lie above the function, arguments left out: 3.14 and later. */
+static unsigned above(uint8_t minor, unsigned op)
+{
+    static const struct {
+        uint8_t ex[5]; /* CALL_FUNCTION_EX: NULL, tuple, and dict or NULL */
+        uint8_t kw[6]; /* CALL_KW: NULL or self, and the names of keywords */
+    } ops[] = {{{4, 252, 0}, {55, 151, 152, 153, 251, 0}}, {{4, 151, 152, 251, 0}, {53, 154, 155, 156, 250, 0}}};
+    unsigned n = 1;
+
+    for (const uint8_t *ex = ops[minor - 14].ex; *ex; ex++)
+        n += *ex == op ? 2 : 0;
+    for (const uint8_t *kw = ops[minor - 14].kw; *kw; kw++)
+        n += *kw == op ? 1 : 0;
+    return n;
+}
+
+/* The opcode at which the frame is; 0 = none.  *arg: its argument's lowest byte. */
+static unsigned opcode_of(struct cpython_reader *r, const struct cpython_frame *f, unsigned *arg)
 {
     const struct cpython_layout *l = r->l;
-    unsigned char op = 0;
+    unsigned char unit[2] = {0, 0};
     uint64_t code = l->code_bytes ? f->code + l->code_bytes
                                   : cpython_pointer(r, f->code + 48) + CPYTHON_BYTES_DATA; /* co_code, to 3.10 */
-    if (f->at < 0 || cpython_fetch(r, code + (uint64_t)f->at, &op, 1) != 0)
+    if (f->at < 0 || cpython_fetch(r, code + (uint64_t)f->at, unit, sizeof unit) != 0)
         return 0;
-    return op;
+    *arg = unit[1];
+    return unit[0];
 }
 
 /* The C function of a built-in function or method; 0 if the object is neither. */
@@ -57,22 +82,37 @@ static uint64_t function_of(struct cpython_reader *r, uint64_t object)
     return 0;
 }
 
+/* 3.14 and later: by the depth of the stack, of at most size entries. */
+static uint64_t at_depth(struct cpython_reader *r, const struct cpython_frame *f, uint64_t base, uint32_t size,
+                         unsigned op, unsigned arg)
+{
+    uint64_t top = cpython_pointer(r, f->frame + r->l->frame_stack), n_above = above(r->l->minor, op);
+
+    n_above += n_above < 3 ? arg : 0;
+    if (top < base || (top & 7) || (top - base) / 8 > size || (top - base) / 8 < n_above + 1)
+        return 0;
+    return function_of(r, cpython_pointer(r, top - (n_above + 1) * 8) & ~(uint64_t)3);
+}
+
 uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f)
 {
     const struct cpython_layout *l = r->l;
     struct cpython_walk w;
     uint64_t stack[STACK_MAX + 1], base;
     uint32_t size = 0, locals = 0;
+    unsigned op, arg = 0;
     cpython_walk_begin(&w, r, tstate, 0);
-    if (!cpython_walk_next(&w, f) || !is_call(l->minor, opcode_of(r, f)))
+    if (!cpython_walk_next(&w, f) || !is_call(l->minor, op = opcode_of(r, f, &arg)))
         return 0;
     uint64_t size_at = l->minor <= 10 ? 32 : l->minor == 11 ? 68 : 64, locals_at = l->minor == 11 ? 76 : 72;
     if (cpython_fetch(r, f->code + size_at, &size, sizeof size) != 0 ||
         (l->minor > 10 && cpython_fetch(r, f->code + locals_at, &locals, sizeof locals) != 0) || locals > 10000)
         return 0;
+    base = l->minor <= 10 ? cpython_pointer(r, f->frame + VALUE_STACK) : f->frame + l->frame_locals + locals * 8u;
+    if (l->minor >= 14)
+        return at_depth(r, f, base, size, op, arg);
     if (size > STACK_MAX)
         size = STACK_MAX;
-    base = l->minor <= 10 ? cpython_pointer(r, f->frame + VALUE_STACK) : f->frame + l->frame_locals + locals * 8u;
     stack[0] = 1; /* in front of the first: no NULL */
     if (cpython_fetch(r, base, stack + 1, size * sizeof *stack) != 0)
         return 0;

@@ -173,9 +173,13 @@ def test_chains(python, where):
     assert sum(s.ns["released"] for s in found.stacks if s.flags & stacks.NO_PYTHON) < 0.05 * found.total("released")
 
 
+WHOLE = 8192  # bytes of an evaluation loop: less is a part, and the other one has no symbol in a stripped file
+
+
 def test_entries_divide_native_from_python(python, where):
     """There are as many evaluation loops on the native stack as the Python frames say."""
-    _, found, _ = run(python, where, "chains.py")
+    recording, found, _ = run(python, where, "chains.py")
+    assert recording.process["sampling"]["unmatched_stacks"] == 0
     listing = {}
     checked = 0
     for s in found.stacks:
@@ -192,7 +196,7 @@ def test_entries_divide_native_from_python(python, where):
                 rows = [line.split() for line in text.splitlines()]
                 listing[o.path] = [(int(r[0], 16), int(r[0], 16) + int(r[1], 16)) for r in rows
                                    if len(r) == 4 and r[3].startswith("_PyEval_EvalFrameDefault")
-                                   and not r[3].endswith("cold")]
+                                   and not r[3].endswith("cold") and int(r[1], 16) > WHOLE]
             loops += any(start < address - o.bias <= end for start, end in listing[o.path])
         if any(listing.values()):
             checked += 1
@@ -221,7 +225,7 @@ def test_long_calls_that_keep_the_gil(python, where):
     """What a call of a built-in function makes others wait for is charged to it, and nothing else is."""
     def check(i):
         out = where / f"rec{i}.json"
-        recording = gs.run([python.path, PROGRAMS / "callees.py", SECONDS, out], where, name=f"rec{i}")
+        recording = gs.run([python.path, PROGRAMS / "callees.py", 2 * SECONDS, out], where, name=f"rec{i}")
         found, true = stacks.read(recording), json.loads(out.read_text())
         told, untold, wrong = defaultdict(float), defaultdict(float), []
         for s in found.stacks:
@@ -230,7 +234,7 @@ def test_long_calls_that_keep_the_gil(python, where):
                 continue
             callees = [name for name, address in true.items() if address and s.native[0] == address + 1]
             (told if callees else untold)[leaf] += s.ns["charged"]
-            if callees and callees != [leaf]:
+            if callees and leaf not in callees:
                 wrong.append(f"{leaf}: said to call {callees}, {s.ns['charged'] / 1e6:.1f} ms")
         for name, address in true.items():
             # A call that is answered within one more interval has its Python line only.

@@ -39,6 +39,14 @@ def by_name():
     return math.fsum(to_add)
 
 
+def by_keyword():
+    return max(to_compare, default=0)
+
+
+def by_list():
+    return sum(*[to_sum])
+
+
 def nested():
     return str(len(str(max(to_compare))))
 
@@ -57,7 +65,8 @@ def work(end, *functions):
 
 
 end = time.monotonic() + float(sys.argv[1])
-threads = [threading.Thread(target=work, args=(end, by_function, by_method, by_name, nested, in_python)),
+threads = [threading.Thread(target=work, args=(end, by_function, by_method, by_name, by_keyword, by_list, nested,
+                                               in_python)),
            threading.Thread(target=work, args=(end, lambda: time.sleep(0.0001)))]
 for one in threads:
     one.start()
@@ -67,4 +76,4 @@ address = ctypes.pythonapi.PyCFunction_GetFunction
 address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object]
 with open(sys.argv[2], "w") as file:
     json.dump({"by_function": address(sum), "by_method": address(data.translate), "by_name": address(math.fsum),
-               "nested": address(max), "in_python": 0}, file)
+               "by_keyword": address(max), "by_list": address(sum), "nested": address(max), "in_python": 0}, file)
