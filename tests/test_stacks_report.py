@@ -268,7 +268,8 @@ def test_modules_and_calls_are_those_that_python_called(world, where):
     make.stack(1, main, world.native("third", LOOP), held=80 * MS, charged=70 * MS)
     make.stack(1, main, world.native("nanosleep", "third", LOOP), released=2 * MS)
     make.stack(1, main, world.native(LOOP), held=19 * MS)
-    process = gs.report(make.write(where))["processes"][0]
+    recording = make.write(where)
+    process = gs.report(recording)["processes"][0]
     modules = {m["path"]: m for m in process["modules"]}
     extension = modules[str(where / "_ext.so")]
     assert extension["charged_ns"] == 300 * MS and extension["held_ns"] == 500 * MS
@@ -278,6 +279,11 @@ def test_modules_and_calls_are_those_that_python_called(world, where):
     assert [(c["function"], c["caller"]["function"], c["caller"]["line"], c["charged_ns"], c["longest_hold_ns"])
             for c in calls] == [("kernel", "main", 10, 250 * MS, 90 * MS), ("helper", "main", 10, 50 * MS, 100 * MS)]
     assert not calls[0]["longest_hold_is_mean"] and calls[1]["longest_hold_is_mean"]
+    # In the table for people the rows add up to the whole: what is no module's is told as such.
+    page = gs.gilscope("report", "-f", "html", recording).stdout
+    table = re.search(r'data-part="modules".*?</section>', page, re.S).group()
+    shares = [float(share) for share in re.findall(r">([\d.]+) %</td>", table)]
+    assert "not known" in table and abs(sum(shares) - 100) < 0.2, shares
 
 
 def folded(recording, *options):

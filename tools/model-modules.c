@@ -52,17 +52,16 @@ static void add_to_module(struct model_stacks *stacks, size_t *capacity, const s
 {
     const struct model_function *function =
         doing->extension < stacks->n_frames ? &stacks->functions[stacks->frames[doing->extension].function] : NULL;
-    struct model_module *module;
+    struct model_module *module = &stacks->no_module, *holder;
 
-    if (!doing->native)
-        return;
-    module = module_of(stacks, capacity, function ? function->file : "", function ? function->basename : "", !function);
+    if (doing->native)
+        module =
+            module_of(stacks, capacity, function ? function->file : "", function ? function->basename : "", !function);
     module->released_ns += stack->ns[MODEL_RELEASED];
     module->released_oncpu_ns += stack->oncpu_ns[MODEL_RELEASED];
-    if (!held)
-        return;
-    module->held_ns += stack->ns[MODEL_HELD];
-    module->charged_ns += stack->ns[MODEL_CHARGED];
+    holder = held ? module : &stacks->no_module;
+    holder->held_ns += stack->ns[MODEL_HELD];
+    holder->charged_ns += stack->ns[MODEL_CHARGED];
 }
 
 /* --- calls */
@@ -116,14 +115,17 @@ static uint32_t add_to_call(struct model_stacks *stacks, size_t *capacity, struc
     return id;
 }
 
+/* The preload library alone knows where holds ended, and no more. */
+static bool ends_only(const struct model_process *process)
+{
+    return !strcmp(process->source, "preload") && !process->stacks.flows[MODEL_HELD].inside;
+}
+
 /* The preload library knows where a hold ended.  A call that goes on without the GIL has let it go there, and the hold
  * was most likely spent on what ran before.  Who looked from outside has seen the call itself. */
 static bool lets_go(const struct model_process *process, const struct model_call *call)
 {
-    bool ends_only = !strcmp(process->source, "preload") && !process->stacks.flows[MODEL_HELD].inside;
-    double share = ends_only ? BUILD_LETS_GO_SHARE : 1;
-
-    return (double)call->released_ns > share * (double)call->held_ns;
+    return (double)call->released_ns > (ends_only(process) ? BUILD_LETS_GO_SHARE : 1) * (double)call->held_ns;
 }
 
 static int by_harm(const void *a, const void *b)
@@ -176,13 +178,16 @@ void build_modules(struct build *build)
     }
     for (size_t i = 0; i < stacks->n_stacks; i++) {
         struct model_doing what = build_doing(stacks, &stacks->stacks[i]);
-        bool held = calls[i] == NO_CALL || !lets_go(build->process, &stacks->calls[calls[i]]);
+        bool held =
+            calls[i] == NO_CALL || !ends_only(build->process) || !lets_go(build->process, &stacks->calls[calls[i]]);
         add_to_module(stacks, &modules_capacity, &stacks->stacks[i], &what, held);
     }
     free(calls);
     intern_free(&table);
+    uint64_t charged_ns = stacks->flows[MODEL_CHARGED].total_ns;
     for (size_t i = 0; i < stacks->n_modules; i++)
-        stacks->modules[i].charged_share = share(stacks->modules[i].charged_ns, stacks->flows[MODEL_CHARGED].total_ns);
+        stacks->modules[i].charged_share = share(stacks->modules[i].charged_ns, charged_ns);
+    stacks->no_module.charged_share = share(stacks->no_module.charged_ns, charged_ns);
     if (stacks->n_modules)
         qsort(stacks->modules, stacks->n_modules, sizeof *stacks->modules, by_importance);
     finish_calls(build->process);

@@ -112,6 +112,7 @@ struct model_stacks {
     uint64_t n_unmatched, n_cut;  /* stacks */
     struct model_module *modules; /* the interpreter last, else the most charged first, then the most released */
     size_t n_modules;
+    struct model_module no_module; /* of which nobody knows whose it was; with modules it is the whole of each view */
     struct model_call *calls; /* that should release the GIL, the worst first */
     size_t n_calls;
     struct model_hot *hot; /* of the charged view, the most first */

@@ -168,9 +168,26 @@ void view_html_matrix(const struct model_process *process, FILE *out)
 }
 
 /* --- modules and calls */
+static void module_row(const struct model_module *module, const char *name, FILE *out)
+{
+    fputs("<tr><th scope=\"row\" title=\"", out);
+    label_xml(out, module->path ? module->path
+                                : "no native frames were taken, or a call ended the hold that did not have it");
+    fputs("\">", out);
+    view_html_text(out, name);
+    fputs("</th>", out);
+    cell_time(out, module->charged_ns);
+    cell_share(out, module->charged_share);
+    cell_time(out, module->held_ns);
+    cell_time(out, module->released_ns);
+    cell_time(out, module->released_oncpu_ns);
+    fputs("</tr>\n", out);
+}
+
 void view_html_modules(const struct model_process *process, FILE *out)
 {
     const struct model_stacks *stacks = &process->stacks;
+    const struct model_module *none = &stacks->no_module;
 
     if (!stacks->n_modules)
         return;
@@ -179,23 +196,11 @@ void view_html_modules(const struct model_process *process, FILE *out)
         "What Python code called: the extension that held the GIL, or worked without it. Estimated from samples.",
         "<th>module</th><th class=\"n\">made others wait</th><th class=\"n\">share</th><th "
         "class=\"n\">held</th><th class=\"n\">released</th><th class=\"n\">of which on a processor</th>");
-    for (size_t i = 0; i < stacks->n_modules && i < MODULES_MAX; i++) {
-        const struct model_module *module = &stacks->modules[i];
-        fputs("<tr><th scope=\"row\" title=\"", out);
-        label_xml(out, module->path);
-        fputs("\">", out);
-        if (module->interpreter)
-            fputs("the interpreter itself", out);
-        else
-            view_html_text(out, module->basename);
-        fputs("</th>", out);
-        cell_time(out, module->charged_ns);
-        cell_share(out, module->charged_share);
-        cell_time(out, module->held_ns);
-        cell_time(out, module->released_ns);
-        cell_time(out, module->released_oncpu_ns);
-        fputs("</tr>\n", out);
-    }
+    for (size_t i = 0; i < stacks->n_modules && i < MODULES_MAX; i++)
+        module_row(&stacks->modules[i],
+                   stacks->modules[i].interpreter ? "the interpreter itself" : stacks->modules[i].basename, out);
+    if (none->charged_ns || none->held_ns || none->released_ns)
+        module_row(none, "not known", out);
     end_table(out);
 }
 

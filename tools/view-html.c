@@ -135,6 +135,8 @@ static void print_flames(const struct model_process *process, enum model_view fi
           "<button type=\"button\" class=\"out\" disabled>zoom out</button>\n</div>\n"
           "<p class=\"note what\">Flame graphs need JavaScript.</p>\n"
           "<div class=\"graph\" role=\"tree\" aria-label=\"flame graph\"></div>\n"
+          "<p class=\"key\"><span><i class=\"py\"></i>Python</span><span><i class=\"ext\"></i>extensions</span>"
+          "<span><i></i>C library, interpreter</span></p>\n"
           "<p class=\"detail\" aria-live=\"polite\"></p>\n<table class=\"top\"></table>\n"
           "<script type=\"application/json\">",
           out);

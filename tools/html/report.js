@@ -328,8 +328,10 @@
       var row = element("tr"), head = element("th"), f = tree.data.functions[what];
       head.scope = "row";
       head.appendChild(element("bdi", "", f[0]));
-      var file = tree.data.files[f[1]];
-      head.appendChild(element("span", "dim", " " + file.slice(file.lastIndexOf("/") + 1) + (f[2] ? ":" + f[2] : "")));
+      var file = tree.data.files[f[1]], base = file.slice(file.lastIndexOf("/") + 1);
+      if (f[0].indexOf("[" + base + "+")) { /* a function without a symbol is named by its file */
+          head.appendChild(element("span", "dim", " " + base + (f[2] ? ":" + f[2] : "")));
+      }
       row.appendChild(head);
       row.appendChild(element("td", "n", time(own[what])));
       row.appendChild(element("td", "n", share(own[what], tree.total[0])));
