@@ -327,11 +327,11 @@
     order.forEach(function (what) {
       var row = element("tr"), head = element("th"), f = tree.data.functions[what];
       head.scope = "row";
-      head.appendChild(element("bdi", "", f[0]));
       var file = tree.data.files[f[1]], base = file.slice(file.lastIndexOf("/") + 1);
-      if (f[0].indexOf("[" + base + "+")) { /* a function without a symbol is named by its file */
-          head.appendChild(element("span", "dim", " " + base + (f[2] ? ":" + f[2] : "")));
-      }
+      /* A function without a symbol has the name of its file in its own: [file+0x12]. */
+      var name = f[0].indexOf("[" + base + "+") ? f[0] : f[0].slice(base.length + 1, -1);
+      head.appendChild(element("bdi", "", name));
+      head.appendChild(element("span", "dim", " " + base + (f[2] ? ":" + f[2] : "")));
       row.appendChild(head);
       row.appendChild(element("td", "n", time(own[what])));
       row.appendChild(element("td", "n", share(own[what], tree.total[0])));
