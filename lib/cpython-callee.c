@@ -19,9 +19,11 @@
 #include "cpython-frames.h"
 
 #define STACK_MAX 64
+#define NAME_BYTES 27 /* of a type that are looked at */
 
 enum { VALUE_STACK = 64 };                   /* PyFrameObject.f_valuestack, to 3.10 */
 enum { M_ML = 16, D_METHOD = 40, METH = 8 }; /* PyCFunctionObject, PyMethodDescrObject, PyMethodDef */
+enum { B_PTR = 16 };                         /* CDataObject: what the object stands for, here a pointer */
 
 /* Opcodes that call, as they are in memory, specialised or not: opcode.h, pycore_opcode.h, opcode_ids.h. */
 static bool is_call(uint8_t minor, unsigned op)
@@ -72,13 +74,35 @@ static unsigned opcode_of(struct cpython_reader *r, const struct cpython_frame *
     return unit[0];
 }
 
-/* The C function of a built-in function or method; 0 if the object is neither. */
+/* Types that are called, by their names (to the end, but for one that has Cython's version behind it), and the pointers
+ * that lead from an object to its C function. */
+static const struct {
+    const char *name;
+    size_t n; /* bytes of it to compare */
+    uint8_t at, then;
+} callables[] = {
+    {"builtin_function_or_method", 27, M_ML, METH},
+    {"builtin_method", 15, M_ML, METH},
+    {"method_descriptor", 18, D_METHOD, METH},
+    {"_cython_", 8, M_ML, METH}, /* begins with a PyCFunctionObject: Cython/Utility/CythonFunction.c */
+    {"cython_function_or_method", 26, M_ML, METH},
+    {"_FuncPtr", 9, B_PTR, 0}, /* of ctypes: Modules/_ctypes/ctypes.h */
+    {"CFunctionType", 14, B_PTR, 0},
+};
+
+/* The C function that is run when the object is called; 0 if it is none of these. */
 static uint64_t function_of(struct cpython_reader *r, uint64_t object)
 {
-    if (cpython_is_a(r, object, "builtin_function_or_method") || cpython_is_a(r, object, "builtin_method"))
-        return cpython_pointer(r, cpython_pointer(r, object + M_ML) + METH);
-    if (cpython_is_a(r, object, "method_descriptor"))
-        return cpython_pointer(r, cpython_pointer(r, object + D_METHOD) + METH);
+    char name[NAME_BYTES];
+    uint64_t at = cpython_pointer(r, cpython_pointer(r, object + CPYTHON_OB_TYPE) + CPYTHON_TP_NAME);
+
+    if (!at || cpython_fetch(r, at, name, sizeof name) != 0)
+        return 0;
+    for (size_t i = 0; i < sizeof callables / sizeof *callables; i++)
+        if (!memcmp(name, callables[i].name, callables[i].n)) {
+            uint64_t from = cpython_pointer(r, object + callables[i].at);
+            return from ? cpython_pointer(r, from + callables[i].then) : 0;
+        }
     return 0;
 }
 
@@ -98,7 +122,7 @@ uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpytho
 {
     const struct cpython_layout *l = r->l;
     struct cpython_walk w;
-    uint64_t stack[STACK_MAX + 1], base;
+    uint64_t stack[STACK_MAX + 2], base;
     uint32_t size = 0, locals = 0;
     unsigned op, arg = 0;
     cpython_walk_begin(&w, r, tstate, 0);
@@ -113,16 +137,17 @@ uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpytho
         return at_depth(r, f, base, size, op, arg);
     if (size > STACK_MAX)
         size = STACK_MAX;
-    stack[0] = 1; /* in front of the first: no NULL */
+    stack[0] = stack[size + 1] = 1; /* in front of the first and behind the last: no NULL */
     if (cpython_fetch(r, base, stack + 1, size * sizeof *stack) != 0)
         return 0;
     for (uint32_t i = size; i > 0; i--) {
         if (!stack[i] || (stack[i] & 7))
             continue;
         uint64_t function = function_of(r, stack[i]);
-        /* A function without NULL in front of it has been called before, in these versions: its result is there. */
-        if (function &&
-            ((l->minor != 11 && l->minor != 12) || stack[i - 1] == 0 || cpython_is_a(r, stack[i], "method_descriptor")))
+        /* In these versions NULL stands beside a function that is called.  Without it, it has been called before, and its
+         * result is there; or it is an argument. */
+        bool alone = l->minor <= 10 || stack[l->minor == 13 ? i + 1 : i - 1] == 0;
+        if (function && (alone || cpython_is_a(r, stack[i], "method_descriptor")))
             return function;
     }
     return 0;

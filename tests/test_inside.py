@@ -142,6 +142,22 @@ while time.time() < end:
     assert len({s.native for s in seen.stacks if s.native and s.frames[-1].function in "fg"}) == 2
 
 
+def test_functions_that_ctypes_calls_are_told(python, where):
+    """What a function of a library keeps the GIL for is that library's, with the function's name and the line of Python."""
+    def check(i):
+        recording, _ = run(python, where, "extension", SECONDS, f"rec{i}")
+        process, ns = recording.process, {True: 0, False: 0}
+        for s in process["stacks"]:
+            names = [f["function"] for f in s["frames"]]
+            if s["view"] == "held" and {"f_keeps", "g_keeps"} & set(names):
+                ns[names[-1] == "keeps" and s["frames"][-1]["native"]] += s["ns"]
+        calls = {(c["function"], c["caller"]["function"]) for c in process["calls_that_should_release"]}
+        held = sum(m["held_ns"] for m in process["modules"] if m["path"].endswith("places.so"))
+        wrong = [] if ns[True] > 9 * ns[False] and held >= ns[True] else [f"{ns}, {held}"]
+        return wrong + [f"{name} is not listed: {calls}" for name in ("f_keeps", "g_keeps") if ("keeps", name) not in calls]
+    eventually(check)
+
+
 def test_without_the_launcher_the_ends_of_holds_remain(one_python, where):
     """LD_PRELOAD alone: nobody looks from outside, and the report says what it knows."""
     directory = where / "rec"

@@ -225,7 +225,8 @@ def test_long_calls_that_keep_the_gil(python, where):
     """What a call of a built-in function makes others wait for is charged to it, and nothing else is."""
     def check(i):
         out = where / f"rec{i}.json"
-        recording = gs.run([python.path, PROGRAMS / "callees.py", 2 * SECONDS, out], where, name=f"rec{i}")
+        recording = gs.run([python.path, PROGRAMS / "callees.py", truth.places(), 2 * SECONDS, out], where,
+                           name=f"rec{i}")
         found, true = stacks.read(recording), json.loads(out.read_text())
         told, untold, wrong = defaultdict(float), defaultdict(float), []
         for s in found.stacks:

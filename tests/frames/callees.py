@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Long calls of built-in functions that keep the GIL, each from a Python function of its own: callees.py SECONDS OUT.json.
+"""Long calls that keep the GIL, each from a Python function of its own: callees.py LIBRARY SECONDS OUT.json.
 
 OUT.json: the Python function -> the address of the C function that it calls.  Runs on every CPython from 3.8 on."""
 import ctypes
@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+LIB = ctypes.PyDLL(sys.argv[1])
 CALL_S = 0.03  # a call is told if it goes on for two switch intervals of 5 ms after it was asked to end
 
 
@@ -47,6 +48,10 @@ def by_list():
     return sum(*[to_sum])
 
 
+def by_ctypes():
+    return LIB.keeps(int(CALL_S * 1e6))
+
+
 def nested():
     return str(len(str(max(to_compare))))
 
@@ -64,9 +69,9 @@ def work(end, *functions):
             function()
 
 
-end = time.monotonic() + float(sys.argv[1])
-threads = [threading.Thread(target=work, args=(end, by_function, by_method, by_name, by_keyword, by_list, nested,
-                                               in_python)),
+end = time.monotonic() + float(sys.argv[2])
+threads = [threading.Thread(target=work, args=(end, by_function, by_method, by_name, by_keyword, by_list, by_ctypes,
+                                               nested, in_python)),
            threading.Thread(target=work, args=(end, lambda: time.sleep(0.0001)))]
 for one in threads:
     one.start()
@@ -74,6 +79,7 @@ for one in threads:
     one.join()
 address = ctypes.pythonapi.PyCFunction_GetFunction
 address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object]
-with open(sys.argv[2], "w") as file:
+with open(sys.argv[3], "w") as file:
     json.dump({"by_function": address(sum), "by_method": address(data.translate), "by_name": address(math.fsum),
-               "by_keyword": address(max), "by_list": address(sum), "nested": address(max), "in_python": 0}, file)
+               "by_keyword": address(max), "by_list": address(sum),
+               "by_ctypes": ctypes.cast(LIB.keeps, ctypes.c_void_p).value, "nested": address(max), "in_python": 0}, file)
