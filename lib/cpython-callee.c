@@ -19,6 +19,7 @@
 #include "cpython-frames.h"
 
 #define STACK_MAX 64
+#define CYTHON "_cython_" /* of its types' names; its version follows */
 #define NAME_BYTES 27 /* of a type that are looked at */
 
 enum { VALUE_STACK = 64 };                   /* PyFrameObject.f_valuestack, to 3.10 */
@@ -84,7 +85,7 @@ static const struct {
     {"builtin_function_or_method", 27, M_ML, METH},
     {"builtin_method", 15, M_ML, METH},
     {"method_descriptor", 18, D_METHOD, METH},
-    {"_cython_", 8, M_ML, METH}, /* begins with a PyCFunctionObject: Cython/Utility/CythonFunction.c */
+    {CYTHON, sizeof CYTHON - 1, M_ML, METH}, /* begins with a PyCFunctionObject: Cython/Utility/CythonFunction.c */
     {"cython_function_or_method", 26, M_ML, METH},
     {"_FuncPtr", 9, B_PTR, 0}, /* of ctypes: Modules/_ctypes/ctypes.h */
     {"CFunctionType", 14, B_PTR, 0},
@@ -104,6 +105,18 @@ static uint64_t function_of(struct cpython_reader *r, uint64_t object)
             return from ? cpython_pointer(r, from + callables[i].then) : 0;
         }
     return 0;
+}
+
+/* Is it a method that is called with self as its first argument, so that no NULL stands beside it? */
+static bool is_method(struct cpython_reader *r, uint64_t object)
+{
+    char name[sizeof CYTHON];
+    uint64_t at = cpython_pointer(r, cpython_pointer(r, object + CPYTHON_OB_TYPE) + CPYTHON_TP_NAME);
+
+    if (cpython_is_a(r, object, "method_descriptor"))
+        return true;
+    /* Up to 3.12 a function of Cython's that lies there may as well be one that has been called before. */
+    return r->l->minor == 13 && cpython_fetch(r, at, name, sizeof name - 1) == 0 && !memcmp(name, CYTHON, sizeof name - 1);
 }
 
 /* 3.14 and later: by the depth of the stack, of at most size entries. */
@@ -147,7 +160,7 @@ uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpytho
         /* In these versions NULL stands beside a function that is called.  Without it, it has been called before, and its
          * result is there; or it is an argument. */
         bool alone = l->minor <= 10 || stack[l->minor == 13 ? i + 1 : i - 1] == 0;
-        if (function && (alone || cpython_is_a(r, stack[i], "method_descriptor")))
+        if (function && (alone || is_method(r, stack[i])))
             return function;
     }
     return 0;

@@ -68,7 +68,8 @@ void shim_name_read(uintptr_t tstate)
             source = REC_NAME_OS;
         }
     }
-    if (source == REC_NAME_NONE || (source < tr->name_source && tr->name_source == REC_NAME_PYTHON))
+    /* A thread's name is better than that of a function: a greenlet's outermost frame is not the thread's. */
+    if (source == REC_NAME_NONE || (source != REC_NAME_PYTHON && tr->name_source == REC_NAME_PYTHON))
         return;
     memcpy(tr->name, name, sizeof tr->name);
     tr->name_source = source;

@@ -126,7 +126,7 @@ DEPS_BUILD=(gcc libc6-dev make autoconf automake libtool pkg-config libjansson-d
     libprotobuf-c-dev protobuf-c-compiler zlib1g-dev)
 # What the program is tried beside: a test whose software is not there is skipped and says so.
 DEPS_BESIDE=(gdb strace libpython3-testsuite libjemalloc2 libgoogle-perftools4 libtcmalloc-minimal4 python3-numpy
-    python3-greenlet python3-gevent python3-gunicorn python3-uvicorn)
+    python3-greenlet python3-gevent python3-gunicorn python3-uvicorn cython3)
 DEPS_BESIDE_FULL=(valgrind python3-scipy python3-pandas python3-sklearn python3-torch uwsgi-core uwsgi-plugin-python3
     apache2-bin libapache2-mod-wsgi-py3)
 export DEPS_BUILD DEPS_BESIDE DEPS_BESIDE_FULL
