@@ -70,4 +70,4 @@ EXTRA_DIST += $(wildcard $(srcdir)/tests/fuzz/corpus-elf/*)
 EXTRA_DIST += $(wildcard $(srcdir)/tests/recordings/*/*)
 
 TEST_DIRS = $(srcdir)/tests $(srcdir)/tests/*
-EXTRA_DIST += $(foreach ext,py ini json c h map txt gil,$(wildcard $(addsuffix /*.$(ext),$(TEST_DIRS))))
+EXTRA_DIST += $(foreach ext,py pyx ini json c h map txt gil,$(wildcard $(addsuffix /*.$(ext),$(TEST_DIRS))))

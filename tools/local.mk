@@ -101,6 +101,8 @@ libgilscope_tool_a_SOURCES = \
     tools/model-time.c \
     tools/model-totals.c \
     tools/model-tree.c \
+    tools/model-variants.c \
+    tools/model-variants.h \
     tools/model.c \
     tools/model.h \
     tools/msg.c \

@@ -13,25 +13,12 @@
 #include "mem.h"
 #include "model-names.h"
 #include "model-samples.h"
+#include "model-variants.h"
 
 #define ENOUGH 16         /* looks at a thread; threads with fewer are taken together */
 #define COVERED_LEAST 0.5 /* of their exact time, that the looks stand for: else they saw a part of their life only */
-#define NONE UINT32_MAX
 
-enum { CHARGED, HELD, SEEN_VIEWS };
-static const enum model_view view_of[SEEN_VIEWS] = {MODEL_CHARGED, MODEL_HELD};
-
-struct list { /* of Python frames, innermost first */
-    uint32_t first_frame, n_frames, variants;
-};
-
-struct variant {    /* native frames that were seen with them; ticks */
-    uint32_t stack; /* has these frames, of any thread */
-    uint32_t list, next;
-    uint32_t called; /* frame: what the innermost Python frame called; NONE = nothing */
-    bool native;     /* native frames were taken */
-    double ticks[SEEN_VIEWS], oncpu, released;
-};
+static const enum model_view view_of[SEEN_VIEWS] = {[CHARGED] = MODEL_CHARGED, [HELD] = MODEL_HELD};
 
 struct seen { /* of a stack, from outside */
     double ns[SEEN_VIEWS], oncpu_ns;
@@ -41,12 +28,8 @@ struct seen { /* of a stack, from outside */
 struct inside {
     const struct build *build;
     struct model_stacks *stacks;
-    struct list *lists;
-    struct variant *variants;
-    uint32_t *frames; /* of lists */
-    size_t n_lists, lists_room, n_variants, variants_room, n_frames, frames_room;
-    struct intern list_table, variant_table;
-    struct seen *seen; /* by stack */
+    struct variants variants; /* what the collector has seen itself */
+    struct seen *seen;        /* by stack */
     size_t seen_room;
     uint32_t *copy; /* frames of one stack */
     size_t copy_room;
@@ -58,124 +41,21 @@ struct inside *inside_new(const struct build *build)
 
     inside->build = build;
     inside->stacks = &build->process->stacks;
+    inside->variants.stacks = inside->stacks;
     return inside;
 }
 
 static void free_inside(struct inside *inside)
 {
-    intern_free(&inside->list_table);
-    intern_free(&inside->variant_table);
-    free(inside->lists);
-    free(inside->variants);
-    free(inside->frames);
+    variants_free(&inside->variants);
     free(inside->seen);
     free(inside->copy);
     free(inside);
 }
 
-/* --- what the collector has seen --------------------------------------------------------------------------------- */
-struct list_key {
-    const struct inside *inside;
-    const struct merge *merge;
-};
-
-static bool same_list(const void *context, uint32_t id)
-{
-    const struct list_key *key = context;
-    const struct list *list = &key->inside->lists[id];
-
-    if (list->n_frames != key->merge->n_python)
-        return false;
-    for (size_t i = 0; i < list->n_frames; i++)
-        if (key->inside->frames[list->first_frame + i] != key->merge->python[i].frame)
-            return false;
-    return true;
-}
-
-/* The number of the list of a stack's Python frames; NONE if there is none, unless it is to be added. */
-static uint32_t list_of(struct inside *inside, const struct merge *merge, bool add)
-{
-    struct list_key key = {inside, merge};
-    uint64_t hash = 0;
-
-    for (size_t i = 0; i < merge->n_python; i++)
-        hash = intern_hash(hash, &merge->python[i].frame, sizeof merge->python[i].frame);
-    uint32_t id = intern(&inside->list_table, hash, same_list, &key, add ? (uint32_t)inside->n_lists : INTERN_NONE);
-    if (id != inside->n_lists || !add)
-        return id;
-    inside->lists = mem_grow(inside->lists, inside->n_lists, &inside->lists_room, sizeof *inside->lists);
-    inside->lists[inside->n_lists++] = (struct list){(uint32_t)inside->n_frames, (uint32_t)merge->n_python, NONE};
-    for (size_t i = 0; i < merge->n_python; i++) {
-        inside->frames = mem_grow(inside->frames, inside->n_frames, &inside->frames_room, sizeof *inside->frames);
-        inside->frames[inside->n_frames++] = merge->python[i].frame;
-    }
-    return id;
-}
-
-static bool same_frames(const struct model_stacks *stacks, uint32_t a, uint32_t b)
-{
-    const struct model_stack *x = &stacks->stacks[a], *y = &stacks->stacks[b];
-
-    return x->n_frames == y->n_frames &&
-           (!x->n_frames || !memcmp(stacks->frame_ids + x->first_frame, stacks->frame_ids + y->first_frame,
-                                    x->n_frames * sizeof *stacks->frame_ids));
-}
-
-struct variant_key {
-    const struct inside *inside;
-    uint32_t list, stack;
-    bool native;
-};
-
-static bool same_variant(const void *context, uint32_t id)
-{
-    const struct variant_key *key = context;
-    const struct variant *variant = &key->inside->variants[id];
-
-    return variant->list == key->list && variant->native == key->native &&
-           same_frames(key->inside->stacks, variant->stack, key->stack);
-}
-
-/* The frame behind the innermost Python one. */
-static uint32_t called_by(const struct model_stacks *stacks, const struct model_stack *stack)
-{
-    uint32_t called = NONE;
-
-    for (size_t i = stack->n_frames; i > 0; i--) {
-        uint32_t frame = stacks->frame_ids[stack->first_frame + i - 1];
-        if (!stacks->functions[stacks->frames[frame].function].native)
-            break;
-        called = frame;
-    }
-    return called;
-}
-
 void inside_know(struct inside *inside, const struct samples *samples, uint32_t id, const struct reader_stack *stack)
 {
-    struct model_stacks *stacks = inside->stacks;
-    const struct model_stack *merged = &stacks->stacks[id];
-    struct variant_key key = {inside, list_of(inside, &samples->merge, true), id, stack->n_native};
-    uint64_t hash =
-        intern_hash(key.list, stacks->frame_ids + merged->first_frame, merged->n_frames * sizeof *stacks->frame_ids);
-    uint32_t number =
-        intern(&inside->variant_table, hash + key.native, same_variant, &key, (uint32_t)inside->n_variants);
-
-    if (number == inside->n_variants) {
-        inside->variants =
-            mem_grow(inside->variants, inside->n_variants, &inside->variants_room, sizeof *inside->variants);
-        struct list *list = &inside->lists[key.list];
-        inside->variants[inside->n_variants++] = (struct variant){.stack = id,
-                                                                  .list = key.list,
-                                                                  .next = list->variants,
-                                                                  .called = called_by(stacks, merged),
-                                                                  .native = key.native};
-        list->variants = number;
-    }
-    struct variant *variant = &inside->variants[number];
-    variant->ticks[CHARGED] += (double)stack->raw->weight_ticks[REC_WEIGHT_CHARGED];
-    variant->ticks[HELD] += (double)stack->raw->weight_ticks[REC_WEIGHT_HELD];
-    variant->oncpu += (double)stack->raw->weight_ticks[REC_WEIGHT_HELD_ONCPU];
-    variant->released += (double)stack->raw->weight_ticks[REC_WEIGHT_RELEASED];
+    variants_know(&inside->variants, &samples->merge, id, stack);
 }
 
 /* --- what was seen from outside ---------------------------------------------------------------------------------- */
@@ -197,31 +77,18 @@ static struct seen *seen_at(struct inside *inside, uint32_t stack)
 static double oncpu_share(const struct inside *inside, uint32_t list, uint32_t thread)
 {
     const struct model_process *process = inside->build->process;
+    const struct variants *variants = &inside->variants;
     double held = 0, oncpu = 0;
 
-    for (uint32_t i = list == NONE ? NONE : inside->lists[list].variants; i != NONE; i = inside->variants[i].next) {
-        held += inside->variants[i].ticks[HELD];
-        oncpu += inside->variants[i].oncpu;
+    for (uint32_t i = variants_first(variants, list); i != VARIANTS_NONE; i = variants->variants[i].next) {
+        held += variants->variants[i].ticks[HELD];
+        oncpu += variants->variants[i].oncpu;
     }
     if (held <= 0 && thread < process->n_threads) {
         held = (double)process->threads[thread].held_ns;
         oncpu = (double)process->threads[thread].states.held_oncpu_ns;
     }
     return held > 0 && oncpu < held ? oncpu / held : 1;
-}
-
-static bool lets_go(const struct inside *inside, const struct variant *variant)
-{
-    double held = 0, released = 0;
-
-    for (uint32_t i = inside->lists[variant->list].variants; i != NONE; i = inside->variants[i].next) {
-        const struct variant *other = &inside->variants[i];
-        if (other->called != variant->called)
-            continue;
-        held += other->ticks[HELD];
-        released += other->released;
-    }
-    return released > BUILD_LETS_GO_SHARE * held;
 }
 
 /* A stack of this thread with the frames of another one. */
@@ -258,28 +125,29 @@ static void give(struct inside *inside, uint32_t stack, int view, double ns, dou
 static void borrow(struct inside *inside, uint32_t list, uint32_t plain, int view, double ns, double samples,
                    double oncpu)
 {
-    uint32_t thread = inside->stacks->stacks[plain].thread, first = list == NONE ? NONE : inside->lists[list].variants;
+    const struct variants *variants = &inside->variants;
+    uint32_t thread = inside->stacks->stacks[plain].thread, first = variants_first(variants, list);
     double whole = 0, used = 0;
     bool by_held = false;
 
     for (int pass = 0; pass < 2 && whole <= 0; pass++) {
         by_held = pass;
-        for (uint32_t i = first; i != NONE; i = inside->variants[i].next)
-            if (inside->variants[i].native)
-                whole += inside->variants[i].ticks[by_held ? HELD : view];
+        for (uint32_t i = first; i != VARIANTS_NONE; i = variants->variants[i].next)
+            if (variants->variants[i].native)
+                whole += variants->variants[i].ticks[by_held ? HELD : view];
     }
     if (whole <= 0) {
         give(inside, plain, view, ns, 0, samples, oncpu);
         inside->stacks->stacks[plain].no_native = true;
         return;
     }
-    for (uint32_t i = first; i != NONE; i = inside->variants[i].next) {
-        const struct variant *variant = &inside->variants[i];
+    for (uint32_t i = first; i != VARIANTS_NONE; i = variants->variants[i].next) {
+        const struct variant *variant = &variants->variants[i];
         double part = variant->ticks[by_held ? HELD : view] / whole;
         if (!variant->native || part <= 0)
             continue;
-        bool keeps = variant->called != NONE && !lets_go(inside, variant);
-        uint32_t stack = keeps || variant->called == NONE ? stack_like(inside, thread, variant->stack) : plain;
+        bool keeps = variant->called != VARIANTS_NONE && !variants_lets_go(variants, variant);
+        uint32_t stack = keeps || variant->called == VARIANTS_NONE ? stack_like(inside, thread, variant->stack) : plain;
         give(inside, stack, view, ns * part, samples * used, samples * part, oncpu);
         used += part;
     }
@@ -288,7 +156,7 @@ static void borrow(struct inside *inside, uint32_t list, uint32_t plain, int vie
 static void see(struct inside *inside, struct samples *samples, const struct reader_stack *stack)
 {
     static const enum rec_weight weight[SEEN_VIEWS] = {REC_WEIGHT_CHARGED, REC_WEIGHT_HELD};
-    uint32_t id = samples_enter(samples, stack), list = list_of(inside, &samples->merge, false);
+    uint32_t id = samples_enter(samples, stack), list = variants_list_of(&inside->variants, &samples->merge);
     double oncpu = oncpu_share(inside, list, inside->stacks->stacks[id].thread);
 
     for (int view = 0; view < SEEN_VIEWS; view++) {
