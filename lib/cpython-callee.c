@@ -87,8 +87,9 @@ static const struct {
     {"method_descriptor", 18, D_METHOD, METH},
     {CYTHON, sizeof CYTHON - 1, M_ML, METH}, /* begins with a PyCFunctionObject: Cython/Utility/CythonFunction.c */
     {"cython_function_or_method", 26, M_ML, METH},
-    {"_FuncPtr", 9, B_PTR, 0}, /* of ctypes: Modules/_ctypes/ctypes.h */
-    {"CFunctionType", 14, B_PTR, 0},
+    /* Functions of libraries that ctypes has loaded (Modules/_ctypes/ctypes.h).  Those of CFUNCTYPE() are left out: they
+     * are arguments most of the time, callbacks. */
+    {"_FuncPtr", 9, B_PTR, 0},
 };
 
 /* The C function that is run when the object is called; 0 if it is none of these. */
