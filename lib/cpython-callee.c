@@ -7,10 +7,10 @@
  *   3.11, 3.12  NULL, function, arguments       or  method, self, arguments
  *   3.13        function, NULL or self, arguments
  *   3.14+       the same, as references with a tag in the two lowest bits
- * Up to 3.13 how deep the stack is at this moment is kept in a register only.  What lies above it are remains; but a call
- * that has ended has put its result where its first entry was.  So the topmost entry that can be the one being called is
- * it.  From 3.14 on the frame has it while something is called (_PyFrame_SetStackPointer in generated_cases.c.h), and
- * the instruction says how many arguments there are.
+ * Up to 3.13 how deep the stack is at this moment is kept in a register only.  What lies above it are remains; but a
+ * call that has ended has put its result where its first entry was.  So the topmost entry that can be the one being
+ * called is it.  From 3.14 on the frame has it while something is called (_PyFrame_SetStackPointer in
+ * generated_cases.c.h), and the instruction says how many arguments there are.
  */
 #include "cpython-callee.h"
 
@@ -20,7 +20,7 @@
 
 #define STACK_MAX 64
 #define CYTHON "_cython_" /* of its types' names; its version follows */
-#define NAME_BYTES 27 /* of a type that are looked at */
+#define NAME_BYTES 27     /* of a type that are looked at */
 
 enum { VALUE_STACK = 64 };                   /* PyFrameObject.f_valuestack, to 3.10 */
 enum { M_ML = 16, D_METHOD = 40, METH = 8 }; /* PyCFunctionObject, PyMethodDescrObject, PyMethodDef */
@@ -34,10 +34,10 @@ static bool is_call(uint8_t minor, unsigned op)
     static const uint8_t in_12[] = {29, 34, 38, 39, 40, 41, 42, 43, 44, 45, 46, 142, 171, 241, 244, 0};
     static const uint8_t in_13[] = {53,  54,  57,  166, 167, 168, 169, 170, 171,
                                     172, 173, 174, 175, 176, 244, 245, 246, 0};
-    static const uint8_t in_14[] = {4,   52,  55,  144, 145, 146, 147, 148, 149, 150, 151, 152, 153, 154, 155, 156,
-                                    157, 158, 159, 160, 161, 162, 163, 164, 165, 250, 251, 252, 0};
-    static const uint8_t in_15[] = {4,   50,  53,  145, 146, 147, 148, 149, 150, 151, 152, 153, 154, 155, 156, 157, 158,
-                                    159, 160, 161, 162, 163, 164, 165, 166, 167, 168, 249, 250, 251, 0};
+    static const uint8_t in_14[] = {4,   52,  55,  144, 145, 146, 147, 148, 149, 150, 151, 152, 153, 154, 155,
+                                    156, 157, 158, 159, 160, 161, 162, 163, 164, 165, 250, 251, 252, 0};
+    static const uint8_t in_15[] = {4,   50,  53,  145, 146, 147, 148, 149, 150, 151, 152, 153, 154, 155, 156, 157,
+                                    158, 159, 160, 161, 162, 163, 164, 165, 166, 167, 168, 249, 250, 251, 0};
     static const uint8_t *const by_minor[] = {[11] = in_11, in_12, in_13, in_14, in_15};
     const uint8_t *ops = minor <= 10 ? to_10 : minor < sizeof by_minor / sizeof *by_minor ? by_minor[minor] : NULL;
     for (; ops && *ops; ops++)
@@ -87,8 +87,8 @@ static const struct {
     {"method_descriptor", 18, D_METHOD, METH},
     {CYTHON, sizeof CYTHON - 1, M_ML, METH}, /* begins with a PyCFunctionObject: Cython/Utility/CythonFunction.c */
     {"cython_function_or_method", 26, M_ML, METH},
-    /* Functions of libraries that ctypes has loaded (Modules/_ctypes/ctypes.h).  Those of CFUNCTYPE() are left out: they
-     * are arguments most of the time, callbacks. */
+    /* Functions of libraries that ctypes has loaded (Modules/_ctypes/ctypes.h).  Those of CFUNCTYPE() are left out:
+     * they are arguments most of the time, callbacks. */
     {"_FuncPtr", 9, B_PTR, 0},
 };
 
@@ -117,7 +117,8 @@ static bool is_method(struct cpython_reader *r, uint64_t object)
     if (cpython_is_a(r, object, "method_descriptor"))
         return true;
     /* Up to 3.12 a function of Cython's that lies there may as well be one that has been called before. */
-    return r->l->minor == 13 && cpython_fetch(r, at, name, sizeof name - 1) == 0 && !memcmp(name, CYTHON, sizeof name - 1);
+    return r->l->minor == 13 && cpython_fetch(r, at, name, sizeof name - 1) == 0 &&
+           !memcmp(name, CYTHON, sizeof name - 1);
 }
 
 /* 3.14 and later: by the depth of the stack, of at most size entries. */
@@ -158,8 +159,8 @@ uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpytho
         if (!stack[i] || (stack[i] & 7))
             continue;
         uint64_t function = function_of(r, stack[i]);
-        /* In these versions NULL stands beside a function that is called.  Without it, it has been called before, and its
-         * result is there; or it is an argument. */
+        /* In these versions NULL stands beside a function that is called.  Without it, it has been called before, and
+         * its result is there; or it is an argument. */
         bool alone = l->minor <= 10 || stack[l->minor == 13 ? i + 1 : i - 1] == 0;
         if (function && (alone || is_method(r, stack[i])))
             return function;

@@ -88,8 +88,8 @@ static size_t find_loop(const struct merge *merge, size_t i)
     return i;
 }
 
-/* Where the frames that Python code called last end, if no evaluation loop is among the native ones: an interpreter whose
- * loop is not found.  Those of extensions are all there; else what is innermost. */
+/* Where the frames that Python code called last end, if no evaluation loop is among the native ones: an interpreter
+ * whose loop is not found.  Those of extensions are all there; else what is innermost. */
 static size_t end_without_loop(const struct merge *merge)
 {
     size_t end = merge->n_native, start = skip_own(merge, end);
@@ -98,7 +98,8 @@ static size_t end_without_loop(const struct merge *merge)
         end--;
     if (end > start)
         return end;
-    while (end < merge->n_native && (merge->native[end].kind == NATIVE_SYSTEM || merge->native[end].kind == NATIVE_SYNC))
+    while (end < merge->n_native &&
+           (merge->native[end].kind == NATIVE_SYSTEM || merge->native[end].kind == NATIVE_SYNC))
         end++;
     return end;
 }

@@ -2,10 +2,10 @@
 /*
  * symbols-part.c - where the compiler has put the seldom used part of a function of a stripped file.
  *
- * gcc's -freorder-blocks-and-partition and BOLT divide a function into two: "f", and "f.cold" far away, which has a local
- * symbol only.  Debian's CPython 3.14 and 3.15 have nine tenths of the evaluation loop there.  What is left without
- * symbols is that the function jumps into the middle of something else, which nothing does but to a part of itself, and
- * that .eh_frame_hdr has an entry for each part: a sorted table of begins (LSB Core, "Exception Frames").
+ * gcc's -freorder-blocks-and-partition and BOLT divide a function into two: "f", and "f.cold" far away, which has a
+ * local symbol only.  Debian's CPython 3.14 and 3.15 have nine tenths of the evaluation loop there.  What is left
+ * without symbols is that the function jumps into the middle of something else, which nothing does but to a part of
+ * itself, and that .eh_frame_hdr has an entry for each part: a sorted table of begins (LSB Core, "Exception Frames").
  */
 #include "symbols-part.h"
 
