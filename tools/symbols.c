@@ -79,18 +79,20 @@ static bool add_first_table(struct symbols *symbols, const struct symbols_file *
     return symbols->n_symbols > before;
 }
 
-/* The dynamic table has one part of the evaluation loop only. */
+/* The dynamic table has one part of the evaluation loop only.  The first symbol of that name is it, whatever a damaged
+ * file has more of. */
 static void add_rest_of_loop(struct symbols *symbols)
 {
     uint64_t start, size;
+    size_t i = 0;
 
-    for (size_t i = 0, n = symbols->n_symbols; i < n; i++) {
-        struct symbol loop = symbols->symbols[i];
-        if (!strcmp(loop.name, LOOP) && symbols_part(symbols->file->elf, loop.start, loop.size, &start, &size)) {
-            add(symbols, (struct symbol){start, size, loop.name, loop.rank});
-            return;
-        }
-    }
+    while (i < symbols->n_symbols && strcmp(symbols->symbols[i].name, LOOP))
+        i++;
+    if (i == symbols->n_symbols)
+        return;
+    struct symbol loop = symbols->symbols[i];
+    if (symbols_part(symbols->file->elf, loop.start, loop.size, &start, &size))
+        add(symbols, (struct symbol){start, size, loop.name, loop.rank});
 }
 
 static int by_start(const void *a, const void *b)
