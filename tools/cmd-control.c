@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,14 +57,30 @@ static void store_time(struct rec_header *header, uint32_t n)
     }
 }
 
+/* The file may be cut short at any moment: then what is mapped of it is there no more. */
+static sigjmp_buf cut_short;
+
+static void on_bus_error(int signal)
+{
+    siglongjmp(cut_short, signal);
+}
+
 /* Appends a toggle to the header behind fd.  Returns 1 done, 0 it was so already, -1 after an error line. */
 static int toggle(int fd, int pid, int pause)
 {
     struct rec_header *header = mmap(NULL, sizeof *header, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    struct sigaction catch = {.sa_handler = on_bus_error}, before;
     int done = 0;
 
     if (header == MAP_FAILED) {
         msg_error("cannot map the recording of process %d: %s", pid, strerror(errno));
+        return -1;
+    }
+    sigaction(SIGBUS, &catch, &before);
+    if (sigsetjmp(cut_short, 1)) {
+        sigaction(SIGBUS, &before, NULL);
+        msg_error("cannot %s process %d: its recording has been cut short, or the disk has failed",
+                  pause ? "pause" : "resume", pid);
         return -1;
     }
     uint32_t n = __atomic_load_n(&header->n_toggles, __ATOMIC_ACQUIRE);
@@ -75,6 +93,7 @@ static int toggle(int fd, int pid, int pause)
         __atomic_store_n(&header->n_toggles, n + 1, __ATOMIC_RELEASE);
         done = 1;
     }
+    sigaction(SIGBUS, &before, NULL);
     munmap(header, sizeof *header);
     return done;
 }
