@@ -50,16 +50,20 @@ bool shim_account_peek(const struct shim_gil *g, uint64_t t, uint64_t *sum)
     for (int tries = 0; tries < 3; tries++) {
         uint32_t seq = __atomic_load_n(&gr->seq, __ATOMIC_ACQUIRE);
         const struct rec_thread *holder = __atomic_load_n(&g->holder, __ATOMIC_RELAXED);
+        uint64_t take = __atomic_load_n(&g->take_ticks, __ATOMIC_ACQUIRE);
         uint64_t base = gr->held_base_ticks;
         if ((seq & 1) || !holder)
             continue;
         uint64_t closed = __atomic_load_n(&holder->held_ticks, __ATOMIC_ACQUIRE);
         uint64_t since = __atomic_load_n(&holder->state_ticks, __ATOMIC_ACQUIRE);
         bool holds = SHIM_STATE(holder) == REC_STATE_HELD;
-        /* The state is stored before the sum: whoever finds both unchanged has seen no half of a release. */
+        /* The state is stored before the sum and the GIL's own time of the take after both: whoever finds them
+         * unchanged, and in agreement, has seen no half of a take or release, nor a hold that has been through a pause.
+         */
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        if (__atomic_load_n(&holder->state_ticks, __ATOMIC_ACQUIRE) != since ||
+        if (take != (holds ? since : 0) || __atomic_load_n(&holder->state_ticks, __ATOMIC_ACQUIRE) != since ||
             __atomic_load_n(&holder->held_ticks, __ATOMIC_RELAXED) != closed ||
+            __atomic_load_n(&g->take_ticks, __ATOMIC_RELAXED) != take ||
             __atomic_load_n(&g->holder, __ATOMIC_RELAXED) != holder ||
             __atomic_load_n(&gr->seq, __ATOMIC_RELAXED) != seq)
             continue;
