@@ -43,6 +43,7 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-native.c \
     lib/shim-native.h \
     lib/shim-pause.c \
+    lib/shim-pause.h \
     lib/shim-python.c \
     lib/shim-python.h \
     lib/shim-real.c \

@@ -118,7 +118,17 @@ struct rec_header {
     uint64_t losses[REC_LOSS_MAX]; /* by enum rec_loss                                                    atomic */
     uint32_t pad1;
     uint32_t n_toggles; /* pauses and resumes so far: odd = paused                                  control */
-    uint64_t toggle_ticks[REC_TOGGLES]; /* toggle i happened at [i % REC_TOGGLES]                       control */
+    uint64_t toggle_ticks[REC_TOGGLES]; /* toggle i happened at [i % REC_TOGGLES]; 0: nobody has said when.  It is
+                                           counted first and gets its time then, from the command or from the thread
+                                           that needs it first: what does not know of it came before.  control, atomic */
+    uint64_t toggle_paused_ticks[REC_TOGGLES]; /* for how long measuring had been paused before toggle i, pauses that
+                                                  had ended then                                        control */
+    uint64_t rate_ticks;  /* the calibration point that gives the clock's rate, 0 = none yet: one of the beats, the
+                             first that is far enough from the start.  It stays, so that times that stand still are the
+                             same in each report                                                         atomic */
+    int64_t rate_mono_ns; /*                                                                             atomic */
+    uint64_t first_ticks;  /* gives the rate until then, roughly                                           once */
+    int64_t first_mono_ns; /*                                                                              once */
 };
 
 /* A record's head.  The type is stored last: a record of type 0 is not there yet, or no more (it is free to be used
@@ -169,7 +179,7 @@ enum rec_hist_kind {
 
 /* --- threads ----------------------------------------------------------------------------------------------------- */
 enum rec_state {
-    REC_STATE_NONE = 0,     /* not measured: paused, or not seen since measuring was resumed */
+    REC_STATE_NONE = 0,     /* not known since the pause number n_toggles: with the GIL or without it */
     REC_STATE_RELEASED = 1, /* without the GIL and not asking for it */
     REC_STATE_HELD = 2,
     REC_STATE_WAITING = 3, /* wants the GIL */
@@ -187,6 +197,8 @@ enum rec_name_source { REC_NAME_NONE, REC_NAME_OS, REC_NAME_PYTHON, REC_NAME_FUN
 #define REC_THREAD_OWN_WAITS                                                                                           \
     8u /* its GIL's contended, wait_blocked_ticks and wait_wakeup_ticks have of this thread's only what is in the    \
           gil_contended, gil_blocked_ticks and gil_wakeup_ticks of its record; the rest is to be added */
+
+#define REC_THREAD_PAUSES 16u /* paused_ticks is kept */
 
 #define REC_ROW_ENTRIES 14
 struct rec_row { /* a part of one waiter's row of the waiter x holder matrix */
@@ -213,7 +225,8 @@ struct rec_thread {
      * The open interval: state since state_ticks.  Closed intervals are in the sums below.  owner */
     uint32_t seq;       /* sequence counter of what the owner writes */
     uint32_t state;     /* enum rec_state */
-    uint32_t n_toggles; /* header.n_toggles when the state was last known to be right */
+    uint32_t n_toggles; /* header.n_toggles at its last call on a GIL of which the library took notice: in each pause
+                           it does of the first one, and of all waits */
     uint32_t late; /* 1: the last wait, which is in the sums below, has yet to be entered into the histogram and the
                       row: late_wait_ticks long, blocked while H went from wait_held_base_ticks to late_held_ticks, at
                       which time there had been late_changes changes of holder.  owner */
@@ -263,6 +276,9 @@ struct rec_thread {
     uint32_t lock_open_notify; /* 1: that wait is for a notification */
     uint32_t pad;
     uint64_t gil_contended, gil_blocked_ticks, gil_wakeup_ticks; /* REC_THREAD_OWN_WAITS */
+    uint64_t paused_ticks; /* how long measuring had been paused before state_ticks: REC_THREAD_PAUSES */
+    uint64_t want_ticks;   /* not below state_ticks: without the GIL until then, since then it has asked for it */
+    uint64_t tstate;       /* address of the PyThreadState with which it was last seen in a pause; identity only */
 };
 
 /* --- GILs -------------------------------------------------------------------------------------------------------- */
@@ -283,7 +299,7 @@ struct rec_gil {
     uint64_t start_ticks;  /* once */
     uint64_t end_ticks;    /* not 0: its memory was reused, the interpreter is gone.  mutex */
     uint64_t interval_us;  /* switch interval, as seen last.  mutex */
-    uint64_t paused_ticks; /* time since start_ticks in which measuring was paused, closed pauses.  mutex */
+    uint64_t paused_ticks; /* how long measuring had been paused before the n_toggles-th toggle.  mutex */
     uint64_t acquisitions; /* of threads that have moved to another GIL or ended; for those that use this one now,
                               hold count less gil_counted, and the open hold, are to be added.  atomic */
     /* What changes at each change of holder.  mutex */
@@ -307,6 +323,14 @@ struct rec_gil {
     uint64_t forced_switches;   /* atomic */
     uint64_t spare[2];
     struct rec_change ring[REC_RING];
+    /* What is not known of it, for measuring was paused.  mutex */
+    uint32_t unseen;        /* 1: it has been taken or given up in a pause; the pause began at waiters_at_ticks if
+                               n_toggles is odd, and who has it since, if anybody, is not known yet */
+    uint32_t known_toggles; /* n_toggles when somebody was last seen to have it, or to take it, or to give it up */
+    uint64_t unknown_since_ticks; /* not 0: since then it has been held by a thread that is not known yet, which is to
+                                     be added to H */
+    uint64_t start_paused_ticks;  /* paused_ticks at start_ticks */
+    uint64_t unknown_tstate;      /* address of the PyThreadState of whoever has held it since unknown_since_ticks */
 };
 
 /* --- texts ------------------------------------------------------------------------------------------------------- */

@@ -104,8 +104,6 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
     tr->late_seen_ticks = g->closed_ticks;
     if (g->take_ticks)
         gr->waiters_ticks += shim_elapsed(b > g->take_ticks ? b : g->take_ticks, t);
-    else if (!g->holder && shim_gil_taken(g)) /* by a thread that will make itself known at its release */
-        gr->waiters_ticks += shim_elapsed(b, t);
     T.want = 0;
     shim_account_waiters(g, g->n_waiters + 1);
     tr->state = REC_STATE_WAITING;
@@ -118,9 +116,12 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
     struct rec_thread *tr = T.rec;
-    uint64_t b = tr->state_ticks;
+    uint64_t b = tr->state_ticks, paused = 0;
     uint64_t now_held = held(g, t);
     if (SHIM_STATE(tr) == REC_STATE_WAITING) {
+        paused = gr->paused_ticks - tr->paused_ticks;
+        tr->unmeasured_ticks += paused;
+        tr->paused_ticks = gr->paused_ticks;
         shim_waiters_advance(gr, t);
         if (g->n_waiters)
             shim_account_waiters(g, g->n_waiters - 1);
@@ -131,8 +132,8 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
         tr->late_seen_ticks = now_held;
     }
     T.want = 0;
-    uint64_t total = shim_elapsed(b, t);
-    shim_sample_end(SHIM_SAMPLE_WAIT, b, t);
+    uint64_t total = shim_elapsed(b + paused, t);
+    shim_sample_end(SHIM_SAMPLE_WAIT, b + paused, t);
     uint64_t blocked = shim_elapsed(tr->wait_held_base_ticks, now_held);
     if (blocked > total) {
         blocked = total;
@@ -170,25 +171,44 @@ void shim_account_take_after_wait(struct shim_gil *g, uint64_t t)
     shim_write_end(&tr->seq);
 }
 
-/* tr's state is HELD, since now; the old holder's is not.  The entry of the ring may be read meanwhile, by a thread
- * that enters its last wait: it is made void first (shim_account_row). */
-void shim_account_holder(struct shim_gil *g, struct rec_thread *tr, uint64_t t)
+/* The entry of the ring may be read meanwhile, by a thread that enters its last wait: it is made void first
+ * (shim_account_row). */
+static inline void change(struct shim_gil *g, const struct rec_thread *tr, uint64_t t, uint64_t sum)
 {
     struct rec_gil *gr = g->rec;
     struct rec_change *c = &gr->ring[gr->n_changes % REC_RING];
-    uint64_t sum = g->closed_ticks;
-    shim_write_begin(&gr->seq);
     __atomic_store_n(&c->held_base_ticks, UINT64_MAX, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
     c->holder = tr->index;
     c->holder_cell = tr->index ? shim_file_cell(tr) : 0;
     c->ticks = t;
     __atomic_store_n(&c->held_base_ticks, sum, __ATOMIC_RELEASE);
+    __atomic_store_n(&gr->n_changes, gr->n_changes + 1, __ATOMIC_RELEASE);
+}
+
+void shim_account_change(struct shim_gil *g, const struct rec_thread *tr, uint64_t t, uint64_t sum)
+{
+    shim_write_begin(&g->rec->seq);
+    change(g, tr, t, sum);
+    shim_write_end(&g->rec->seq);
+}
+
+/* tr's state is HELD, since now; the old holder's is not. */
+void shim_account_holder(struct shim_gil *g, struct rec_thread *tr, uint64_t t)
+{
+    struct rec_gil *gr = g->rec;
+    uint64_t sum = g->closed_ticks;
+    shim_write_begin(&gr->seq);
+    if (UNLIKELY(gr->unseen)) {
+        gr->unseen = 0;
+        gr->unknown_since_ticks = 0;
+        gr->known_toggles = gr->n_toggles;
+    }
     gr->held_base_ticks = sum - tr->held_ticks;
     gr->holder = tr->index;
     g->holder = tr;
     g->holder_ticks = t;
-    __atomic_store_n(&gr->n_changes, gr->n_changes + 1, __ATOMIC_RELEASE);
+    change(g, tr, t, sum);
     shim_write_end(&gr->seq);
 }
 
@@ -209,6 +229,9 @@ void shim_account_hold_ends(struct shim_gil *g, uint64_t t)
 
 void shim_account_unknown_hold(struct shim_gil *g, uint64_t from, uint64_t t)
 {
+    shim_account_hold_ends(g, t); /* waits that have been abandoned meanwhile, too */
+    if (g->rec->unseen && g->take_ticks && g->unknown_held_ticks != g->closed_ticks) /* in earlier periods, too */
+        shim_account_change(g, T.rec, from, g->unknown_held_ticks);
     shim_account_holder(g, T.rec, from);
     g->rec->held_base_ticks += shim_elapsed(from, t);
     g->closed_ticks += shim_elapsed(from, t);
@@ -225,6 +248,7 @@ void shim_account_settle(struct shim_gil *g, uint64_t t)
     shim_write_begin(&gr->seq);
     gr->held_base_ticks = g->closed_ticks = held(g, t);
     gr->holder = 0;
+    gr->unknown_since_ticks = gr->unseen = 0;
     g->holder = NULL;
     if (g->take_ticks) {
         g->last_take_ticks = g->take_ticks;

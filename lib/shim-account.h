@@ -70,7 +70,8 @@ static inline void shim_account_waiters(struct shim_gil *g, uint64_t n)
 
 void shim_account_enter_late_hold(struct rec_thread *tr);
 
-/* Enters the last hold into the histogram if the shortest path has left it to the next take.  Owner of the record. */
+/* Enters the last hold into the histogram if the shortest path, or a pause, has left it to the next take.  Owner of the
+ * record. */
 static inline void shim_account_late_hold(struct rec_thread *tr)
 {
     if (tr->late_hold_ticks)
@@ -89,6 +90,9 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t);
 
 /* The calling thread has taken the GIL at t, after a wait.  Holding gil->mutex. */
 void shim_account_take_after_wait(struct shim_gil *g, uint64_t t);
+
+/* Enters into the ring that tr has had the GIL since t, when H was `sum`.  Holding gil->mutex. */
+void shim_account_change(struct shim_gil *g, const struct rec_thread *tr, uint64_t t, uint64_t sum);
 
 /* The GIL has another holder since t, tr.  Holding gil->mutex. */
 void shim_account_holder(struct shim_gil *g, struct rec_thread *tr, uint64_t t);
@@ -113,13 +117,6 @@ void shim_account_row(struct shim_gil *g);
 /* Adds to a row's entry for a holder (thread index), or to its "other" and returns false where the row is full.  Owner
  * of the row, or whoever has the only use of it. */
 bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks);
-
-/* What the thread's next call on the GIL tells of its state when measuring was resumed. */
-enum shim_event { SHIM_EVENT_TAKE, SHIM_EVENT_WAIT, SHIM_EVENT_RELEASE };
-
-/* After a pause, a resume or a new recording: closes what was open at the pause and opens anew what `event` implies,
- * for the calling thread and for the GIL.  n_toggles is even.  Holding gil->mutex. */
-void shim_account_sync(struct shim_gil *g, uint32_t n_toggles, enum shim_event event);
 
 /* The count of a bucket has wrapped around to 0.  Owner of the record. */
 void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub);
@@ -161,8 +158,5 @@ static inline void shim_note_released(uint64_t from, uint64_t to)
 
 /* Released time up to t, of a thread that is in this state or has just left it, ticks.  Owner of the record. */
 uint64_t shim_account_released(const struct rec_thread *tr, uint64_t t);
-
-/* Closes the calling thread's open interval at t without an event of the GIL (its end, a pause). */
-void shim_account_close(uint64_t t);
 
 #endif

@@ -183,13 +183,14 @@ static void enter_hold(struct rec_thread *tr, uint64_t ticks)
 void shim_account_enter_late_hold(struct rec_thread *tr)
 {
     uint64_t ticks = tr->late_hold_ticks;
-    if (UNLIKELY(T.later & SHIM_LATER_HOLD)) { /* the release that it should have been done after was not seen */
+    uint32_t *count =
+        ticks < T.hold_below && !(T.later & SHIM_LATER_HOLD) ? shim_account_hold_count(tr, ticks) : NULL;
+    if (UNLIKELY(!count)) { /* the release that it should have been done after was not seen, or a pause has cut it */
         enter_hold(tr, ticks);
         return;
     }
-    uint32_t *count = shim_account_hold_count(tr, ticks); /* it was there when the hold ended */
     tr->late_hold_ticks = 0;
-    if (count && ++*count == 0)
+    if (++*count == 0)
         shim_account_hold_wrapped(ticks);
 }
 

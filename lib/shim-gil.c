@@ -41,38 +41,47 @@ struct shim_gil *shim_gil_find(const void *address, int which)
 }
 
 /* --- steps ------------------------------------------------------------------------------------------------------- */
-bool shim_gil_step(struct shim_gil *g, enum shim_event event)
+/* In this pause nothing more is of interest: the thread has taken the GIL or given it up before. */
+static bool is_noted(const struct shim_gil *g, uint32_t n_toggles)
+{
+    return T.n_toggles == n_toggles && T.gil == g && g->rec->n_toggles == n_toggles && g->rec->unseen &&
+           (T.generation != SHIM.generation || SHIM_STATE(T.rec) == REC_STATE_NONE);
+}
+
+bool shim_gil_step(struct shim_gil *g, enum shim_event event, uint64_t *t)
 {
     uint32_t n_toggles = __atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE);
     if (n_toggles & 1)
         shim_route_sleep();
-    if ((n_toggles & 1) || T.busy)
+    if (T.busy || ((n_toggles & 1) && is_noted(g, n_toggles)))
         return false;
-    if (T.generation != SHIM.generation)
+    if (T.generation != SHIM.generation && !(n_toggles & 1))
         shim_thread_attach(shim_ticks(), false);
     T.busy = 1;
     T.step = 0;
-    if (T.gil != g) {
+    if (T.generation == SHIM.generation && T.gil != g) {
         if (T.gil && T.gil->rec) {
+            shim_write_begin(&T.rec->seq);
+            shim_account_enter(T.gil);
+            shim_write_end(&T.rec->seq);
             shim_thread_leave_gil(T.gil->rec);
             shim_several_leave(T.gil);
         }
-        T.gil = g;
         T.rec->gil = g->rec->index;
     }
-    if (T.n_toggles != n_toggles || g->rec->n_toggles != n_toggles)
-        shim_account_sync(g, n_toggles, event);
-    T.step = n_toggles + 1;
+    T.gil = g;
+    bool measure = shim_pause_sync(g, event, t);
     T.busy = 0;
-    return true;
+    return measure;
 }
 
 /* --- waits ------------------------------------------------------------------------------------------------------- */
 unsigned long shim_gil_wait_begin(struct shim_gil *g)
 {
-    if (shim_gil_in_step(g) || shim_gil_step(g, SHIM_EVENT_WAIT)) {
+    uint64_t t = shim_ticks();
+    if (shim_gil_in_step(g) || shim_gil_step(g, SHIM_EVENT_WAIT, &t)) {
         if (SHIM_STATE(T.rec) == REC_STATE_RELEASED)
-            shim_account_arrive(g, shim_ticks());
+            shim_account_arrive(g, t);
     }
     return *(const unsigned long *)((const char *)g->cond - SWITCH_NUMBER);
 }
@@ -80,13 +89,14 @@ unsigned long shim_gil_wait_begin(struct shim_gil *g)
 void shim_gil_wait_woken(struct shim_gil *g, int result, unsigned long switches_before)
 {
     struct rec_gil *gr = g->rec;
+    uint64_t t;
+    if (UNLIKELY(!SHIM.n_toggles)) /* forked meanwhile, in a signal handler */
+        return;
     if (UNLIKELY(!shim_gil_in_step(g))) {
-        if (!shim_gil_step(g, SHIM_EVENT_WAIT))
+        if (!shim_gil_step(g, SHIM_EVENT_WAIT, &t))
             return;
-        if (SHIM_STATE(T.rec) == REC_STATE_RELEASED) { /* resumed while it waited: it waits since then */
-            T.want = T.rec->state_ticks;
-            shim_account_arrive(g, shim_ticks());
-        }
+        if (SHIM_STATE(T.rec) == REC_STATE_RELEASED) /* its begin was not seen, in a signal handler */
+            shim_account_arrive(g, t);
     }
     if (!shim_gil_taken(g))
         return;
@@ -109,13 +119,16 @@ void shim_gil_abandoned(struct shim_gil *g)
 {
     struct rec_thread *tr = T.rec;
     uint64_t t = shim_ticks();
+    if (UNLIKELY(!shim_gil_in_step(g)) && !shim_gil_step(g, SHIM_EVENT_ABANDON, &t))
+        return;
     shim_write_begin(&tr->seq);
     shim_write_begin(&g->rec->seq);
     shim_account_wait_end(g, t);
     /* The holder may find nobody waiting at its release: what this wait adds to it is charged now. */
-    if (g->take_ticks)
+    if (g->take_ticks && g->holder)
         shim_charge(g->holder, g->rec->waiters_ticks - g->rec->hold_waiters_ticks);
-    g->rec->hold_waiters_ticks = g->rec->waiters_ticks;
+    if (!g->take_ticks || g->holder)
+        g->rec->hold_waiters_ticks = g->rec->waiters_ticks;
     tr->state = REC_STATE_RELEASED;
     tr->state_ticks = t;
     shim_account_row(g);
@@ -136,32 +149,33 @@ void shim_gil_unexplained(struct shim_gil *g)
 /* --- forced switches --------------------------------------------------------------------------------------------- */
 void shim_gil_forced_begin(struct shim_gil *g)
 {
-    if (!shim_gil_in_step(g) || SHIM_STATE(T.rec) != REC_STATE_RELEASED)
-        return;
     struct rec_thread *tr = T.rec;
-    uint64_t t = shim_ticks();
+    if (T.busy || !T.generation || T.generation != SHIM.generation || T.gil != g ||
+        (SHIM_STATE(tr) != REC_STATE_RELEASED && SHIM_STATE(tr) != REC_STATE_NONE))
+        return;
     shim_write_begin(&tr->seq);
+    shim_pause_close();
     tr->state = REC_STATE_FORCED;
-    tr->state_ticks = t;
     shim_write_end(&tr->seq);
 }
 
 void shim_gil_forced_end(struct shim_gil *g)
 {
-    if (!shim_gil_in_step(g) || SHIM_STATE(T.rec) != REC_STATE_FORCED)
-        return;
     struct rec_thread *tr = T.rec;
-    uint64_t t = shim_ticks(), d = shim_elapsed(tr->state_ticks, t);
+    if (T.busy || !T.generation || T.generation != SHIM.generation || T.gil != g || SHIM_STATE(tr) != REC_STATE_FORCED)
+        return;
     shim_write_begin(&tr->seq);
-    tr->wait_forced_ticks += d;
-    tr->forced_switches++;
-    if (d > tr->forced_max_ticks)
-        tr->forced_max_ticks = d;
-    tr->state = REC_STATE_RELEASED;
-    tr->state_ticks = t;
+    uint64_t before = tr->wait_forced_ticks;
+    shim_pause_close();
+    /* In a pause it may have taken the GIL again before it is seen next. */
+    bool paused = T.n_toggles & 1;
+    tr->state = paused ? REC_STATE_NONE : REC_STATE_RELEASED;
+    if (tr->wait_forced_ticks - before > tr->forced_max_ticks)
+        tr->forced_max_ticks = tr->wait_forced_ticks - before;
+    tr->forced_switches += !paused;
     shim_write_end(&tr->seq);
-    __atomic_fetch_add(&g->rec->wait_forced_ticks, d, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&g->rec->forced_switches, 1, __ATOMIC_RELAXED);
+    if (!paused)
+        __atomic_fetch_add(&g->rec->forced_switches, 1, __ATOMIC_RELAXED);
 }
 
 /* --- recognition ------------------------------------------------------------------------------------------------- */
@@ -185,15 +199,16 @@ static bool readable_before(const char *c)
 static void reset(struct shim_gil *g)
 {
     struct rec_gil *gr = g->rec;
-    uint64_t t = shim_ticks();
+    uint64_t t = shim_pause_catch_up(g);
     shim_account_settle(g, t);
     shim_waiters_advance(gr, t);
     shim_account_waiters(g, 0);
+    if (gr->n_toggles & 1)
+        gr->unseen = 1;
     if (T.generation == SHIM.generation && T.gil == g && SHIM_STATE(T.rec) == REC_STATE_HELD) {
         shim_write_begin(&T.rec->seq);
-        shim_account_close(t);
+        shim_pause_close();
         T.rec->state = REC_STATE_RELEASED;
-        T.rec->state_ticks = t;
         shim_write_end(&T.rec->seq);
     }
 }
@@ -248,9 +263,12 @@ static void add_gil(const char *c, const void *m, const void *sc)
     static uint32_t n_made;
     gr->index = SHIM.n_gils == 0 ? (n_made = 0) : ++n_made;
     gr->address = (uint64_t)(uintptr_t)c;
-    gr->start_ticks = gr->waiters_at_ticks = shim_ticks();
+    struct shim_period p = shim_pause_period();
+    gr->n_toggles = gr->known_toggles = p.n;
+    gr->unseen = p.n & 1;
+    gr->start_ticks = gr->waiters_at_ticks = gr->unseen ? p.begin : shim_ticks();
+    gr->paused_ticks = gr->start_paused_ticks = p.paused;
     gr->interval_us = *(const unsigned long *)(c - INTERVAL);
-    gr->n_toggles = *SHIM.n_toggles;
     shim_file_publish(gr, REC_GIL);
     struct shim_gil *g = &SHIM.gils[slot];
     *g = (struct shim_gil){.rec = gr};

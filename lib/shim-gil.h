@@ -4,6 +4,7 @@
 #define GILSCOPE_SHIM_GIL_H
 
 #include "shim-account.h"
+#include "shim-pause.h"
 #include "shim.h"
 
 /* Look-ups in the registry by address.  Any thread, async-signal-safe. */
@@ -42,9 +43,9 @@ static inline __attribute__((always_inline)) bool shim_gil_in_step(const struct 
 }
 
 /* It is not: attaches the thread, moves it to this GIL, and follows pauses and resumes, which `event` helps to
- * interpret.  False: not to be measured now (paused, or a signal handler on top of our own code).  Holding
- * gil->mutex. */
-bool shim_gil_step(struct shim_gil *g, enum shim_event event);
+ * interpret.  True: *t is now, in ticks.  False: not to be measured now (paused, or a signal handler on top of our own
+ * code).  Holding gil->mutex. */
+bool shim_gil_step(struct shim_gil *g, enum shim_event event, uint64_t *t);
 
 /* Around the real pthread_cond_timedwait on gil->cond; the first returns gil->switch_number.  Holding gil->mutex. */
 unsigned long shim_gil_wait_begin(struct shim_gil *g);

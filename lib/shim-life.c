@@ -34,6 +34,9 @@ static bool ready;                /* the constructor has run */
 static bool said;                 /* this process has been told why it stays inert */
 static char strange_option[64];   /* in GILSCOPE */
 static uint64_t start_ticks, start_cpu_ns;
+static uint64_t known_ticks; /* so many passed in known_ns, in the parent; 0 = it did not know either */
+static int64_t known_ns;
+#define RATE_LEAST_NS 1000000 /* between two points; each is within some 50 ns */
 static int64_t start_mono_ns;
 static struct shim_python python;
 static uint32_t generations;
@@ -242,8 +245,13 @@ __attribute__((constructor)) static void constructor(void)
 /* --- fork -------------------------------------------------------------------------------------------------------- */
 static void before_fork(void)
 {
-    if (SHIM.n_toggles)
+    const struct rec_header *h = SHIM.header;
+    if (SHIM.n_toggles) {
         start_paused = *SHIM.n_toggles & 1;
+        uint64_t ticks = __atomic_load_n(&h->rate_ticks, __ATOMIC_ACQUIRE);
+        known_ticks = ticks ? ticks - h->start_ticks : h->first_ticks ? h->first_ticks - h->start_ticks : 0;
+        known_ns = (ticks ? h->rate_mono_ns : h->first_mono_ns) - h->start_mono_ns;
+    }
     shim_native_before_fork();
 }
 
@@ -276,6 +284,18 @@ static void default_output(struct shim_text *path)
     shim_text_add(path, "/python-");
     shim_text_number(path, (uint64_t)getpid());
     shim_text_add(path, REC_DIR_SUFFIX);
+}
+
+/* A child has learnt the rate from its parent. */
+static void set_rate(struct rec_header *h, uint64_t now_ticks, int64_t now_mono_ns)
+{
+    if (now_mono_ns - h->start_mono_ns >= RATE_LEAST_NS) {
+        h->first_ticks = now_ticks;
+        h->first_mono_ns = now_mono_ns;
+    } else if (known_ticks) {
+        h->first_ticks = h->start_ticks + known_ticks;
+        h->first_mono_ns = h->start_mono_ns + known_ns;
+    }
 }
 
 bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
@@ -326,6 +346,7 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     h->start_mono_ns = start_mono_ns;
     h->beat_ticks = now_ticks;
     h->beat_mono_ns = now_mono_ns;
+    set_rate(h, now_ticks, now_mono_ns);
     h->python_hex = python.hex;
     memcpy(h->python_version, python.version, sizeof h->python_version);
     memcpy(h->tool_version, PACKAGE_VERSION, sizeof PACKAGE_VERSION);

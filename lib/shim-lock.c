@@ -21,6 +21,7 @@
 
 #include "shim-account.h"
 #include "shim-name.h"
+#include "shim-pause.h"
 #include "shim-thread.h"
 #include "shim.h"
 
@@ -100,7 +101,7 @@ static bool parked_for_mutex(const void *sem)
 
 struct wait {
     struct rec_thread *tr; /* NULL = not measured */
-    uint64_t from;
+    uint64_t from, paused_ticks;
     uint32_t generation, n_toggles;
     bool held, notify, parking;
 };
@@ -116,6 +117,7 @@ static struct wait wait_begin(const void *sem)
     w.tr = T.rec;
     w.generation = T.generation;
     w.n_toggles = T.n_toggles;
+    w.paused_ticks = T.rec->paused_ticks;
     w.parking = T.parking && T.lock_failed == sem;
     if (!w.parking && owned(sem))
         set_notifier(sem); /* another waiter's, too: a SimpleQueue's idle getters all wait for one semaphore */
@@ -133,13 +135,12 @@ static void wait_end(const struct wait *w, const void *sem)
     struct rec_thread *tr = w->tr;
     if (!tr || w->generation != SHIM.generation || w->generation != T.generation)
         return;
-    uint64_t d = shim_elapsed(w->from, shim_ticks());
+    uint64_t d = w->n_toggles == *SHIM.n_toggles ? shim_elapsed(w->from, shim_ticks())
+                                                 : shim_pause_measured(w->from, w->paused_ticks);
     shim_enter();
     shim_write_begin(&tr->seq);
     tr->lock_open_ticks = 0;
-    if (w->n_toggles != *SHIM.n_toggles) {
-        /* measuring was paused in between: how much of it counts is not known here */
-    } else if (w->held) {
+    if (w->held) {
         tr->gil_lock_wait_ticks += d;
     } else {
         tr->lock_wait_ticks += d;

@@ -12,6 +12,12 @@
 void shim_route_sleep(void);
 bool shim_route_wake(void);
 
+/* Has measuring been paused before?  Then an address that matches nothing may be a GIL's all the same. */
+static inline bool shim_route_has_slept(void)
+{
+    return __atomic_load_n(&SHIM.slept, __ATOMIC_ACQUIRE) && SHIM.n_toggles; /* NULL: forked, in a signal handler */
+}
+
 /* Sets shim_next by what there is to look at now: further GILs (SHIM.filter), a resume (SHIM.dormant), or nothing.  Any
  * thread, at any time after shim_real_resolve. */
 void shim_route_set(void);

@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "shim-account.h"
+#include "shim-gil.h"
 #include "shim-name.h"
+#include "shim-pause.h"
 
 #define TRIES 1000 /* a GIL's mutex is held for less than a microsecond at a time */
 
@@ -68,16 +70,22 @@ void shim_several_leave(struct shim_gil *last)
         return;
     bool locked = lock(last);
     if (last->holder == tr) { /* nobody has taken it since */
-        uint64_t t = shim_ticks();
-        shim_account_settle(last, t);
+        shim_account_settle(last, shim_pause_catch_up(last));
         if (SHIM_STATE(tr) == REC_STATE_HELD) { /* it never gave it up: that interpreter has ended */
             shim_write_begin(&tr->seq);
-            shim_account_close(t);
+            shim_pause_close();
             tr->state = REC_STATE_RELEASED;
-            tr->state_ticks = t;
             shim_write_end(&tr->seq);
         }
     }
     if (locked)
         unlock(last);
+}
+
+void shim_several_abandon(struct shim_gil *g)
+{
+    if (!g || !g->rec || !lock(g))
+        return;
+    shim_gil_abandoned(g);
+    unlock(g);
 }

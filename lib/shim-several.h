@@ -16,6 +16,10 @@ void shim_several_begin(struct shim_gil *first);
  * gil->mutex of the other one. */
 void shim_several_leave(struct shim_gil *last);
 
+/* The calling thread, which ends, has given up its wait for a GIL in a pause, in which nobody noticed.  Not holding
+ * gil->mutex. */
+void shim_several_abandon(struct shim_gil *g);
+
 /* The registry of GILs and what the wrappers compare with belong to one thread at a time: interpreters with GILs of
  * their own are created and end in several threads at once that have no lock in common, and any thread may be the first
  * to see a pause.  tries: how often, 0.1 ms apart (the file may have to grow meanwhile); false: do without.  Any thread, not

@@ -16,8 +16,10 @@
 #include "shim-gil.h"
 #include "shim-life.h"
 #include "shim-name.h"
+#include "shim-pause.h"
 #include "shim-route.h"
 #include "shim-sample.h"
+#include "shim-several.h"
 #include "shim-text.h"
 
 __thread struct shim_thread shim_thread __attribute__((tls_model("initial-exec")));
@@ -38,6 +40,7 @@ static uint32_t next_index;
 #define ALMOST_ALL 32
 #define SWITCHED_OUT_US 5
 #define BEAT_EVERY_US 100000
+#define RATE_AFTER_NS 90000000 /* the two clocks are read within some 50 ns of each other */
 #define NAME_SOON_US 1000
 #define NAME_AGAIN_US 1000000 /* a program may rename its threads */
 #define LONG_ENOUGH_FOR_SCHEDSTAT_US 10000
@@ -89,7 +92,6 @@ void shim_thread_attach(uint64_t since, bool main_thread)
 {
     int saved_errno = errno;
     struct rec_thread *tr = T.rec;
-    uint32_t n_toggles = *SHIM.n_toggles;
     if (tr && T.generation == 0 && T.ended_generation == SHIM.generation) {
         /* A destructor of another key still uses Python: the record goes on where it ended. */
         T.generation = SHIM.generation;
@@ -100,9 +102,16 @@ void shim_thread_attach(uint64_t since, bool main_thread)
         errno = saved_errno;
         return;
     }
-    uint32_t n_inits = T.n_inits;
+    /* A thread that has been seen in a pause has been there since.  Of another one, which may be younger, nothing is
+     * claimed that came before its first call. */
+    uint32_t n_inits = T.n_inits, seen = T.n_toggles;
+    struct shim_period p = seen & 1 ? shim_pause_of(seen) : shim_pause_period();
+    if (p.n & 1)
+        since = p.begin;
+    struct shim_gil *gil = T.gil;
     memset(&T, 0, sizeof T);
     T.n_inits = n_inits;
+    T.gil = gil;
     T.busy = 1;
     uint32_t index = __atomic_add_fetch(&next_index, 1, __ATOMIC_RELAXED);
     tr = shim_fold_reuse(index);
@@ -111,11 +120,14 @@ void shim_thread_attach(uint64_t since, bool main_thread)
     if (tr) {
         tr->index = index;
         tr->tid = (uint32_t)syscall(SYS_gettid);
-        tr->flags = REC_THREAD_REMAINDER | REC_THREAD_OWN_WAITS | (main_thread ? REC_THREAD_MAIN : 0);
+        tr->flags =
+            REC_THREAD_REMAINDER | REC_THREAD_OWN_WAITS | REC_THREAD_PAUSES | (main_thread ? REC_THREAD_MAIN : 0);
+        tr->gil = gil ? gil->rec->index : 0;
         tr->pthread_id = (uint64_t)pthread_self();
         tr->start_ticks = since;
-        tr->n_toggles = n_toggles;
-        tr->state = REC_STATE_RELEASED;
+        tr->n_toggles = p.n;
+        tr->paused_ticks = p.paused;
+        tr->state = p.n & 1 ? REC_STATE_NONE : REC_STATE_RELEASED;
         tr->state_ticks = since;
         tr->cpu_last_ns = main_thread ? shim_life_start_cpu_ns() : shim_thread_cpu_ns(0);
         shim_file_publish(tr, REC_THREAD);
@@ -124,14 +136,14 @@ void shim_thread_attach(uint64_t since, bool main_thread)
             pthread_setspecific(key, tr);
     } else {
         tr = &shim_sink;
-        tr->state = REC_STATE_RELEASED;
+        tr->paused_ticks = p.paused;
+        tr->state = p.n & 1 ? REC_STATE_NONE : REC_STATE_RELEASED;
         tr->state_ticks = since;
         shim_file_loss(REC_LOSS_THREADS);
     }
     T.rec = tr;
     T.name_due_ticks = since + NAME_SOON_US * shim_clock_ticks_per_us();
-    /* With a pause behind us, the first event has to say what the thread was doing (shim_account_sync). */
-    T.n_toggles = n_toggles && !(n_toggles & 1) ? n_toggles - 1 : n_toggles;
+    T.n_toggles = p.n;
     T.generation = SHIM.generation;
     shim_sample_attach(since);
     T.busy = 0;
@@ -192,7 +204,7 @@ static void read_cpu(struct rec_thread *tr, uint64_t t)
     shim_write_end(&tr->seq);
 }
 
-void shim_thread_beat(void)
+void shim_thread_beat(bool ended)
 {
     struct rec_header *h = SHIM.header;
     uint32_t seq = __atomic_load_n(&h->beat_seq, __ATOMIC_RELAXED);
@@ -204,6 +216,10 @@ void shim_thread_beat(void)
     shim_clock_both(&ticks, &mono_ns);
     h->beat_ticks = ticks;
     h->beat_mono_ns = mono_ns;
+    if (!h->rate_ticks && (ended || mono_ns - h->start_mono_ns >= RATE_AFTER_NS)) {
+        h->rate_mono_ns = mono_ns;
+        __atomic_store_n(&h->rate_ticks, ticks, __ATOMIC_RELEASE);
+    }
     __atomic_store_n(&h->beat_seq, seq + 2, __ATOMIC_RELEASE);
 }
 
@@ -225,7 +241,7 @@ void shim_thread_check_release(void)
         read_cpu(tr, now);
     shim_charge_owed();
     if (now > SHIM.header->beat_ticks + BEAT_EVERY_US * us)
-        shim_thread_beat();
+        shim_thread_beat(false);
     T.check_ticks = T.cpu_burst ? 0 : T.cpu_due_ticks;
     shim_leave();
     errno = saved_errno;
@@ -244,7 +260,7 @@ uint64_t shim_thread_check_take(void)
         /* The kernel brings its accounts up to date for this and may find the thread's time slice used up.  If it was
          * switched out here, in front of its take, it has been waiting for a processor to take the GIL. */
         if (shim_elapsed(t, shim_ticks()) > SWITCHED_OUT_US * shim_clock_ticks_per_us()) {
-            T.want = t;
+            T.want = tr->want_ticks = t;
             T.post = SHIM_POST_WANT;
         }
     }
@@ -312,18 +328,15 @@ static void thread_end(void *value)
     }
     int saved_errno = errno;
     struct rec_thread *tr = T.rec;
-    uint64_t now = shim_ticks();
+    if (SHIM_STATE(tr) == REC_STATE_WAITING && (*SHIM.n_toggles & 1))
+        shim_several_abandon(T.gil);
     T.busy = 1;
-    if (!(*SHIM.n_toggles & 1) && T.n_toggles == *SHIM.n_toggles) {
-        if (SHIM_STATE(tr) == REC_STATE_WAITING)
-            shim_file_loss(REC_LOSS_UNEXPLAINED); /* cancelled in its wait: it leaves gil->mutex locked, too */
-        bool released = SHIM_STATE(tr) == REC_STATE_RELEASED;
-        shim_account_close(now);
-        if (tr->cpu_last_ns && released)
-            read_cpu(tr, now);
-    } else {
-        tr->unmeasured_ticks += shim_elapsed(tr->state_ticks, now);
-    }
+    if (SHIM_STATE(tr) == REC_STATE_WAITING)
+        shim_file_loss(REC_LOSS_UNEXPLAINED); /* cancelled in its wait: it leaves gil->mutex locked, too */
+    bool released = SHIM_STATE(tr) == REC_STATE_RELEASED;
+    uint64_t now = shim_pause_close();
+    if (tr->cpu_last_ns && released && !(T.n_toggles & 1))
+        read_cpu(tr, now);
     if (T.gil && T.gil->rec)
         shim_thread_leave_gil(T.gil->rec);
     tr->cpu_end_ns = tr->cpu_last_ns;
@@ -347,7 +360,7 @@ static void thread_end(void *value)
 void shim_thread_close_all(void)
 {
     struct rec_header *h = SHIM.header;
-    uint64_t end = shim_ticks();
+    uint64_t end = shim_ticks(); /* nothing has been counted since */
     uint64_t used = h->used_bytes;
     for (uint64_t at = h->header_bytes; at + sizeof(struct rec_head) <= used;) {
         struct rec_head *head = (struct rec_head *)((char *)h + at);
@@ -363,7 +376,7 @@ void shim_thread_close_all(void)
         }
         at += head->size;
     }
-    shim_thread_beat();
-    h->end_ticks = end;
+    shim_thread_beat(true);
+    h->end_ticks = shim_ticks(); /* a report may have been made meanwhile */
     __atomic_store_n(&h->complete, 1, __ATOMIC_RELEASE);
 }

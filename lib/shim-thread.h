@@ -15,7 +15,8 @@ extern struct rec_thread shim_sink;
 void shim_thread_init(void);
 
 /* Gives the calling thread a record in the present recording, at its first use of a GIL; sets T.rec and
- * T.generation.  since: when its first state, released, began (ticks).  Not holding gil->mutex. */
+ * T.generation, and T.busy to 0.  since: when its first state, released, began (ticks); in a pause, or after it has
+ * been seen in one, that is the pause's begin.  Not holding gil->mutex, if it can be helped: it may take long. */
 void shim_thread_attach(uint64_t since, bool main_thread);
 
 /* The calling thread is about to take or drop a GIL but not in step with the recording: attaches it if it has no
@@ -40,8 +41,9 @@ void shim_thread_leave_gil(struct rec_gil *gr);
 /* CPU time of the calling process's thread tid, ns; 0 if it is gone.  Async-signal-safe. */
 uint64_t shim_thread_cpu_ns(uint32_t tid);
 
-/* Writes the second calibration point.  Any thread. */
-void shim_thread_beat(void);
+/* Writes the second calibration point, and that which gives the rate if there is none yet and this is far enough from
+ * the start, or the process has ended.  Any thread. */
+void shim_thread_beat(bool ended);
 
 /* Closes the process's recording: the end, and the CPU clocks of the threads that are still alive.  From the
  * destructor. */

@@ -53,10 +53,12 @@ static APART int lock_slow(pthread_mutex_t *m)
         if (!t)
             t = shim_ticks();
         if (!T.want && wait) {
-            T.want = t;
+            T.want = T.rec->want_ticks = t;
             T.post = SHIM_POST_WANT;
         }
-        shim_sample_before_take(t, wait);
+        /* Not where it may have the GIL since a pause: what unwinding waits for may wait for the GIL. */
+        if (SHIM_STATE(T.rec) == REC_STATE_RELEASED)
+            shim_sample_before_take(t, wait);
     }
     return shim_real.mutex_lock(m);
 }
@@ -92,8 +94,12 @@ SHIM_EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
  * Here and below, state and time are stored before the sums (record.h, "Rules"). */
 static inline void acquired(struct shim_gil *g, uint64_t t)
 {
-    if (UNLIKELY(!shim_gil_in_step(g)) && !shim_gil_step(g, SHIM_EVENT_TAKE))
-        return;
+    if (UNLIKELY(!shim_gil_in_step(g))) {
+        uint64_t now;
+        if (!shim_gil_step(g, SHIM_EVENT_TAKE, &now))
+            return;
+        t = now;
+    }
     struct rec_thread *tr = T.rec;
     shim_account_late_hold(tr);
     T.look_native = t - tr->state_ticks >= LOOK_TICKS;
@@ -119,8 +125,12 @@ static inline void acquired(struct shim_gil *g, uint64_t t)
 /* The GIL has been given up.  Holding gil->mutex. */
 static inline void released(struct shim_gil *g, uint64_t t)
 {
-    if (UNLIKELY(!shim_gil_in_step(g)) && !shim_gil_step(g, SHIM_EVENT_RELEASE))
-        return;
+    if (UNLIKELY(!shim_gil_in_step(g))) {
+        uint64_t now;
+        if (!shim_gil_step(g, SHIM_EVENT_RELEASE, &now))
+            return;
+        t = now;
+    }
     struct rec_thread *tr = T.rec;
     if (UNLIKELY(SHIM_STATE(tr) != REC_STATE_HELD)) {
         shim_gil_unexplained(g);
@@ -223,21 +233,39 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
 }
 
 /* --- where there is more to look at than the first GIL (shim_route_set) ------------------------------------------- */
+/* In a pause what addresses are compared with is put away, and it may come back at any moment. */
+static struct shim_gil *by_switch(const pthread_cond_t *c)
+{
+    struct shim_gil *g = shim_gil_by_switch(c);
+    if (LIKELY(g || !shim_route_has_slept()))
+        return g;
+    shim_route_wake();
+    return shim_gil_find(c, 2);
+}
+
+static struct shim_gil *by_cond(const pthread_cond_t *c)
+{
+    struct shim_gil *g = shim_gil_by_cond(c);
+    if (LIKELY(g || !shim_route_has_slept()))
+        return g;
+    shim_route_wake();
+    return shim_gil_find(c, 1);
+}
+
 int shim_route_lock_further(pthread_mutex_t *m)
 {
     return SHIM.filter ? lock_slow(m) : shim_real.mutex_lock(m);
 }
 
-/* Of another GIL than the first, or measuring has been resumed. */
+/* Of another GIL than the first, or measuring has been paused. */
 int shim_route_signal_further(pthread_cond_t *c)
 {
-    if (SHIM.dormant)
-        shim_route_wake();
-    struct shim_gil *g = shim_gil_by_switch(c);
+    uint64_t t = shim_ticks();
+    struct shim_gil *g = by_switch(c);
     if (g)
-        acquired(g, shim_ticks());
-    else if ((g = shim_gil_by_cond(c)) != NULL)
-        released(g, shim_ticks());
+        acquired(g, t);
+    else if ((g = by_cond(c)) != NULL)
+        released(g, t);
     return shim_real.cond_signal(c);
 }
 
@@ -281,7 +309,7 @@ static APART int unlock_slow(pthread_mutex_t *m)
         return result;
     }
     /* Neither taken nor released: signal_active_thread (3.13+), or a wait given up because of finalization. */
-    T.want = 0;
+    T.want = T.rec->want_ticks = 0;
     if (SHIM_STATE(T.rec) == REC_STATE_WAITING && T.gil == g)
         shim_gil_abandoned(g);
     return shim_real.mutex_unlock(m);
@@ -303,28 +331,9 @@ int shim_route_unlock_further(pthread_mutex_t *m)
 }
 
 /* --- waits ------------------------------------------------------------------------------------------------------- */
-/* If measuring is resumed in this wait, it is the thread's state since then. */
-static APART int dormant_wait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
-{
-    if (T.dormant_cond != c) {
-        T.dormant_cond = c;
-        T.want = shim_ticks();
-    }
-    int result = shim_real.cond_timedwait(c, m, until);
-    const uint32_t *n_toggles = SHIM.n_toggles; /* NULL: forked meanwhile, in a signal handler */
-    if (!n_toggles || (__atomic_load_n(n_toggles, __ATOMIC_RELAXED) & 1))
-        T.dormant_cond = NULL;
-    return result;
-}
-
 SHIM_EXPORT int pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
 {
-    struct shim_gil *g = shim_gil_by_cond(c);
-    if (SHIM.dormant && g == NULL) {
-        if (!shim_route_wake())
-            return dormant_wait(c, m, until);
-        g = shim_gil_by_cond(c);
-    }
+    struct shim_gil *g = by_cond(c);
     if (LIKELY(g == NULL) || g->mutex != m)
         return shim_real.cond_timedwait(c, m, until);
     unsigned long switches = shim_gil_wait_begin(g);
@@ -335,7 +344,7 @@ SHIM_EXPORT int pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, co
 
 SHIM_EXPORT int pthread_cond_wait(pthread_cond_t *c, pthread_mutex_t *m)
 {
-    struct shim_gil *g = shim_gil_by_switch(c);
+    struct shim_gil *g = by_switch(c);
     if (LIKELY(g == NULL))
         return shim_real.cond_wait(c, m);
     shim_gil_forced_begin(g);

@@ -71,7 +71,7 @@ void shim_real_resolve(void);
 struct shim_gil {
     const void *mutex, *cond, *switch_cond; /* identity: addresses in the interpreter */
     struct rec_gil *rec;
-    uint64_t paused_held_ticks; /* H when measuring was paused last */
+    uint64_t unknown_held_ticks; /* H when the hold began whose holder is not known (rec->unseen) */
     /* Under the mutex. */
     uint64_t asked_ticks; /* a holder was asked to let go then: the present one, if it has had the GIL since before; see
                              shim_sample_unanswered */
@@ -97,6 +97,7 @@ struct shim_state {
     const uint32_t *n_toggles;              /* in the header: odd = paused */
     struct rec_header *header;
     uint32_t dormant; /* 1 = paused: the first four are put away (shim_route_sleep) */
+    uint32_t slept;   /* 1 = they were, once: who finds nothing there looks again */
     uint32_t ended;   /* 1 = the destructor has run */
     uint32_t n_gils;  /* with the next, up to here, one cache line that is hardly ever written */
     uint32_t generation; /* 0 = not measuring; else counts the recordings of this process */
@@ -155,9 +156,10 @@ struct shim_samples {           /* of a thread: shim-sample.h */
 };
 
 struct shim_thread {
-    uint32_t step;       /* header.n_toggles + 1 when all below is in step with the recording, or measuring is paused;
+    uint32_t step;       /* header.n_toggles + 1 when all below is in step with the recording, and it is measuring;
                             0 = look closer (shim_gil_step) */
     uint32_t n_toggles;  /* as in rec_thread */
+    uint32_t asleep;     /* header.n_toggles: in this pause no call of this thread is of interest but waits */
     uint32_t generation; /* SHIM.generation of the recording that rec belongs to */
     union {              /* together: anything that the shortest path does not know of? */
         uint32_t extra;
@@ -185,8 +187,6 @@ struct shim_thread {
     uint64_t want;          /* the present take was stamped at, 0 = not: nothing was in its way */
     uint64_t want_held;     /* H then, if want_seen */
     bool want_seen;
-    const void
-        *dormant_cond;       /* the gil->cond that it waits for, seen while measuring is paused; want says since when */
     struct rec_thread *late_holder; /* who alone had the GIL during the late wait; NULL: see the ring */
     struct rec_thread *owed;        /* is to be charged with owed_ticks for waits of this thread; NULL = nobody */
     uint64_t owed_ticks;

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,21 +41,30 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
 }
 
-/* So near to the count has the time to be, if it can be had: some microseconds, whatever the clock. */
-#define NEAR_TICKS 5000
-#define TRIES 100
-
-/* The time of toggle n, which is about to be counted.  The process goes on until it sees the count, so that what it
- * does between the two is before a pause by the one and after it by the other: the first store makes the page writable,
- * and where the processor is lost in between it is done again. */
-static void store_time(struct rec_header *header, uint32_t n)
+/* When toggle i happened: now, if nobody has said so yet. */
+static uint64_t set_time(struct rec_header *header, uint32_t i)
 {
-    for (int try = 0; try < TRIES; try++) {
-        uint64_t now = recfile_now(header->clock);
-        __atomic_store_n(&header->toggle_ticks[n % REC_TOGGLES], now, __ATOMIC_RELAXED);
-        if (recfile_now(header->clock) - now < NEAR_TICKS)
-            return;
+    uint64_t *at = &header->toggle_ticks[i % REC_TOGGLES], ticks = 0, now = recfile_now(header->clock);
+
+    return __atomic_compare_exchange_n(at, &ticks, now, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ? now : ticks;
+}
+
+/* Toggle n is counted first and gets its time then, from whoever comes first, this command or a thread that finds it
+ * counted: so what the process does before it sees the count has come before that time, and what it does after, after
+ * it, whoever loses the processor in between. */
+static void append(struct rec_header *header, uint32_t n)
+{
+    uint64_t paused = n ? header->toggle_paused_ticks[(n - 1) % REC_TOGGLES] : 0;
+
+    if (n) {
+        uint64_t last = set_time(header, n - 1); /* if a command was killed before it had said */
+        if (n % 2 == 0)
+            paused += last - header->toggle_ticks[(n - 2) % REC_TOGGLES];
     }
+    __atomic_store_n(&header->toggle_ticks[n % REC_TOGGLES], 0, __ATOMIC_RELAXED);
+    header->toggle_paused_ticks[n % REC_TOGGLES] = paused;
+    __atomic_store_n(&header->n_toggles, n + 1, __ATOMIC_RELEASE);
+    set_time(header, n);
 }
 
 /* The file may be cut short at any moment: then what is mapped of it is there no more. */
@@ -88,10 +98,10 @@ static int toggle(int fd, int pid, int pause)
         msg_error("cannot tell the time of process %d's recording: it uses a clock that this machine lacks", pid);
         done = -1;
     } else if ((n & 1) != (uint32_t)pause) {
-        /* The process looks at the count, and then takes the time for granted. */
-        store_time(header, n);
-        __atomic_store_n(&header->n_toggles, n + 1, __ATOMIC_RELEASE);
+        append(header, n);
         done = 1;
+    } else if (n) {
+        set_time(header, n - 1);
     }
     sigaction(SIGBUS, &before, NULL);
     munmap(header, sizeof *header);

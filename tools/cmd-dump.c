@@ -66,6 +66,10 @@ static const struct field header_fields[] = {
     SIGNED_FIELD(rec_header, beat_mono_ns),
     FIELD(rec_header, end_ticks),
     FIELD(rec_header, n_toggles),
+    FIELD(rec_header, first_ticks),
+    SIGNED_FIELD(rec_header, first_mono_ns),
+    FIELD(rec_header, rate_ticks),
+    SIGNED_FIELD(rec_header, rate_mono_ns),
     END,
 };
 
@@ -128,6 +132,9 @@ static const struct field thread_fields[] = {
     FIELD(rec_thread, late_changes),
     FIELD(rec_thread, late_seen_ticks),
     FIELD(rec_thread, unmeasured_ticks),
+    FIELD(rec_thread, paused_ticks),
+    FIELD(rec_thread, want_ticks),
+    FIELD(rec_thread, tstate),
     END,
 };
 
@@ -155,6 +162,11 @@ static const struct field gil_fields[] = {
     FIELD(rec_gil, lost_wakeups),
     FIELD(rec_gil, paused_ticks),
     FIELD(rec_gil, n_changes),
+    FIELD(rec_gil, unseen),
+    FIELD(rec_gil, known_toggles),
+    FIELD(rec_gil, unknown_since_ticks),
+    FIELD(rec_gil, start_paused_ticks),
+    FIELD(rec_gil, unknown_tstate),
     END,
 };
 
@@ -216,8 +228,9 @@ static void print_header(const struct reader_file *file)
         if (header->losses[i])
             printf("  losses[%s] %" PRIu64 "\n", i < REC_LOSS_N ? loss_names[i] : "unknown", header->losses[i]);
     for (uint32_t i = n > REC_TOGGLES ? n - REC_TOGGLES : 0; i < n; i++)
-        printf("  toggle_ticks[%" PRIu32 "] %" PRIu64 "  (%s)\n", i, header->toggle_ticks[i % REC_TOGGLES],
-               i % 2 ? "resumed" : "paused");
+        printf("  toggle_ticks[%" PRIu32 "] %" PRIu64 "  (%s, after pauses of %" PRIu64 ")\n", i,
+               header->toggle_ticks[i % REC_TOGGLES], i % 2 ? "resumed" : "paused",
+               header->toggle_paused_ticks[i % REC_TOGGLES]);
 }
 
 static void print_hists(const struct reader_file *file, const struct rec_thread *thread)

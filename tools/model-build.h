@@ -20,6 +20,10 @@ struct build {
     uint64_t end_ticks; /* the recording ends here: end of the process, or now */
     struct build_span pauses[REC_TOGGLES / 2 + 1];
     size_t n_pauses;
+    bool keeps_pauses;       /* records say how long measuring had been paused before (REC_THREAD_PAUSES) */
+    uint64_t paused_ticks;   /* how long measuring was paused up to the end, but for a pause that lasts yet */
+    uint64_t wall_ticks;     /* measured time of the process */
+    uint64_t stop_ticks;     /* the end, or where a pause began that lasts yet */
     uint64_t n_lost_toggles; /* pauses and resumes that the header does not have any more */
     bool running;            /* the process still runs, and still under this recording */
     bool calibrated;         /* ns_per_tick is known, not assumed */
@@ -33,12 +37,22 @@ struct build {
 void build_time(struct build *build, struct reader_file *const *others, size_t n_others);
 /* Ticks between two instants without the pauses; 0 if they are in the wrong order. */
 uint64_t build_measured(const struct build *build, uint64_t from, uint64_t to);
+/* Ticks from an instant, before which measuring had been paused for paused_ticks, to the end. */
+uint64_t build_measured_since(const struct build *build, uint64_t from, uint64_t paused_ticks);
+/* The same of a thread: from `from`, in the state that it is in. */
+uint64_t build_open(const struct build *build, const struct rec_thread *thread, uint64_t from);
 /* Ticks as ns, rounded; never above 36 years, so that the parts of one thread's time can be added up. */
 uint64_t build_ns(const struct build *build, uint64_t ticks);
 
 /* --- model-gil.c */
 /* The GIL with an index, NULL if there is none. */
 const struct rec_gil *build_gil(const struct build *build, uint32_t index);
+/* True if it is not known who has it since a pause, and may become known, as the process runs. */
+bool build_gil_unknown(const struct build *build, const struct rec_gil *gil);
+/* Is it known of the thread, not seen since pause n_toggles, that it does not hold a GIL? */
+bool build_gil_is_not_held_by(const struct build *build, const struct rec_thread *thread);
+/* The thread that has had the GIL since unknown_since_ticks, NULL if that is not known. */
+const struct rec_thread *build_gil_unseen_holder(const struct build *build, const struct rec_gil *gil);
 /* True if somebody held it at the end. */
 bool build_gil_locked(const struct build *build, const struct rec_gil *gil);
 /* H(t): ticks for which a GIL was held up to its end or the recording's. */
@@ -72,6 +86,9 @@ void build_dist(const struct build *build, const struct rec_thread *thread, enum
 void build_gil_dist(const struct build *build, uint32_t gil, enum rec_hist_kind kind, struct model_dist *dist);
 
 /* --- model-pairs.c */
+/* Adds to ticks, by thread, what waits that are not in their thread's row yet are to charge holders with: what passed
+ * before the GIL's own account of its waiters had them. */
+void build_late_charges(const struct build *build, uint64_t *ticks);
 /* Fills process->pairs; after the threads. */
 void build_pairs(struct build *build);
 

@@ -24,6 +24,46 @@ static uint64_t end_of(const struct build *build, const struct rec_gil *gil)
     return gil->end_ticks ? gil->end_ticks : build->end_ticks;
 }
 
+bool build_gil_unknown(const struct build *build, const struct rec_gil *gil)
+{
+    return build->running && gil->unseen && !gil->unknown_since_ticks && !gil->end_ticks;
+}
+
+const struct rec_thread *build_gil_unseen_holder(const struct build *build, const struct rec_gil *gil)
+{
+    for (size_t i = 0; gil->unknown_since_ticks && gil->unknown_tstate && i < build->file->n_threads; i++) {
+        const struct rec_thread *thread = &build->file->threads[i];
+        if (thread->state == REC_STATE_NONE && thread->tstate == gil->unknown_tstate && thread->gil == gil->index)
+            return thread;
+    }
+    return NULL;
+}
+
+bool build_gil_is_not_held_by(const struct build *build, const struct rec_thread *thread)
+{
+    for (size_t i = 0; i < build->file->n_gils; i++)
+        if (!build->file->gils[i].end_ticks && build->file->gils[i].known_toggles <= thread->n_toggles)
+            return false;
+    return true;
+}
+
+static uint64_t wall(const struct build *build, const struct rec_gil *gil)
+{
+    uint64_t all, unknown = 0;
+
+    if (!build->keeps_pauses)
+        return build_measured(build, gil->start_ticks, end_of(build, gil));
+    if (gil->end_ticks) {
+        all = gil->end_ticks - gil->start_ticks;
+        uint64_t paused = gil->paused_ticks - gil->start_paused_ticks;
+        return gil->end_ticks > gil->start_ticks && all > paused ? all - paused : 0;
+    }
+    all = build_measured_since(build, gil->start_ticks, gil->start_paused_ticks);
+    if (build_gil_unknown(build, gil))
+        unknown = build_measured_since(build, gil->waiters_at_ticks, gil->paused_ticks);
+    return all > unknown ? all - unknown : 0;
+}
+
 /* The thread that took it last, NULL if that is not known. */
 static const struct rec_thread *holder_of(const struct build *build, const struct rec_gil *gil)
 {
@@ -47,19 +87,31 @@ uint64_t build_gil_held(const struct build *build, const struct rec_gil *gil)
 
     if (holder)
         held += holder->held_ticks; /* modulo 2^64, as the base is */
+    if (gil->unknown_since_ticks && !gil->end_ticks)
+        held += build_measured_since(build, gil->unknown_since_ticks, gil->paused_ticks);
     if (build_gil_locked(build, gil))
-        held += build_measured(build, holder->state_ticks, end_of(build, gil));
+        held += gil->end_ticks ? build_measured(build, holder->state_ticks, gil->end_ticks)
+                               : build_open(build, holder, holder->state_ticks);
     return held;
+}
+
+static uint64_t measured_since_waiters(const struct build *build, const struct rec_gil *gil)
+{
+    return gil->end_ticks || !build->keeps_pauses
+               ? build_measured(build, gil->waiters_at_ticks, end_of(build, gil))
+               : build_measured_since(build, gil->waiters_at_ticks, gil->paused_ticks);
 }
 
 uint64_t build_gil_open_charge(const struct build *build, const struct rec_gil *gil)
 {
     uint64_t waiters_ticks;
 
-    if (!build_gil_locked(build, gil))
+    if (!build_gil_locked(build, gil) && !build_gil_unseen_holder(build, gil))
         return 0;
-    waiters_ticks =
-        gil->waiters_ticks + gil->n_waiters * build_measured(build, gil->waiters_at_ticks, end_of(build, gil));
+    const struct rec_thread *holder = build_gil_locked(build, gil) ? holder_of(build, gil) : NULL;
+    if (holder && holder->state_ticks > gil->waiters_at_ticks) /* the GIL was read before this hold began */
+        return gil->n_waiters * build_open(build, holder, holder->state_ticks);
+    waiters_ticks = gil->waiters_ticks + gil->n_waiters * measured_since_waiters(build, gil);
     return waiters_ticks > gil->hold_waiters_ticks ? waiters_ticks - gil->hold_waiters_ticks : 0;
 }
 
@@ -95,6 +147,8 @@ static void add_threads(const struct build *build, const struct rec_gil *rec, st
     }
     gil->wait_blocked_ns = build_ns(build, blocked);
     gil->wait_ns = build_ns(build, blocked + wakeup);
+    if (build->keeps_pauses) /* as below */
+        gil->wait_ns = gil->wait_blocked_ns + build_ns(build, wakeup);
     gil->wait_blocked_ns = least(gil->wait_blocked_ns, gil->wait_ns); /* of a damaged file the sum may be anything */
     gil->wait_wakeup_ns = gil->wait_ns - gil->wait_blocked_ns;
     gil->wait_forced_ns = build_ns(build, forced);
@@ -103,8 +157,11 @@ static void add_threads(const struct build *build, const struct rec_gil *rec, st
 static void build_one(const struct build *build, const struct rec_gil *rec, struct model_gil *gil)
 {
     gil->index = rec->index;
-    gil->wall_ns = build_ns(build, build_measured(build, rec->start_ticks, end_of(build, rec)));
-    gil->held_ns = build_ns(build, build_gil_held(build, rec));
+    uint64_t held = build_gil_held(build, rec), all = wall(build, rec);
+    gil->wall_ns = build_ns(build, all);
+    gil->held_ns = build_ns(build, held);
+    if (build->keeps_pauses) /* a difference of two that grow could be less than it was, by a rounding */
+        gil->wall_ns = gil->held_ns + build_ns(build, all > held ? all - held : 0);
     if (gil->held_ns > gil->wall_ns) /* by a rounding, or in a damaged file */
         gil->wall_ns = gil->held_ns;
     gil->free_ns = gil->wall_ns - gil->held_ns;

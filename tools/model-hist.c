@@ -65,7 +65,8 @@ static uint64_t percentile(const struct sums *sums, double part)
             seen += sums->buckets[octave][sub];
             if (sums->buckets[octave][sub] && seen >= rank) {
                 uint64_t middle = hist_low(octave, sub) + (hist_width(octave) - 1) / 2;
-                return middle < sums->max_ticks ? middle : sums->max_ticks;
+                uint64_t most = sums->max_ticks < sums->sum_ticks ? sums->max_ticks : sums->sum_ticks;
+                return middle < most ? middle : most;
             }
         }
     }
@@ -76,7 +77,7 @@ static void to_dist(const struct build *build, const struct sums *sums, struct m
 {
     dist->count = sums->count;
     dist->sum_ns = build_ns(build, sums->sum_ticks);
-    dist->max_ns = build_ns(build, sums->max_ticks);
+    dist->max_ns = build_ns(build, sums->max_ticks < sums->sum_ticks ? sums->max_ticks : sums->sum_ticks);
     if (sums->in_buckets) {
         dist->p50_ns = build_ns(build, percentile(sums, 0.50));
         dist->p90_ns = build_ns(build, percentile(sums, 0.90));

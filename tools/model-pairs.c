@@ -48,6 +48,29 @@ static void add_range(const struct rec_gil *gil, uint64_t n, uint64_t low, uint6
     add(row, 0, high - low);
 }
 
+void build_late_charges(const struct build *build, uint64_t *ticks)
+{
+    for (size_t i = 0; i < build->file->n_threads; i++) {
+        const struct rec_thread *waiter = &build->file->threads[i];
+        const struct rec_gil *gil = build_gil(build, waiter->gil);
+        bool open = waiter->state == REC_STATE_WAITING;
+        uint64_t low = waiter->wait_held_base_ticks, high = waiter->late_seen_ticks;
+        struct row row = {.n = 0};
+        if (!gil || waiter->flags & REC_THREAD_FOLDED || !(open || waiter->late))
+            continue;
+        if (!open && waiter->late_held_ticks < high)
+            high = waiter->late_held_ticks;
+        if (high <= low)
+            continue;
+        add_range(gil, open ? gil->n_changes : waiter->late_changes, low, high, &row);
+        for (size_t j = 0; j < row.n; j++)
+            for (size_t k = 0; k < build->file->n_threads && row.entries[j].holder; k++)
+                if (build->file->threads[k].index == row.entries[j].holder)
+                    ticks[k] += row.entries[j].ticks;
+        free(row.entries);
+    }
+}
+
 /* The wait that is open at the end. */
 static void add_open(const struct build *build, const struct rec_thread *thread, struct row *row)
 {
@@ -59,7 +82,16 @@ static void add_open(const struct build *build, const struct rec_thread *thread,
         return;
     build_close(build, thread, &closed);
     high = build_gil_held(build, gil);
-    add_range(gil, gil->n_changes, high - (closed.blocked - thread->wait_blocked_ticks), high, row);
+    uint64_t low = high - (closed.blocked - thread->wait_blocked_ticks);
+    const struct rec_thread *unseen = build_gil_unseen_holder(build, gil);
+    if (unseen) { /* it is in no ring yet */
+        struct build_closed its;
+        build_close(build, unseen, &its);
+        uint64_t part = its.open_held < high - low ? its.open_held : high - low;
+        add(row, unseen->index, part);
+        high -= part;
+    }
+    add_range(gil, gil->n_changes, low, high, row);
 }
 
 /* The last wait may not have been entered yet; what else is missing can no longer be told apart. */

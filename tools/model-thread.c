@@ -4,6 +4,8 @@
  */
 #include "model-build.h"
 
+#include <stdlib.h>
+
 #include "mem.h"
 #include "utf8.h"
 
@@ -22,11 +24,22 @@ static void close_wait(const struct build *build, const struct rec_thread *threa
     const struct rec_gil *gil = build_gil(build, thread->gil);
     uint64_t held = gil ? build_gil_held(build, gil) : 0, blocked = 0;
 
+    /* Whether it has been blocked since will be known when the GIL changes hands. */
+    if (gil && build_gil_unknown(build, gil))
+        open -= least(open, build_measured_since(build, gil->waiters_at_ticks, gil->paused_ticks));
     if (held > thread->wait_held_base_ticks)
         blocked = least(held - thread->wait_held_base_ticks, open);
     closed->open_wait = open;
     closed->blocked += blocked;
     closed->wakeup += open - blocked;
+}
+
+/* Has it taken a GIL in a pause, and has it still? */
+static bool has_since_pause(const struct build *build, const struct rec_thread *thread)
+{
+    const struct rec_gil *gil = build_gil(build, thread->gil);
+
+    return gil && build_gil_unseen_holder(build, gil) == thread;
 }
 
 void build_close(const struct build *build, const struct rec_thread *thread, struct build_closed *closed)
@@ -43,9 +56,20 @@ void build_close(const struct build *build, const struct rec_thread *thread, str
     };
     if (thread->flags & REC_THREAD_FOLDED)
         return;
-    open = build_measured(build, thread->state_ticks, end);
+    open = build_open(build, thread, thread->state_ticks);
     switch (thread->state) {
+    case REC_STATE_NONE: /* until it is known better, or never will be */
+        if (has_since_pause(build, thread)) {
+            closed->open_held = open;
+            closed->held += open;
+            break;
+        }
+        if (build->running && !build_gil_is_not_held_by(build, thread))
+            break;
+        /* fall through */
     case REC_STATE_RELEASED:
+        if (build->running && thread->want_ticks >= thread->state_ticks && thread->want_ticks) /* it is about to wait */
+            open -= least(open, build_open(build, thread, thread->want_ticks));
         closed->released += open;
         break;
     case REC_STATE_HELD:
@@ -100,10 +124,9 @@ static void set_states(struct build *build, const struct rec_thread *rec, const 
         thread->wall_ns = build_ns(build, span);
 }
 
-static void set_locks(const struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
-                      struct model_thread *thread)
+static void set_locks(const struct build *build, const struct rec_thread *rec, struct model_thread *thread)
 {
-    uint64_t open = rec->lock_open_ticks ? build_measured(build, rec->lock_open_ticks, closed->end_ticks) : 0;
+    uint64_t open = rec->lock_open_ticks ? build_open(build, rec, rec->lock_open_ticks) : 0;
 
     if (rec->end_ticks)
         open = 0;
@@ -135,17 +158,19 @@ static void set_dists(const struct build *build, const struct rec_thread *rec, c
         add_open(thread->lock_wait_ns - thread->lock_wait.sum_ns, &thread->lock_wait);
 }
 
-static uint64_t charged_ticks(const struct build *build, const struct rec_thread *rec)
+static uint64_t charged_ticks(const struct build *build, const struct rec_thread *rec, uint64_t late)
 {
-    uint64_t ticks = rec->charged_ticks + rec->charged_late_ticks;
+    uint64_t ticks = rec->charged_ticks + rec->charged_late_ticks + late;
 
-    for (size_t i = 0; i < build->file->n_gils; i++)
-        if (build->file->gils[i].holder == rec->index)
-            ticks += build_gil_open_charge(build, &build->file->gils[i]);
+    for (size_t i = 0; i < build->file->n_gils; i++) {
+        const struct rec_gil *gil = &build->file->gils[i];
+        if (gil->holder == rec->index || build_gil_unseen_holder(build, gil) == rec)
+            ticks += build_gil_open_charge(build, gil);
+    }
     return ticks;
 }
 
-static void build_one(struct build *build, const struct rec_thread *rec, struct model_thread *thread)
+static void build_one(struct build *build, const struct rec_thread *rec, uint64_t late, struct model_thread *thread)
 {
     const struct rec_header *header = &build->file->header;
     struct build_closed closed;
@@ -161,12 +186,13 @@ static void build_one(struct build *build, const struct rec_thread *rec, struct 
     set_name(rec, thread);
     set_states(build, rec, &closed, thread);
     build_cpu(build, rec, &closed, thread);
-    set_locks(build, rec, &closed, thread);
+    set_locks(build, rec, thread);
     set_dists(build, rec, &closed, thread);
     thread->demand_ns =
         thread->held_ns + thread->wait_ns + thread->states.wait_forced_ns + thread->states.released_oncpu_ns;
-    thread->charged_ns = build_ns(build, charged_ticks(build, rec));
-    thread->acquisitions = thread->hold.count + (rec->state == REC_STATE_HELD); /* the closed holds and the open one */
+    thread->charged_ns = build_ns(build, charged_ticks(build, rec, late));
+    /* The closed holds and the open one. */
+    thread->acquisitions = thread->hold.count + (rec->state == REC_STATE_HELD || has_since_pause(build, rec));
     thread->contended = rec->contended;
     thread->drop_requests = rec->drop_requests;
     thread->forced_switches = rec->forced_switches;
@@ -180,6 +206,9 @@ void build_threads(struct build *build)
 
     process->threads = mem_zeroed(build->file->n_threads, sizeof *process->threads);
     process->n_threads = build->file->n_threads;
+    uint64_t *late = mem_zeroed(process->n_threads, sizeof *late);
+    build_late_charges(build, late);
     for (size_t i = 0; i < process->n_threads; i++)
-        build_one(build, &build->file->threads[i], &process->threads[i]);
+        build_one(build, &build->file->threads[i], late[i], &process->threads[i]);
+    free(late);
 }

@@ -11,6 +11,8 @@
 
 /* Two points that lie closer than this do not give the rate well enough if there are better ones. */
 #define GOOD_SPAN_NS 90000000
+/* So far may the rate be off that is known in the first moments. */
+#define EARLY_RATE_ERROR 1e-4
 /* 36 years: what is more is damage.  The states of a thread can be added up without a thought of 64 bits. */
 #define NS_MAX (1ull << 60)
 
@@ -38,18 +40,33 @@ static void set_rate(struct build *build, const struct live_now *now)
     build->ns_per_tick = 1;
     if (header->clock == REC_CLOCK_MONOTONIC)
         return;
+    if (header->rate_ticks && rate_between(header, header->rate_ticks, header->rate_mono_ns, &build->ns_per_tick))
+        return;
+    if (build->running && header->first_ticks &&
+        rate_between(header, header->first_ticks, header->first_mono_ns, &build->ns_per_tick)) {
+        build->ns_per_tick *= 1 - EARLY_RATE_ERROR;
+        return;
+    }
     by_beat = rate_between(header, header->beat_ticks, header->beat_mono_ns, &build->ns_per_tick);
     /* Now is a point as good as any, and farther away, as long as the counter has not been reset.  But each report on
      * the same recording would then have slightly other figures. */
     if (now && (!by_beat || span_ns < GOOD_SPAN_NS))
         by_beat |= rate_between(header, now->ticks, now->mono_ns, &build->ns_per_tick);
     build->calibrated = by_beat;
+    if (build->running) /* there will be a better one, and no time is to be less by it than it was */
+        build->ns_per_tick *= 1 - EARLY_RATE_ERROR;
 }
 
 static void latest(uint64_t *ticks, uint64_t candidate)
 {
     if (candidate > *ticks)
         *ticks = candidate;
+}
+
+static void latest_not(uint64_t *ticks, uint64_t limit)
+{
+    if (*ticks > limit)
+        *ticks = limit;
 }
 
 /* A thread has lived at least as long as its intervals, of which only the last change of state has a stamp: it may have
@@ -133,12 +150,26 @@ static void set_pauses(struct build *build)
     uint32_t n = header->n_toggles, first = n > REC_TOGGLES ? n - REC_TOGGLES : 0;
 
     build->n_lost_toggles = first;
+    build->stop_ticks = build->end_ticks;
+    build->keeps_pauses = build->file->n_threads && build->file->threads[0].flags & REC_THREAD_PAUSES;
     for (uint32_t i = first; i < n; i++) {
         uint64_t at = header->toggle_ticks[i % REC_TOGGLES];
         if (i % 2 == 0) /* a pause begins, and lasts unless another toggle follows */
             build->pauses[build->n_pauses++] = (struct build_span){at, UINT64_MAX};
         else if (build->n_pauses)
             build->pauses[build->n_pauses - 1].to = at;
+    }
+    if (n && build->keeps_pauses)
+        build->paused_ticks = header->toggle_paused_ticks[(n - 1) % REC_TOGGLES];
+    for (size_t i = 0; i < build->n_pauses; i++) {
+        const struct build_span *pause = &build->pauses[i];
+        bool counted = build->keeps_pauses && i + 1 < build->n_pauses, ended = pause->to <= build->end_ticks;
+        if (ended && !counted)
+            build->paused_ticks += pause->to - pause->from;
+        else if (!ended && counted) /* toggles that came after the end, which was read before them */
+            build->paused_ticks -= pause->to - pause->from;
+        if (!ended)
+            latest_not(&build->stop_ticks, pause->from);
     }
 }
 
@@ -147,8 +178,8 @@ void build_time(struct build *build, struct reader_file *const *others, size_t n
     const struct reader_file *file = build->file;
     const struct rec_header *header = &file->header;
     uint64_t next = next_program(file, others, n_others);
-    struct live_now now;
-    bool has_now = live_same_boot(header) && live_read_now(header->clock, &now);
+    struct live_now now = file->now;
+    bool has_now = now.ticks != 0;
 
     /* A collector outside of the process closes its accounts whenever it writes: the last beat is their end. */
     build->running = file->pid_here && !next && has_now && header->source == REC_SOURCE_PRELOAD &&
@@ -156,6 +187,13 @@ void build_time(struct build *build, struct reader_file *const *others, size_t n
     set_rate(build, has_now ? &now : NULL);
     set_end(build, next, has_now ? &now : NULL);
     set_pauses(build);
+    build->wall_ticks = build_measured_since(build, header->start_ticks, 0);
+    if (build->running && !(header->n_toggles & 1)) { /* what has ended since that moment is in the sums */
+        uint64_t stop_ticks = build->stop_ticks;
+        latest(&build->stop_ticks, last_stamp(file));
+        build->wall_ticks = build_measured_since(build, header->start_ticks, 0);
+        build->stop_ticks = stop_ticks;
+    }
 }
 
 uint64_t build_measured(const struct build *build, uint64_t from, uint64_t to)
@@ -172,6 +210,22 @@ uint64_t build_measured(const struct build *build, uint64_t from, uint64_t to)
             ticks = ticks > end - begin ? ticks - (end - begin) : 0;
     }
     return ticks;
+}
+
+uint64_t build_measured_since(const struct build *build, uint64_t from, uint64_t paused_ticks)
+{
+    uint64_t ticks = build->stop_ticks > from ? build->stop_ticks - from : 0;
+    uint64_t paused = build->paused_ticks > paused_ticks ? build->paused_ticks - paused_ticks : 0;
+
+    return ticks > paused ? ticks - paused : 0;
+}
+
+uint64_t build_open(const struct build *build, const struct rec_thread *thread, uint64_t from)
+{
+    /* The pauses that the header knows are all that there were since a state began, unless it says otherwise. */
+    if (thread->flags & REC_THREAD_PAUSES && !thread->end_ticks)
+        return build_measured_since(build, from, thread->paused_ticks);
+    return build_measured(build, from, thread->end_ticks ? thread->end_ticks : build->end_ticks);
 }
 
 uint64_t build_ns(const struct build *build, uint64_t ticks)

@@ -29,7 +29,8 @@ static void build_losses(struct build *build)
     static const char *const names[] = REC_LOSS_NAMES;
     const struct reader_file *file = build->file;
     struct model_process *process = build->process;
-    uint64_t unknown = 0, control = file->header.losses[REC_LOSS_CONTROL] + build->n_lost_toggles;
+    uint64_t unknown = 0,
+             control = file->header.losses[REC_LOSS_CONTROL] + (build->keeps_pauses ? 0 : build->n_lost_toggles);
 
     process->losses = mem_zeroed(REC_LOSS_N + 5, sizeof *process->losses);
     for (size_t i = 0; i < REC_LOSS_N; i++)
@@ -193,7 +194,7 @@ static void build_process(struct model_process *process, const struct reader_fil
     process->running = build.running;
     process->paused = header->n_toggles & 1;
     process->cpus = header->cpus ? header->cpus : 1;
-    process->wall_ns = build_ns(&build, build_measured(&build, header->start_ticks, build.end_ticks));
+    process->wall_ns = build_ns(&build, build.wall_ticks);
     process->n_threads_ever = header->n_threads;
     process->proc_start_jiffies = header->proc_start_jiffies;
     process->start_realtime_ns = header->start_realtime_ns;

@@ -41,19 +41,30 @@ ssize_t reader_copy_bytes(int fd, void *to, size_t size, size_t offset)
     return (ssize_t)done;
 }
 
+/* Has the last toggle got its time? */
+static bool is_timed(const struct rec_header *header)
+{
+    return !header->n_toggles || header->toggle_ticks[(header->n_toggles - 1) % REC_TOGGLES];
+}
+
 bool reader_copy_header(int fd, struct rec_header *header, size_t size)
 {
-    for (int try = 0; try < TRIES; try++) {
+    bool whole = false;
+
+    for (int try = 0; try < TRIES && !whole; try++) {
         struct rec_header again = {.pid = 0};
         if (reader_copy_bytes(fd, header, size, 0) < 0 || reader_copy_bytes(fd, &again, size, 0) < 0)
             return false;
-        if (!(header->beat_seq & 1) && header->beat_seq == again.beat_seq && header->beat_ticks == again.beat_ticks &&
-            header->beat_mono_ns == again.beat_mono_ns && header->n_toggles == again.n_toggles)
-            return true;
+        whole = !(header->beat_seq & 1) && header->beat_seq == again.beat_seq &&
+                header->beat_ticks == again.beat_ticks && header->beat_mono_ns == again.beat_mono_ns &&
+                header->n_toggles == again.n_toggles && is_timed(header);
         if (header->end_ticks) /* nobody will come and finish what is half written */
-            return true;
-        pause_between_tries(try);
+            break;
+        if (!whole)
+            pause_between_tries(try);
     }
+    if (!is_timed(header)) /* nobody has seen it either */
+        header->n_toggles--;
     return true;
 }
 
@@ -146,12 +157,17 @@ void reader_copy_settle(int fd, struct reader_file *file)
     struct reader_record record = {.offset = 0};
     size_t i_gil = 0, i_thread = 0;
 
-    while (reader_next(file, &record)) {
-        if (record.type == REC_GIL && i_gil < file->n_gils) {
+    /* The GILs first: what is known of one holds for threads that are copied after it. */
+    while (reader_next(file, &record) && i_gil < file->n_gils) {
+        if (record.type == REC_GIL) {
             struct rec_gil *gil = &file->gils[i_gil++];
             struct target target = {record.offset, gil, sizeof *gil, &gil->seq, NULL};
             settle(fd, file, &target);
-        } else if (record.type == REC_THREAD && i_thread < file->n_threads) {
+        }
+    }
+    record = (struct reader_record){.offset = 0};
+    while (reader_next(file, &record)) {
+        if (record.type == REC_THREAD && i_thread < file->n_threads) {
             struct rec_thread *thread = &file->threads[i_thread++];
             struct target target = {record.offset, thread, sizeof *thread, &thread->seq, thread};
             settle(fd, file, &target);

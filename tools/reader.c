@@ -198,6 +198,14 @@ static bool read_file(struct reader_file *file, int fd, char error[READER_ERROR_
         return fail(error, file->path, "it is not a regular file");
     if (!reader_copy_header(fd, &file->header, n_header))
         return fail(error, file->path, strerror(errno));
+    /* All that is read from here on is true of this moment, too: what has been going on since before it was going on
+     * then.  A moment after the reading could lie behind an end that was not read. */
+    if (!file->header.end_ticks && live_same_boot(&file->header)) {
+        if (!live_read_now(file->header.clock, &file->now))
+            file->now.ticks = 0;
+        else if (!reader_copy_header(fd, &file->header, n_header))
+            return fail(error, file->path, strerror(errno));
+    }
     if (!check_header(file, (size_t)status.st_size, error))
         return false;
     if (file->header.header_bytes < n_header) /* an older version's: what it does not have is 0 */

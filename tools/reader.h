@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "live.h"
 #include "record.h"
 
 #define READER_ERROR_BYTES 512
@@ -27,6 +28,7 @@ struct reader_file {
     char *path;
     struct rec_header header;
     int pid_here;           /* the process's PID as seen from here if it still runs, otherwise 0 */
+    struct live_now now;    /* a moment before header and records were read; ticks 0 = not known on this machine */
     bool truncated;         /* the file ends before the records do */
     uint64_t damaged_bytes; /* that belong to no record, though one was begun there */
     struct rec_gil *gils;
