@@ -61,8 +61,8 @@ static bool is_code(struct cpython_walk *w, uint64_t object)
 static int read_frame(struct cpython_walk *w, struct cpython_frame *f)
 {
     const struct cpython_layout *l = w->r->l;
-    unsigned char bytes[112];
-    size_t size = l->minor <= 10 ? 112 : 80;
+    unsigned char bytes[CPYTHON_FRAME_BYTES_MAX];
+    size_t size = CPYTHON_FRAME_BYTES(l->minor);
     uint64_t frame = w->next;
     if (!plausible(frame) || ++w->steps > STEPS_MAX || cpython_fetch(w->r, frame, bytes, size) != 0)
         return -1;

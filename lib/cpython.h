@@ -35,6 +35,10 @@ struct cpython_layout {
     uint16_t runtime_finalizing;         /* _PyRuntime: the thread state that finalizes, or NULL */
 };
 
+/* As much of a frame as has the fields above. */
+#define CPYTHON_FRAME_BYTES_MAX 112u
+#define CPYTHON_FRAME_BYTES(minor) ((minor) <= 10 ? 112u : 80u)
+
 /* The layout for PY_VERSION_HEX, or NULL for a version that is not known.  Pure. */
 const struct cpython_layout *cpython_layout(uint32_t hex);
 

@@ -13,11 +13,40 @@ struct gs_view { /* of a GIL, as its memory says */
     gs_u64 switches, interval_ns;
 };
 
+/* The slot of a thread; 0 = it is not measured, as most threads of a machine are not: that must be known at once. */
+static __always_inline gs_u32 slot_of_tid(gs_u32 tid)
+{
+    gs_u64 entry = tid_table[tid % GS_TIDS];
+    gs_u32 *slot;
+
+    if (entry >> 32 == tid)
+        return (gs_u32)entry;
+    if (entry != GS_TIDS_SHARED)
+        return 0;
+    slot = bpf_map_lookup_elem(&tids, &tid);
+    return slot ? *slot : 0;
+}
+
 static __always_inline struct gs_thread *thread_of(gs_u32 tid)
 {
-    gs_u32 *slot = bpf_map_lookup_elem(&tids, &tid);
+    gs_u32 slot = slot_of_tid(tid);
 
-    return slot ? bpf_map_lookup_elem(&slots, slot) : NULL;
+    return slot ? bpf_map_lookup_elem(&slots, &slot) : NULL;
+}
+
+static __always_inline void enter_tid(gs_u32 tid, gs_u32 slot)
+{
+    gs_u64 *entry = &tid_table[tid % GS_TIDS];
+
+    bpf_map_update_elem(&tids, &tid, &slot, BPF_ANY);
+    if (__sync_val_compare_and_swap(entry, 0, (gs_u64)tid << 32 | slot))
+        *(volatile gs_u64 *)entry = GS_TIDS_SHARED;
+}
+
+static __always_inline void remove_tid(gs_u32 tid, gs_u32 slot)
+{
+    __sync_val_compare_and_swap(&tid_table[tid % GS_TIDS], (gs_u64)tid << 32 | slot, 0);
+    bpf_map_delete_elem(&tids, &tid);
 }
 
 static __always_inline struct gs_thread *current_thread(void)
@@ -72,7 +101,7 @@ static __always_inline void new_thread(gs_u32 tid, gs_u32 target)
     t->gil = t->home_gil = info->gil[0];
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = bpf_ktime_get_ns();
-    bpf_map_update_elem(&tids, &tid, &slot, BPF_ANY);
+    enter_tid(tid, slot);
 }
 
 /* --- histograms: lib/hist.h's buckets ---------------------------------------------------------------------------- */
@@ -108,6 +137,12 @@ static __always_inline void add(struct gs_hist *h, gs_u64 ns)
         h->max_ns = ns;
 }
 
+static __always_inline gs_u64 mix(gs_u64 hash, gs_u64 value)
+{
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15ull;
+    return hash ^ hash >> 32;
+}
+
 /* --- what the GIL's memory says ---------------------------------------------------------------------------------- */
 /* The GIL's memory says that the thread has it. */
 static __noinline bool has(const struct gs_gil *gil, const struct gs_target *target, const struct gs_thread *t)
@@ -126,7 +161,47 @@ static __noinline bool has(const struct gs_gil *gil, const struct gs_target *tar
     return self && self == t->self;
 }
 
-static __always_inline void look(const struct gs_gil *gil, const struct gs_target *target, struct gs_thread *t,
+/* The thread whose thread state this is: its slot, 0 = not known.  Thread states stay with their threads in most
+ * processes, so it is looked up now and then only, until one is seen to have changed hands: native threads that call
+ * Python have a new one each time, which may lie where another's was (PyGILState_Ensure, Python/pystate.c). */
+static __always_inline gs_u32 owner_of(struct gs_gil *gil, const struct gs_target *target, struct gs_thread *t,
+                                       gs_u64 tstate)
+{
+    gs_u64 *known = &gil->owner[mix(0, tstate) % GS_OWNERS];
+    gs_u64 entry = *(volatile gs_u64 *)known, tag = (gs_u64)(gs_u32)(tstate >> 4) << 32;
+    struct gs_self key = {.target = t->target};
+    gs_u32 slot = 0;
+
+    if (entry && (entry ^ tag) >> 32 == 0 && !gil->owners_change && ++t->n_looks % GS_OWNER_TRUST)
+        return (gs_u32)entry;
+    bpf_probe_read_user(&key.self, sizeof key.self, (void *)(tstate + target->tstate_thread_id));
+    if (!key.self)
+        return 0;
+    if (key.self == t->self) {
+        slot = t->slot;
+    } else {
+        gs_u32 *found = bpf_map_lookup_elem(&selves, &key);
+        if (!found)
+            return 0;
+        slot = *found;
+    }
+    if (entry != (tag | slot)) {
+        if (entry && (entry ^ tag) >> 32 == 0)
+            gil->owners_change = 1;
+        *(volatile gs_u64 *)known = tag | slot;
+    }
+    return slot;
+}
+
+/* The thread ends. */
+static __always_inline void forget_owner(struct gs_gil *gil, gs_u32 slot)
+{
+    for (gs_u32 i = 0; i < GS_OWNERS; i++)
+        if ((gs_u32)gil->owner[i] == slot)
+            gil->owner[i] = 0;
+}
+
+static __always_inline void look(struct gs_gil *gil, const struct gs_target *target, struct gs_thread *t,
                                  struct gs_view *view)
 {
     struct {
@@ -134,7 +209,6 @@ static __always_inline void look(const struct gs_gil *gil, const struct gs_targe
         gs_s32 locked, pad;
         gs_u64 switches;
     } g = {.locked = 0};
-    struct gs_self key = {.target = t->target};
 
     view->read = view->locked = view->mine = view->last_mine = false;
     view->holder = 0;
@@ -145,28 +219,17 @@ static __always_inline void look(const struct gs_gil *gil, const struct gs_targe
     view->read = true;
     view->switches = g.switches;
     view->interval_ns = g.interval_us * 1000;
-    bpf_probe_read_user(&key.self, sizeof key.self, (void *)(g.last_holder + target->tstate_thread_id));
-    view->last_mine = key.self && key.self == t->self;
+    if (!g.last_holder)
+        return;
+    gs_u32 owner = owner_of(gil, target, t, g.last_holder);
+    view->last_mine = owner && owner == t->slot;
     if (view->last_mine)
         t->tstate = g.last_holder;
     if (g.locked != 1)
         return;
     view->locked = true;
     view->mine = view->last_mine;
-    if (view->mine) {
-        view->holder = t->slot;
-        return;
-    }
-    /* Most often it is the one that was seen to have it last. */
-    gs_u32 last = gil->ring[(gil->n_changes - 1) & (GS_RING - 1)].slot;
-    const struct gs_thread *holder = last ? bpf_map_lookup_elem(&slots, &last) : NULL;
-    if (holder && holder->self == key.self && holder->target == t->target && !holder->end_ns) {
-        view->holder = last;
-        return;
-    }
-    gs_u32 *slot = key.self ? bpf_map_lookup_elem(&selves, &key) : NULL;
-    if (slot)
-        view->holder = *slot;
+    view->holder = owner;
 }
 
 /* The same of the GIL that the thread used last; or of the one that it has: with several interpreters, each of which has

@@ -29,6 +29,7 @@ const volatile gs_u64 sample_ns = 1003009; /* between two samples of the CPU clo
 gs_u32 n_slots = 1;   /* slot 0 is nobody.  atomic; the loader takes from it, too */
 gs_u32 max_slots = 0; /* by the loader */
 gs_u64 losses[GS_LOSSES];
+gs_u64 tid_table[GS_TIDS]; /* [tid % GS_TIDS]: tid << 32 | slot, 0 or GS_TIDS_SHARED.  atomic; by the loader, too */
 
 #define GS_ON_THE_WAY_NS 50000 /* who has run for so long since the end of its sleep has got the GIL, if not told */
 
@@ -88,7 +89,7 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
         t->state = GS_WAITS;
         t->state_ns = begin;
         __sync_fetch_and_add(&gil->n_waiters, 1);
-        wait_stack(t, target);
+        wait_stack(t, target, now);
     }
     if (call->deadline_ns && call->deadline_ns != t->deadline_ns) {
         t->deadline_ns = call->deadline_ns;
@@ -101,10 +102,9 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
     charge_pending(t);
 }
 
-static __always_inline void switch_out(struct gs_thread *t, struct task_struct *task, bool sleeps)
+static __always_inline void switch_out(struct gs_thread *t, struct task_struct *task, bool sleeps, gs_u64 now)
 {
     struct gs_target *target = target_of(t);
-    gs_u64 now = bpf_ktime_get_ns();
     struct gs_call call;
     struct gs_view view;
 
@@ -152,15 +152,13 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
             charge_pending(t);
         if (!view.mine)
             begin_lock(t, target, task, now);
-        off_stack(t, target);
+        off_stack(t, target, now);
     }
     t->on_cpu = 0;
 }
 
-static __always_inline void switch_in(struct gs_thread *t)
+static __always_inline void switch_in(struct gs_thread *t, gs_u64 now)
 {
-    gs_u64 now = bpf_ktime_get_ns();
-
     if (t->state == GS_FORCED) {
         end_forced(t, now);
     } else if (t->state == GS_WAITS) {
@@ -179,13 +177,16 @@ static __always_inline void switch_in(struct gs_thread *t)
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-    struct gs_thread *t = thread_of(prev->pid);
+    gs_u32 before = slot_of_tid(prev->pid), after = slot_of_tid(next->pid);
+    struct gs_thread *t;
 
-    if (t)
-        switch_out(t, prev, !preempt && task_sleeps(prev));
-    t = thread_of(next->pid);
-    if (t)
-        switch_in(t);
+    if (!(before | after))
+        return 0;
+    gs_u64 now = bpf_ktime_get_ns();
+    if (before && (t = bpf_map_lookup_elem(&slots, &before)))
+        switch_out(t, prev, !preempt && task_sleeps(prev), now);
+    if (after && (t = bpf_map_lookup_elem(&slots, &after)))
+        switch_in(t, now);
     return 0;
 }
 
@@ -291,7 +292,14 @@ int BPF_PROG(on_exit, struct task_struct *task)
     charge_pending(t);
     t->end_ns = now;
     bpf_map_delete_elem(&selves, &key);
-    bpf_map_delete_elem(&tids, &tid);
+    struct gs_target *target = target_of(t);
+    for (gs_u32 i = 0; target && i < GS_GILS && i < target->n_gils; i++) {
+        gs_u32 index = target->gil[i];
+        struct gs_gil *gil = bpf_map_lookup_elem(&gils, &index);
+        if (gil)
+            forget_owner(gil, t->slot);
+    }
+    remove_tid(tid, t->slot);
     return 0;
 }
 

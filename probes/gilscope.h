@@ -20,6 +20,10 @@
 #define GS_LONG_OFF_NS (1u << 18) /* as REC_LONG_RELEASED_TICKS in lib/record.h */
 #define GS_LONG_NS 1000000000     /* the loader looks more often than that */
 #define GS_NATIVE_STACKS 2048
+#define GS_OWNERS 16           /* of thread states, whose owner is remembered ... */
+#define GS_OWNER_TRUST 32      /* ... and looked up again one time in so many */
+#define GS_TIDS 16384          /* of these thread ids, modulo this, the slot is found at once: a power of 2 */
+#define GS_TIDS_SHARED (~0ull) /* by several threads: see the map */
 
 typedef unsigned long long gs_u64;
 typedef unsigned int gs_u32;
@@ -38,6 +42,7 @@ struct gs_target {
     gs_u32 tstate_frame;
     gs_s32 cframe_current; /* -1 = tstate_frame points to the frame itself */
     gs_u32 frame_code, frame_back, frame_instruction, frame_entry, frame_owner; /* entry, owner: 0 = no such field */
+    gs_u32 frame_bytes;       /* all these are within */
     gs_u32 border;            /* 1: an owner of 3 and more is no Python code */
     gs_u32 instruction_bytes; /* 4: f_lasti; 8: an address */
 };
@@ -53,6 +58,8 @@ struct gs_gil {
     gs_u32 target;
     gs_u32 n_waiters; /* atomic */
     gs_u64 n_changes; /* atomic; change i is at ring[i % GS_RING] */
+    gs_u64 owner[GS_OWNERS]; /* of a thread state: 32 bits of its address << 32 | slot; 0 = none */
+    gs_u32 owners_change, pad; /* 1: thread states are seen to change hands, so none is remembered any more */
     struct gs_change ring[GS_RING];
 };
 
@@ -65,7 +72,7 @@ enum gs_state { GS_RUNS, GS_WAITS, GS_FORCED }; /* runs: has the GIL, or does no
 
 struct gs_thread {
     gs_u32 tid, target;
-    gs_u32 slot, pad0; /* its own index */
+    gs_u32 slot, n_looks; /* its own index */
     gs_u32 gil;        /* index into the map of GILs: used last */
     gs_u32 home_gil, home_votes; /* used most: a majority vote of takes and samples */
     gs_u32 state;      /* enum gs_state */
@@ -137,6 +144,16 @@ struct gs_frame {             /* code 0 = the border to C */
 struct gs_stack {
     gs_u32 n, cut;
     struct gs_frame frame[GS_FRAMES];
+};
+#define GS_RAW 128 /* a power of 2, and more than a frame has */
+struct gs_scratch {
+    struct gs_stack stack;
+    gs_u8 raw[GS_RAW + 8]; /* the frame that was read last */
+};
+struct gs_pace { /* of waits and times off a processor that begin on one, on average */
+    gs_u64 last_ns;
+    gs_u64 gap_ns;    /* between the begin of one and of the next */
+    gs_u64 length_ns; /* as expected */
 };
 enum gs_weight {
     GS_WEIGHT_WAIT,

@@ -88,8 +88,15 @@ struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); /* the programs that use it do not interrupt each other */
     __uint(max_entries, 1);
     __type(key, gs_u32);
-    __type(value, struct gs_stack);
+    __type(value, struct gs_scratch);
 } scratch SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, gs_u32);
+    __type(value, struct gs_pace);
+} paces SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY); /* zeros */

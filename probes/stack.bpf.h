@@ -3,9 +3,10 @@
  * stack.bpf.h - Python frames of the current thread, and the weights of samples.
  *
  * On a processor the clock takes the samples.  Waits and times off the processor have their stack taken at their begin,
- * by chance: one in so many that it costs little where they are short, and then with that many times their length, so
- * that the sums are right on average.  Where that would be a matter of luck, in long times off the processor, the
- * loader has the time to look at the stack itself.
+ * by chance: one in so many that it costs little, and then with that many times their length, so that the sums are right
+ * on average.  The longer one is expected to be, the better its chance; where they are so many that a processor would
+ * walk stacks more often than every STACK_EVERY_NS, all chances get smaller.  Where that would be a matter of luck, in
+ * long times off the processor, the loader has the time to look at the stack itself.
  */
 #ifndef GILSCOPE_STACK_BPF_H
 #define GILSCOPE_STACK_BPF_H
@@ -13,6 +14,7 @@
 #define WAIT_TYPICAL_NS 200000 /* waits and ...  */
 #define OFF_TYPICAL_NS 1000000 /* ... times off the processor that are so long on average are all looked at */
 #define CHANCE_MOST 64
+#define STACK_EVERY_NS 1000000 /* on one processor: on average a walk is at least so far from the last one */
 
 static __always_inline gs_u64 read_pointer(gs_u64 address)
 {
@@ -22,28 +24,11 @@ static __always_inline gs_u64 read_pointer(gs_u64 address)
     return value;
 }
 
-static __always_inline gs_u64 mix(gs_u64 hash, gs_u64 value)
-{
-    hash = (hash ^ value) * 0x9e3779b97f4a7c15ull;
-    return hash ^ hash >> 32;
-}
-
 static __always_inline gs_u64 first_frame(const struct gs_target *l, gs_u64 tstate)
 {
     gs_u64 frame = read_pointer(tstate + l->tstate_frame);
 
     return l->cframe_current >= 0 && frame ? read_pointer(frame + l->cframe_current) : frame;
-}
-
-static __always_inline gs_u64 instruction_of(const struct gs_target *l, gs_u64 frame)
-{
-    gs_u64 at = 0;
-
-    if (l->instruction_bytes == 4)
-        bpf_probe_read_user(&at, 4, (void *)(frame + l->frame_instruction));
-    else
-        bpf_probe_read_user(&at, 8, (void *)(frame + l->frame_instruction));
-    return at;
 }
 
 /* Its thread state is still its own. */
@@ -54,13 +39,32 @@ static __always_inline bool knows_tstate(struct gs_thread *t, const struct gs_ta
     return t->tstate;
 }
 
+/* Of the frame that was read last. */
+static __always_inline gs_u64 raw_field(const struct gs_scratch *s, gs_u32 offset)
+{
+    return *(const gs_u64 *)(s->raw + (offset & (GS_RAW - 1)));
+}
+
+static __always_inline gs_u64 raw_instruction(const struct gs_scratch *s, const struct gs_target *l)
+{
+    gs_u64 at = raw_field(s, l->frame_instruction);
+
+    return l->instruction_bytes == 4 ? (gs_u32)at : at;
+}
+
 /* Where the innermost frame of the current thread is; 0, 0 if that cannot be read. */
 static __always_inline void innermost(struct gs_thread *t, const struct gs_target *l, gs_u64 *code, gs_u64 *at)
 {
-    gs_u64 frame = l->knows_frames && knows_tstate(t, l) ? first_frame(l, t->tstate) : 0;
+    gs_u32 zero = 0;
+    struct gs_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+    gs_u64 frame = s && l->knows_frames && knows_tstate(t, l) ? first_frame(l, t->tstate) : 0;
 
-    *code = frame ? read_pointer(frame + l->frame_code) & ~3ull : 0;
-    *at = *code ? instruction_of(l, frame) : 0;
+    *code = *at = 0;
+    if (!frame || bpf_probe_read_user(s->raw, l->frame_bytes & (GS_RAW - 1), (void *)frame))
+        return;
+    *code = raw_field(s, l->frame_code) & ~3ull;
+    if (*code)
+        *at = raw_instruction(s, l);
 }
 
 /* Enters the frames of the current thread, whose thread state is at tstate, among the stacks; their hash, 0 = there is
@@ -68,34 +72,31 @@ static __always_inline void innermost(struct gs_thread *t, const struct gs_targe
 __noinline gs_u64 walk(const struct gs_target *l, gs_u64 tstate)
 {
     gs_u32 zero = 0, n = 0;
-    struct gs_stack *s = bpf_map_lookup_elem(&scratch, &zero);
+    struct gs_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
     gs_u64 hash = 0xcbf29ce484222325ull, frame;
 
     if (!s || !l)
         return 0;
     frame = first_frame(l, tstate);
     for (n = 0; n < GS_FRAMES && frame; n++) {
-        gs_u8 owner = 0, entry = 0;
-        gs_u64 code = read_pointer(frame + l->frame_code) & ~3ull, at = instruction_of(l, frame);
-        if (l->frame_owner)
-            bpf_probe_read_user(&owner, 1, (void *)(frame + l->frame_owner));
-        if (l->frame_entry)
-            bpf_probe_read_user(&entry, 1, (void *)(frame + l->frame_entry));
-        if (owner >= 3 && l->border) /* between C and Python */
+        if (bpf_probe_read_user(s->raw, l->frame_bytes & (GS_RAW - 1), (void *)frame))
+            break;
+        gs_u64 code = raw_field(s, l->frame_code) & ~3ull, at = raw_instruction(s, l);
+        if (l->border && s->raw[l->frame_owner & (GS_RAW - 1)] >= 3) /* between C and Python */
             code = at = 0;
-        if (entry)
+        if (l->frame_entry && s->raw[l->frame_entry & (GS_RAW - 1)])
             at |= GS_ENTRY;
-        s->frame[n].code = code;
-        s->frame[n].at = at;
+        s->stack.frame[n].code = code;
+        s->stack.frame[n].at = at;
         hash = mix(mix(hash, code), at);
-        frame = read_pointer(frame + l->frame_back);
+        frame = raw_field(s, l->frame_back);
     }
     if (!n)
         return 0;
-    s->n = n;
-    s->cut = frame != 0;
+    s->stack.n = n;
+    s->stack.cut = frame != 0;
     hash = hash ? hash : 1;
-    if (!bpf_map_lookup_elem(&stacks, &hash) && bpf_map_update_elem(&stacks, &hash, s, BPF_ANY))
+    if (!bpf_map_lookup_elem(&stacks, &hash) && bpf_map_update_elem(&stacks, &hash, &s->stack, BPF_ANY))
         __sync_fetch_and_add(&losses[GS_LOSS_STACKS], 1);
     return hash;
 }
@@ -133,9 +134,26 @@ static __always_inline void weigh(struct gs_thread *t, gs_u64 stack, gs_s32 nati
     }
 }
 
-/* One in how many intervals is to be looked at, if they are so long on average. */
-static __always_inline gs_u32 chance_of(gs_u64 mean_ns, gs_u64 typical_ns)
+/* One in how many intervals is to be looked at.  One begins at `now`, and is expected to take mean_ns; one of
+ * typical_ns would be looked at if there were few. */
+static __always_inline gs_u32 chance_of(gs_u64 mean_ns, gs_u64 typical_ns, gs_u64 now)
 {
+    gs_u32 zero = 0;
+    struct gs_pace *pace = bpf_map_lookup_elem(&paces, &zero);
+
+    if (mean_ns > 10 * (gs_u64)GS_LONG_NS)
+        mean_ns = 10 * (gs_u64)GS_LONG_NS;
+    if (pace) {
+        gs_u64 gap = now - pace->last_ns, busy;
+        pace->last_ns = now;
+        if (gap > 10 * STACK_EVERY_NS)
+            gap = 10 * STACK_EVERY_NS;
+        pace->gap_ns = pace->gap_ns - pace->gap_ns / 16 + gap / 16;
+        pace->length_ns = pace->length_ns - pace->length_ns / 16 + mean_ns / 16;
+        busy = pace->length_ns * STACK_EVERY_NS / (pace->gap_ns + 1);
+        if (typical_ns < busy)
+            typical_ns = busy;
+    }
     if (mean_ns >= typical_ns)
         return 1;
     if (mean_ns * CHANCE_MOST <= typical_ns)
@@ -148,10 +166,12 @@ static __always_inline bool chosen(gs_u32 chance)
     return chance <= 1 || bpf_get_prandom_u32() % chance == 0;
 }
 
-static __always_inline void wait_stack(struct gs_thread *t, const struct gs_target *target)
+static __always_inline void wait_stack(struct gs_thread *t, const struct gs_target *target, gs_u64 now)
 {
-    t->wait_chance = chance_of(t->wait_mean_ns, WAIT_TYPICAL_NS);
-    t->wait_chosen = target->walk_frames && chosen(t->wait_chance);
+    if (!target->walk_frames)
+        return;
+    t->wait_chance = chance_of(t->wait_mean_ns, WAIT_TYPICAL_NS, now);
+    t->wait_chosen = chosen(t->wait_chance);
     if (t->wait_chosen)
         t->wait_stack = own_stack(t, target);
 }
@@ -164,10 +184,12 @@ static __always_inline void weigh_wait(struct gs_thread *t, gs_u64 ns)
     t->wait_chosen = 0;
 }
 
-static __always_inline void off_stack(struct gs_thread *t, const struct gs_target *target)
+static __always_inline void off_stack(struct gs_thread *t, const struct gs_target *target, gs_u64 now)
 {
-    t->off_chance = chance_of(t->off_mean_ns, OFF_TYPICAL_NS);
-    t->off_chosen = target->walk_frames && chosen(t->off_chance);
+    if (!target->walk_frames)
+        return;
+    t->off_chance = chance_of(t->off_mean_ns, OFF_TYPICAL_NS, now);
+    t->off_chosen = chosen(t->off_chance);
     if (t->off_chosen)
         t->off_stack = own_stack(t, target);
 }

@@ -18,7 +18,7 @@
 #include "recdir.h"
 #include "recoptions.h"
 
-#define SAMPLE_HZ 997 /* a prime: not in step with what runs every millisecond */
+#define SAMPLE_HZ 241 /* a prime: not in step with what runs every millisecond */
 
 struct attach_options {
     struct recoptions common;

@@ -82,6 +82,16 @@ static void set_self(struct adding *a, struct gs_thread *t, uint32_t slot)
     }
 }
 
+/* As enter_tid() in probes/account.bpf.h. */
+static void enter_tid(struct bpf_collector *c, uint32_t tid, uint32_t slot)
+{
+    gs_u64 *entry = &c->skeleton->bss->tid_table[tid % GS_TIDS], none = 0;
+
+    if (!bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.tids), &tid, &slot, BPF_NOEXIST) &&
+        !__atomic_compare_exchange_n(entry, &none, (gs_u64)tid << 32 | slot, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        __atomic_store_n(entry, GS_TIDS_SHARED, __ATOMIC_RELEASE);
+}
+
 static void add_thread(void *context, uint32_t tid)
 {
     struct adding *a = context;
@@ -105,7 +115,7 @@ static void add_thread(void *context, uint32_t tid)
     t->start_ns = t->since_ns = t->free_ns = a->now_ns;
     set_self(a, t, slot);
     set_state(a, t);
-    bpf_map_update_elem(tids, &tid, &slot, BPF_NOEXIST);
+    enter_tid(c, tid, slot);
 }
 
 static void set_walk(struct gs_target *target, const struct cpython_layout *l, const struct collect_options *options)
@@ -122,6 +132,7 @@ static void set_walk(struct gs_target *target, const struct cpython_layout *l, c
     target->frame_instruction = l->frame_instruction;
     target->frame_entry = l->frame_entry;
     target->frame_owner = l->frame_owner;
+    target->frame_bytes = CPYTHON_FRAME_BYTES(l->minor);
     target->border = l->minor >= 12;
     target->instruction_bytes = l->minor <= 10 ? 4 : 8;
 }
