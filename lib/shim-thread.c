@@ -176,6 +176,41 @@ static uint64_t cap_ns(uint64_t ns, uint64_t ticks)
     return least(ns, ticks * 1010 / shim_clock_ticks_per_us());
 }
 
+static void add_exact(struct rec_thread *tr, uint64_t held_ns, uint64_t held, uint64_t released_ns, uint64_t released)
+{
+    tr->cpu_exact_held_ns += cap_ns(held_ns, held);
+    tr->cpu_exact_held_ticks += held;
+    tr->cpu_exact_released_ns += cap_ns(released_ns, released);
+    tr->cpu_exact_released_ticks += released;
+}
+
+/* A period between two readings, of which so many ticks were held and so many released, and its CPU time.  Where it was
+ * off the processor for longer than one of the two lasted, it was so in the other: a time slice that ends, or a sleep,
+ * is one piece.  Only what could be either is left to be shared out. */
+static void add_period(struct rec_thread *tr, uint64_t used_ns, uint64_t held, uint64_t released)
+{
+    uint64_t ticks_per_us = shim_clock_ticks_per_us(), all = held + released;
+    uint64_t held_ns = held * 1000 / ticks_per_us, released_ns = released * 1000 / ticks_per_us;
+    uint64_t off_ns = held_ns + released_ns > used_ns ? held_ns + released_ns - used_ns : 0;
+
+    if (released <= held / ALMOST_ALL) {
+        add_exact(tr, used_ns, held, 0, 0);
+    } else if (held <= released / ALMOST_ALL) {
+        add_exact(tr, 0, 0, used_ns, released);
+    } else if (off_ns <= (held_ns + released_ns) / ALMOST_ALL) {
+        uint64_t part_ns = (uint64_t)((double)used_ns * (double)held / (double)all);
+        add_exact(tr, part_ns, held, used_ns - part_ns, released);
+    } else if (off_ns > released_ns && off_ns <= held_ns) {
+        add_exact(tr, used_ns - released_ns, held, released_ns, released);
+    } else if (off_ns > held_ns && off_ns <= released_ns) {
+        add_exact(tr, held_ns, held, used_ns - held_ns, released);
+    } else {
+        tr->cpu_mixed_ns += cap_ns(used_ns, all);
+        tr->cpu_mixed_held_ticks += held;
+        tr->cpu_mixed_released_ticks += released;
+    }
+}
+
 /* t: now, at which the thread has released the GIL. */
 static void read_cpu(struct rec_thread *tr, uint64_t t)
 {
@@ -185,19 +220,8 @@ static void read_cpu(struct rec_thread *tr, uint64_t t)
     uint64_t used = now > tr->cpu_last_ns ? now - tr->cpu_last_ns : 0;
     shim_sample_cpu_read(used, held, released);
     shim_write_begin(&tr->seq);
-    if (tr->cpu_last_ns == 0) {
-        /* just resumed: nothing to compare with */
-    } else if (released <= held / ALMOST_ALL) {
-        tr->cpu_exact_held_ns += cap_ns(used, held);
-        tr->cpu_exact_held_ticks += held;
-    } else if (held <= released / ALMOST_ALL) {
-        tr->cpu_exact_released_ns += cap_ns(used, released);
-        tr->cpu_exact_released_ticks += released;
-    } else {
-        tr->cpu_mixed_ns += cap_ns(used, held + released);
-        tr->cpu_mixed_held_ticks += held;
-        tr->cpu_mixed_released_ticks += released;
-    }
+    if (tr->cpu_last_ns) /* else just resumed: nothing to compare with */
+        add_period(tr, used, held, released);
     tr->cpu_base_held_ticks = held_sum;
     tr->cpu_base_released_ticks = released_sum;
     tr->cpu_last_ns = now ? now : 1;

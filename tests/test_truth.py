@@ -202,3 +202,14 @@ def test_single_thread_never_waits(python, where):
     t = gs.thread(process, tid=m.tid)
     assert m.cycles > 10000
     assert t["contended"] == 0 and truth.waited(t) == 0 and t["wait"]["count"] == 0 and t["charged_ns"] == 0
+
+
+@pytest.mark.parametrize("mix", {
+    "computes-without": [spin(100 * US, 1 * MS, cpu=True)] * 3,
+    "computes-with": [spin(1 * MS, 100 * US, cpu=True)] * 2,
+    "sleeps": [spin(2 * MS, 2 * MS, cpu=True), io(1 * MS, 2 * MS, cpu=True), asleep(1 * MS, 1 * MS, cpu=True)],
+}.items(), ids=lambda mix: mix[0])
+def test_processor_time_agrees_beside_busy_neighbours(python, mix, where):
+    """So they are where each hold, and each work without the GIL, may lose its processor for many times its length."""
+    with neighbours(3):
+        agree(python, mix[1], where, truth.compare_processor_time, ms=1500)
