@@ -18,7 +18,7 @@
 #include "recdir.h"
 #include "recoptions.h"
 
-#define SAMPLE_HZ 241 /* a prime: not in step with what runs every millisecond */
+#define SAMPLE_HZ 241 /* a prime: not in step with what runs every millisecond.  HACKING.md: what it costs */
 
 struct attach_options {
     struct recoptions common;
@@ -36,7 +36,7 @@ static const struct argp_option options[] = {
     {"duration", 'd', "SECONDS", 0, "Measure for so long [until Ctrl-C, or the process ends]", 0},
     {"children", 's', NULL, 0, "Measure its children, too, and those that it starts", 0},
     {"method", OPT_METHOD, "METHOD", 0, "auto, bpf or sample [auto]", 0},
-    {"sample-rate", OPT_RATE, "HZ", 0, "Samples of the processors a second, 1 to 10000 [997]", 0},
+    {"sample-rate", OPT_RATE, "HZ", 0, "Samples of the processors a second, 1 to 10000 [241]", 0},
     {"no-native", OPT_NO_NATIVE, NULL, 0, "Take no native frames", 0},
     {"no-stacks", OPT_NO_STACKS, NULL, 0, "Take no stacks", 0},
     {0},
