@@ -273,14 +273,12 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
     return 0;
 }
 
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(on_exit, struct task_struct *task)
+static __always_inline void end_thread(gs_u32 tid)
 {
-    gs_u32 tid = task->pid;
     struct gs_thread *t = thread_of(tid);
 
     if (!t)
-        return 0;
+        return;
     gs_u64 now = bpf_ktime_get_ns();
     struct gs_self key = {.self = t->self, .target = t->target};
     if (t->state == GS_WAITS && t->tentative_ns)
@@ -300,14 +298,28 @@ int BPF_PROG(on_exit, struct task_struct *task)
             forget_owner(gil, t->slot);
     }
     remove_tid(tid, t->slot);
+}
+
+/* The process is over.  The loader looks whether it is there; and no other one that gets its id is taken for it. */
+static __always_inline void end_target(gs_u32 tgid)
+{
+    bpf_map_delete_elem(&targets, &tgid);
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+    end_thread(task->pid);
+    if (!BPF_CORE_READ(task, signal, live.counter))
+        end_target(task->tgid);
     return 0;
 }
 
+/* The new program may have rights that its user has not: from here on nothing of it is read. */
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(on_exec, struct task_struct *task)
+int BPF_PROG(on_exec, struct task_struct *task, int old_tid)
 {
-    gs_u32 tgid = task->tgid;
-
-    bpf_map_delete_elem(&targets, &tgid); /* the loader looks whether it is there */
+    end_thread(old_tid);
+    end_target(task->tgid);
     return 0;
 }

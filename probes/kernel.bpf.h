@@ -17,8 +17,15 @@ struct pt_regs { /* x86-64, at the entry to the kernel.  arch/x86/include/asm/pt
 struct thread_struct {
     unsigned long fsbase; /* x86-64: what pthread_self() returns.  arch/x86/include/asm/processor.h */
 };
+typedef struct {
+    int counter;
+} atomic_t;
+struct signal_struct {
+    atomic_t live; /* threads that have not ended */
+};
 struct task_struct {
     int pid, tgid;
+    struct signal_struct *signal;
     unsigned int __state; /* volatile long state before 5.14 */
     struct thread_struct thread;
 };

@@ -53,6 +53,18 @@ static bool has_ended(const struct process *p)
     return poll(&poll_on, 1, 0) > 0;
 }
 
+/* Whether the process that the id stands for by now may be read, too: the one that was found may have ended meanwhile,
+ * and another user's have its id. */
+static bool is_still(const struct process *p, const struct find_process *found, char *error)
+{
+    if (find_gil_is_there(found) && !has_ended(p))
+        return true;
+    snprintf(error, COLLECT_ERROR_BYTES, "it has ended, or become another program");
+    if (p->pidfd >= 0)
+        close(p->pidfd);
+    return false;
+}
+
 static int add_process(struct run *run, const struct find_process *found, char *error)
 {
     const struct attach *a = run->attach;
@@ -65,11 +77,13 @@ static int add_process(struct run *run, const struct find_process *found, char *
     memset(p, 0, sizeof *p);
     p->pid = found->pid;
     p->pidfd = (int)syscall(SYS_pidfd_open, found->pid, 0);
+    if (!is_still(p, found, error))
+        return -1;
     p->writer = recwriter_new(a->dir, found->pid, a->collector->source, found->hex, found->version);
     error[0] = 0;
     p->handle = p->writer ? a->collector->add(found, error) : -1;
     if (p->handle < 0) {
-        recwriter_free(p->writer);
+        recwriter_discard(p->writer);
         if (p->pidfd >= 0)
             close(p->pidfd);
         return -1;
@@ -136,20 +150,33 @@ static bool turn(struct run *run, unsigned n)
     return any;
 }
 
+int attach_start(struct attach *attach, const struct collector *fallback)
+{
+    char error[COLLECT_ERROR_BYTES];
+
+    if (attach->collector->usable(error) && !attach->collector->start(&attach->options, error))
+        return 0;
+    if (!fallback) {
+        msg_error("cannot attach by --method %s: %s", attach->collector->name, error);
+        return -1;
+    }
+    msg_error("attaching by sampling, where all figures are estimates (--method %s), because %s", fallback->name,
+              error);
+    attach->collector = fallback;
+    return attach_start(attach, NULL);
+}
+
 int attach_run(const struct attach *attach)
 {
     struct run *run = calloc(1, sizeof *run);
     char error[COLLECT_ERROR_BYTES];
     uint64_t begin_ns, end_ns;
 
-    if (!run)
-        return -1;
-    run->attach = attach;
-    if (attach->collector->start(&attach->options, error)) {
-        msg_error("cannot attach to process %d: %s", attach->first->pid, error);
-        free(run);
+    if (!run) {
+        attach->collector->stop();
         return -1;
     }
+    run->attach = attach;
     if (add_process(run, attach->first, error)) {
         if (error[0])
             msg_error("cannot attach to process %d: %s", attach->first->pid, error);
@@ -157,7 +184,7 @@ int attach_run(const struct attach *attach)
         free(run);
         return -1;
     }
-    privileges_drop();
+    privileges_drop(attach->dir, attach->file);
     begin_ns = collect_now_ns();
     end_ns = attach->seconds > 0 ? begin_ns + (uint64_t)(attach->seconds * 1e9) : UINT64_MAX;
     for (unsigned n = 0; !*attach->options.stop; n++) {

@@ -14,11 +14,16 @@ struct attach {
     struct collect_options options;
     const struct find_process *first; /* the process that was asked for */
     const char *dir;                  /* for the recording */
+    const char *file;                 /* that a report will be written to; NULL = none */
     double seconds;                   /* 0 = until the process ends or *options.stop */
     bool follow;                      /* children, too */
 };
 
-/* Measures; returns 0, or -1 after an error line. */
+/* Starts the collector.  Where it does not work, a line says why, and the fallback (NULL = none) takes its place.
+ * Returns 0, or -1 after an error line. */
+int attach_start(struct attach *attach, const struct collector *fallback);
+
+/* Measures by the collector that was started, and stops it; returns 0, or -1 after an error line. */
 int attach_run(const struct attach *attach);
 
 #endif

@@ -121,25 +121,6 @@ static const struct argp argp = {
            "Exits with 0 when something was measured, with 1 if not.  `gilscope doctor' says which methods work here.",
 };
 
-/* The method that is asked for, or the best that works here; NULL after an error line. */
-static const struct collector *choose(const struct attach_options *attach)
-{
-    char error[COLLECT_ERROR_BYTES];
-
-    if (attach->method) {
-        if (attach->method->usable(error))
-            return attach->method;
-        msg_error("cannot attach by --method %s: %s", attach->method->name, error);
-        return NULL;
-    }
-    if (collect_bpf.usable(error)) {
-        msg_error("attaching by BPF: waits are exact, holds estimated (--method bpf)");
-        return &collect_bpf;
-    }
-    msg_error("attaching by sampling: all figures are estimates (--method sample), for %s", error);
-    return collect_sample.usable(error) ? &collect_sample : NULL;
-}
-
 static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal};
@@ -183,27 +164,34 @@ int cmd_attach(int argc, char **argv)
         msg_error("cannot attach to process %d: %s", options_given.pid, error);
         return CMD_FAILED;
     }
-    const struct collector *collector = choose(&options_given);
-    if (!collector || recoptions_prepare(&options_given.common, &made_file))
-        return CMD_FAILED;
-    char *dir =
-        recdir_make(options_given.common.dir, command_of(options_given.pid, command, sizeof command), &made_dir);
-    if (!dir)
-        return CMD_FAILED;
     catch_signals();
     int n_threads = procinfo_threads(options_given.pid);
     struct attach attach = {
-        .collector = collector,
+        .collector = options_given.method ? options_given.method : &collect_bpf,
         .options = {.sample_hz = options_given.sample_hz,
                     .no_stacks = options_given.no_stacks,
                     .no_native = options_given.no_native || options_given.no_stacks,
                     .n_threads = n_threads > 0 ? (uint32_t)n_threads : 1,
                     .stop = &stop},
         .first = &found,
-        .dir = dir,
+        .file = options_given.common.quiet ? NULL : options_given.common.report.output,
         .seconds = options_given.seconds,
         .follow = options_given.follow,
     };
+    if (attach_start(&attach, options_given.method ? NULL : &collect_sample))
+        return CMD_FAILED;
+    if (!options_given.method && attach.collector == &collect_bpf)
+        msg_error("attaching by BPF: waits are exact, holds estimated (--method bpf)");
+    char *dir =
+        recoptions_prepare(&options_given.common, &made_file)
+            ? NULL
+            : recdir_make(options_given.common.dir, command_of(options_given.pid, command, sizeof command), &made_dir);
+    if (!dir) {
+        attach.collector->stop();
+        recoptions_tidy(&options_given.common, NULL, 0, made_file);
+        return CMD_FAILED;
+    }
+    attach.dir = dir;
     int failed = attach_run(&attach);
     if (recdir_has_recordings(dir))
         status = failed || recoptions_report(&options_given.common, dir) ? CMD_FAILED : CMD_OK;

@@ -206,12 +206,14 @@ static int report_machine(void)
     report_clock(&found);
     report_native();
     report_directory();
-    doctor_attach();
+    int bpf = doctor_attach();
     for (int i = 0; i < found.n; i++)
         free(found.real_path[i]);
     free(shim);
     printf("%s\n", found.n_measured ? "Programs can be measured here: gilscope run -- python3 app.py"
-                                    : "Nothing can be measured here, see above.");
+                                    : "Nothing can be measured here by gilscope run, see above.");
+    printf("Processes that run already are measured %s: gilscope attach PID\n",
+           bpf ? "by BPF, waits exactly" : "by sampling, all of it estimated");
     return found.n_measured > 0;
 }
 

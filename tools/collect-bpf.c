@@ -23,6 +23,7 @@
 #include "gilscope.skel.h"
 #include "mem.h"
 #include "peer.h"
+#include "privileges.h"
 
 #define SLOTS_SPARE 1024u
 #define SLOTS_MOST 16384u
@@ -53,6 +54,19 @@ uint64_t bpf_loss(const struct bpf_collector *c, enum gs_loss loss)
 }
 
 /* --- loading ----------------------------------------------------------------------------------------------------- */
+/* What is in the way of who has the capabilities. */
+static const char *why_in_spite(int reason)
+{
+    if (reason != EPERM && reason != EACCES && reason != ENOSYS)
+        return "";
+    if (privileges_are_of_namespace())
+        return " (the capabilities are those of a user namespace, and the kernel wants the machine's: run gilscope "
+               "outside of it)";
+    if (privileges_are_filtered())
+        return " (by a filter of system calls, seccomp, perhaps: see gilscope doctor)";
+    return " (by a security module or lockdown, perhaps: see gilscope doctor)";
+}
+
 static bool usable(char error[COLLECT_ERROR_BYTES])
 {
     union bpf_attr attr;
@@ -65,16 +79,16 @@ static bool usable(char error[COLLECT_ERROR_BYTES])
         snprintf(error, COLLECT_ERROR_BYTES, "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF; /sys/kernel/btf/vmlinux)");
         return false;
     }
+    if (privileges_lack_for_bpf(error, COLLECT_ERROR_BYTES))
+        return false;
     memset(&attr, 0, sizeof attr);
     attr.map_type = BPF_MAP_TYPE_ARRAY;
     attr.key_size = attr.value_size = 4;
     attr.max_entries = 1;
     int fd = (int)syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof attr);
     if (fd < 0) {
-        snprintf(error, COLLECT_ERROR_BYTES,
-                 errno == EPERM ? "BPF needs the capabilities CAP_BPF and CAP_PERFMON, or root"
-                                : "the kernel refuses BPF: %s",
-                 strerror(errno));
+        int reason = errno;
+        snprintf(error, COLLECT_ERROR_BYTES, "the kernel refuses BPF: %s%s", strerror(reason), why_in_spite(reason));
         return false;
     }
     close(fd);
@@ -85,9 +99,7 @@ int bpf_fail(char error[COLLECT_ERROR_BYTES], const char *what)
 {
     int reason = errno;
 
-    snprintf(error, COLLECT_ERROR_BYTES, "%s: %s%s%s", what,
-             reason == EPERM || reason == EACCES ? "not permitted (it takes CAP_BPF and CAP_PERFMON, or root)"
-                                                 : strerror(reason),
+    snprintf(error, COLLECT_ERROR_BYTES, "%s: %s%s%s%s", what, strerror(reason), why_in_spite(reason),
              libbpf_says[0] ? "; " : "", libbpf_says);
     return -1;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,8 +49,14 @@ static bool usable(char error[COLLECT_ERROR_BYTES])
 static int start(const struct collect_options *given, char error[COLLECT_ERROR_BYTES])
 {
     (void)error;
+    struct rlimit files;
+
     options = *given;
     n_processes = 0;
+    if (!getrlimit(RLIMIT_NOFILE, &files)) { /* two for each thread */
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     return 0;
 }
 
@@ -62,21 +69,26 @@ static int open_task(int pid, uint32_t tid, const char *file)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-/* A small file of /proc from its beginning; false if the thread is gone. */
-static bool read_again(int fd, char *text, size_t size)
+/* A small file of /proc from its beginning; false if the thread is gone.  There are too many to have all of them open
+ * (fd < 0) where there are too many threads. */
+static bool read_again(const struct sample_process *p, const struct sample_thread *t, int fd, const char *file,
+                       char *text, size_t size)
 {
-    ssize_t n = fd >= 0 ? pread(fd, text, size - 1, 0) : -1;
+    int own = fd < 0 ? open_task(p->found.pid, t->outer_tid, file) : -1;
+    ssize_t n = fd >= 0 || own >= 0 ? pread(fd >= 0 ? fd : own, text, size - 1, 0) : -1;
 
+    if (own >= 0)
+        close(own);
     text[n > 0 ? n : 0] = 0;
     return n > 0;
 }
 
 /* Its time on processors; that on run queues goes to the thread. */
-static uint64_t cpu_ns(struct sample_thread *t)
+static uint64_t cpu_ns(const struct sample_process *p, struct sample_thread *t)
 {
     char text[128], *rest;
 
-    if (!read_again(t->schedstat_fd, text, sizeof text))
+    if (!read_again(p, t, t->schedstat_fd, "schedstat", text, sizeof text))
         return t->cpu_last_ns;
     uint64_t ns = strtoull(text, &rest, 10);
     t->run_delay_ns = strtoull(rest, NULL, 10);
@@ -111,7 +123,7 @@ static void see_thread(void *context, uint32_t tid)
     t->seen = true;
     t->syscall_fd = open_task(p->found.pid, tid, "syscall");
     t->schedstat_fd = open_task(p->found.pid, tid, "schedstat");
-    t->cpu_last_ns = cpu_ns(t);
+    t->cpu_last_ns = cpu_ns(p, t);
     t->run_delay_first_ns = t->run_delay_ns;
     t->wait.buckets = mem_zeroed(REC_HIST_OCTAVES * REC_HIST_SUBS, sizeof(uint32_t));
 }
@@ -153,7 +165,7 @@ static enum doing look_at(const struct sample_process *p, const struct sample_th
     char text[256];
     unsigned long long number, word;
 
-    if (!read_again(t->syscall_fd, text, sizeof text))
+    if (!read_again(p, t, t->syscall_fd, "syscall", text, sizeof text))
         return GONE;
     if (text[0] == 'r')
         return RUNS;
@@ -232,7 +244,7 @@ static void count(struct sample_process *p, struct sample_thread *t, const uint6
             gil = i;
     if (doing == GONE)
         return;
-    uint64_t cpu = cpu_ns(t), ran_ns = cpu - t->cpu_last_ns;
+    uint64_t cpu = cpu_ns(p, t), ran_ns = cpu - t->cpu_last_ns;
     t->cpu_last_ns = cpu;
     t->last_ns = p->now_ns;
     if (doing == RUNS && !holds && t->wait_is_open && ran_ns < WOKEN_NS)
@@ -363,6 +375,20 @@ static void work(uint64_t until_ns)
 }
 
 /* --- processes --------------------------------------------------------------------------------------------------- */
+bool collect_sample_may(int pid, char error[COLLECT_ERROR_BYTES])
+{
+    int fd = open_task(pid, (uint32_t)pid, "syscall");
+    if (fd < 0) {
+        snprintf(error, COLLECT_ERROR_BYTES, "its /proc/PID/task/TID/syscall cannot be read: %s%s", strerror(errno),
+                 errno == EACCES
+                     ? " (for a process of another user that takes CAP_DAC_READ_SEARCH besides CAP_SYS_PTRACE)"
+                     : "");
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
 static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES])
 {
     struct sample_process *p = &processes[n_processes];
@@ -371,6 +397,8 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
         snprintf(error, COLLECT_ERROR_BYTES, "too many processes at once");
         return -1;
     }
+    if (!collect_sample_may(found->pid, error))
+        return -1;
     memset(p, 0, sizeof *p);
     p->found = *found;
     p->used = true;

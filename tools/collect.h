@@ -54,6 +54,9 @@ struct collector {
 
 extern const struct collector collect_bpf, collect_sample;
 
+/* Whether the sampler may read what it reads of a process in /proc; if not, one line in error[] says why. */
+bool collect_sample_may(int pid, char error[COLLECT_ERROR_BYTES]);
+
 /* CLOCK_MONOTONIC. */
 uint64_t collect_now_ns(void);
 

@@ -4,16 +4,20 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "collect.h"
 #include "doctor.h"
 #include "privileges.h"
+#include "refused.h"
 
 static const struct {
     unsigned number;
@@ -36,6 +40,15 @@ static void first_line(const char *path, char *text, size_t size)
     text[strcspn(text, "\n")] = '\0';
 }
 
+static const char *own_path(void)
+{
+    static char path[512];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+
+    path[n > 0 ? n : 0] = '\0';
+    return path[0] ? path : "gilscope";
+}
+
 static void report_capabilities(void)
 {
     char missing[256] = "", docker[256] = "", kubernetes[256] = "", reasons[512] = "";
@@ -43,7 +56,8 @@ static void report_capabilities(void)
     for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++) {
         const char *name = capabilities[i].name, *comma = missing[0] ? ", " : "";
         size_t m = strlen(missing), d = strlen(docker), k = strlen(kubernetes), r = strlen(reasons);
-        if (privileges_have(capabilities[i].number))
+        if (capabilities[i].number == CAP_SYS_PTRACE ? privileges_have(CAP_SYS_PTRACE)
+                                                     : privileges_have_for_bpf(capabilities[i].number))
             continue;
         snprintf(missing + m, sizeof missing - m, "%sCAP_%s", comma, name);
         snprintf(docker + d, sizeof docker - d, " --cap-add %s", name);
@@ -59,6 +73,59 @@ static void report_capabilities(void)
                 "run gilscope as root, or give a container what is missing: docker run%s, Kubernetes "
                 "securityContext.capabilities.add: [%s]",
                 docker, kubernetes);
+    doctor_line("", DOCTOR_NOTE, "for all users of this machine: sudo setcap cap_bpf,cap_perfmon+ep %s", own_path());
+}
+
+/* Which of the system calls a filter keeps away.  They are called with arguments that do nothing. */
+static void report_filter(void)
+{
+    char refused[128] = "", byte = 0;
+    union bpf_attr attr = {.map_fd = UINT32_MAX};
+    struct iovec here = {&byte, 1};
+
+    if (!privileges_are_filtered()) {
+        doctor_line("seccomp", DOCTOR_OK, "no filter of system calls");
+        return;
+    }
+    if (privileges_have_for_bpf(CAP_BPF) && syscall(SYS_bpf, BPF_MAP_LOOKUP_ELEM, &attr, sizeof attr) < 0 &&
+        errno != EBADF)
+        strcat(refused, "bpf ");
+    if (syscall(SYS_perf_event_open, NULL, 0, 0, -1, ~0UL) < 0 && errno != EINVAL)
+        strcat(refused, "perf_event_open ");
+    if (process_vm_readv(getpid(), &here, 1, &here, 1, 0) != 1)
+        strcat(refused, "process_vm_readv ");
+    if (refused[0])
+        doctor_line("seccomp", DOCTOR_MISSING,
+                    "a filter refuses %s: docker run --security-opt seccomp=unconfined, or a profile that allows it; "
+                    "Kubernetes securityContext.seccompProfile.type: Unconfined",
+                    refused);
+    else
+        doctor_line("seccomp", DOCTOR_OK, "a filter is at work, and lets through what attach needs");
+}
+
+/* Whether this is another namespace of that kind than the machine's first; numbers by include/linux/proc_ns.h. */
+static bool is_contained(const char *kind, unsigned first)
+{
+    char path[64], text[64] = "", own[64];
+    ssize_t n;
+
+    snprintf(path, sizeof path, "/proc/self/ns/%s", kind);
+    n = readlink(path, text, sizeof text - 1);
+    snprintf(own, sizeof own, "%s:[%u]", kind, first);
+    return n > 0 && strcmp(text, own) != 0;
+}
+
+static void report_namespaces(void)
+{
+    if (is_contained("user", 0xEFFFFFFDu))
+        doctor_line("namespaces", DOCTOR_MISSING,
+                    "the user is one of a user namespace (rootless docker, podman), and BPF takes the machine's "
+                    "capabilities: run gilscope on the host, as root");
+    if (is_contained("pid", 0xEFFFFFFCu))
+        doctor_line("namespaces", DOCTOR_NOTE,
+                    "this is a container, in which its own processes are seen; the host's: docker run --pid host, "
+                    "Kubernetes hostPID: true; another container's: docker run --pid container:NAME, Kubernetes "
+                    "shareProcessNamespace: true");
 }
 
 static void report_kernel(void)
@@ -88,7 +155,7 @@ static void report_kernel(void)
     else
         doctor_line("memlock", DOCTOR_OK, "not limited");
     first_line("/proc/sys/kernel/yama/ptrace_scope", text, sizeof text);
-    if (!text[0] || text[0] == '0' || privileges_have(CAP_SYS_PTRACE))
+    if (refused_ptrace_scope() <= 0 || privileges_have(CAP_SYS_PTRACE))
         doctor_line("ptrace_scope", DOCTOR_OK, "%s", text[0] ? text : "there is no Yama");
     else
         doctor_line(
@@ -118,8 +185,14 @@ int doctor_attach(void)
 {
     report_kernel();
     report_capabilities();
+    report_filter();
+    report_namespaces();
     int bpf = try_bpf();
-    doctor_line("attach sample", DOCTOR_OK, "works for every process that may be read");
+    doctor_line("attach sample", DOCTOR_OK, "works for every process that may be read%s",
+                privileges_have(CAP_SYS_PTRACE) && !privileges_have(CAP_DAC_READ_SEARCH) &&
+                        !privileges_have(CAP_DAC_OVERRIDE)
+                    ? "; of other users, it takes CAP_DAC_READ_SEARCH besides"
+                    : "");
     return bpf;
 }
 
@@ -135,6 +208,10 @@ int doctor_attach_process(int pid)
     doctor_line("GIL", DOCTOR_OK, "CPython %s in %s: %u GIL%s, switch interval %llu us", found.version, found.module,
                 found.n_gils, found.n_gils == 1 ? "" : "s", (unsigned long long)found.interval_us);
     int bpf = try_bpf();
+    if (!bpf && !collect_sample_may(pid, error)) {
+        doctor_line("attach sample", DOCTOR_MISSING, "%s", error);
+        return 0;
+    }
     doctor_line("attach", DOCTOR_OK, "gilscope attach %d will use --method %s", pid, bpf ? "bpf" : "sample");
     return 1;
 }

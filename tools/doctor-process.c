@@ -13,6 +13,7 @@
 #include "elfscan.h"
 #include "msg.h"
 #include "procinfo.h"
+#include "refused.h"
 
 /* "3.11.2" of PY_VERSION_HEX; of a release only, for a pre-release is marked in the last byte's upper half. */
 static void version_text(uint32_t hex, char *text, size_t size)
@@ -65,6 +66,15 @@ static int report_python(int pid, const struct procinfo_maps *maps)
     return 1;
 }
 
+static void report_refused(int pid)
+{
+    char reason[512];
+
+    refused_why(pid, reason, sizeof reason);
+    printf("process %d\n", pid);
+    doctor_line("attach", DOCTOR_MISSING, "its memory may not be read: %s", reason);
+}
+
 int doctor_process(int pid)
 {
     struct procinfo_maps maps;
@@ -73,6 +83,8 @@ int doctor_process(int pid)
     if (procinfo_read_maps(pid, &maps)) {
         if (errno == ENOENT || errno == ESRCH)
             msg_error("there is no process %d", pid);
+        else if (errno == EACCES || errno == EPERM)
+            report_refused(pid);
         else
             msg_error("cannot look at process %d: %s", pid, strerror(errno));
         return 0;

@@ -218,6 +218,11 @@ int find_gil_now(int pid, struct find_process *found, char error[FIND_GIL_ERROR_
     return find(pid, 1, found, error);
 }
 
+bool find_gil_is_there(const struct find_process *p)
+{
+    return gil_fits(p->pid, p->gil[0].address);
+}
+
 uint32_t find_gil_again(struct find_process *p)
 {
     struct find_process now;

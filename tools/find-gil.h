@@ -55,6 +55,9 @@ int find_gil(int pid, struct find_process *found, char error[FIND_GIL_ERROR_BYTE
 /* The same without waiting: for a process that may not have become a CPython yet. */
 int find_gil_now(int pid, struct find_process *found, char error[FIND_GIL_ERROR_BYTES]);
 
+/* Whether the process that has this id now may be read, and has a GIL where the first one was found. */
+bool find_gil_is_there(const struct find_process *process);
+
 /* Appends the GILs of interpreters that were made since; those that it has keep their places.  Returns how many. */
 uint32_t find_gil_again(struct find_process *process);
 

@@ -13,6 +13,7 @@
 
 #include "find-gil.h"
 #include "peer.h"
+#include "refused.h"
 
 #define CHUNK 65536u
 
@@ -49,13 +50,20 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+static void say_why_refused(int pid, char *error)
+{
+    char reason[FIND_GIL_ERROR_BYTES - 64];
+
+    refused_why(pid, reason, sizeof reason);
+    snprintf(error, FIND_GIL_ERROR_BYTES, "its memory may not be read: %s", reason);
+}
+
 /* Says what the process is, as it is no CPython that can be measured. */
-static void say_what(const struct find_module *module, bool pypy, bool old, bool refused, bool empty, char *error)
+static void say_what(int pid, const struct find_module *module, bool pypy, bool old, bool refused, bool empty,
+                     char *error)
 {
     if (refused)
-        snprintf(error, FIND_GIL_ERROR_BYTES,
-                 "its memory may not be read: that takes the rights to trace it (the same user and ptrace_scope 0, or "
-                 "CAP_SYS_PTRACE)");
+        say_why_refused(pid, error);
     else if (empty)
         snprintf(error, FIND_GIL_ERROR_BYTES, "it has no memory: a kernel thread, or a process that has ended");
     else if (pypy)
@@ -78,6 +86,8 @@ int find_module(int pid, struct find_module *module, char *error)
         module->is_certain = true;
         if (errno == ENOENT || errno == ESRCH)
             snprintf(error, FIND_GIL_ERROR_BYTES, "there is no such process");
+        else if (errno == EACCES || errno == EPERM)
+            say_why_refused(pid, error);
         else
             snprintf(error, FIND_GIL_ERROR_BYTES, "its /proc/PID/maps cannot be read: %s", strerror(errno));
         return -1;
@@ -114,7 +124,7 @@ int find_module(int pid, struct find_module *module, char *error)
     if (found)
         return 0;
     module->is_certain = refused || pypy || old || empty;
-    say_what(module, pypy, old, refused, empty, error);
+    say_what(pid, module, pypy, old, refused, empty, error);
     return -1;
 }
 

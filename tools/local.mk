@@ -134,6 +134,8 @@ libgilscope_tool_a_SOURCES = \
     tools/recwriter-stack.c \
     tools/recwriter.c \
     tools/recwriter.h \
+    tools/refused.c \
+    tools/refused.h \
     tools/report.c \
     tools/report.h \
     tools/symbols-file.c \

@@ -12,6 +12,7 @@
 
 #include "cmd.h"
 #include "msg.h"
+#include "privileges.h"
 
 struct cmd {
     const char *name;
@@ -52,6 +53,8 @@ static int run_command(const struct cmd *cmd, int argc, char **argv)
     char name[64];
 
     snprintf(name, sizeof name, "gilscope %s", cmd->name);
+    if (privileges_begin(cmd->run == cmd_attach || cmd->run == cmd_doctor))
+        return cmd->run == cmd_run ? CMD_RUN_FAILED : CMD_FAILED;
     argv[0] = name; /* what argp calls the program in help and errors */
     argp_err_exit_status = cmd->run == cmd_run ? CMD_RUN_FAILED : CMD_USAGE;
     return cmd->run(argc, argv);

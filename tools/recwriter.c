@@ -154,6 +154,13 @@ void recwriter_free(struct recwriter *w)
     free(w);
 }
 
+void recwriter_discard(struct recwriter *w)
+{
+    if (w)
+        unlink(w->path);
+    recwriter_free(w);
+}
+
 /* --- records ----------------------------------------------------------------------------------------------------- */
 size_t recwriter_add(struct recwriter *w, enum rec_type type, size_t bytes)
 {

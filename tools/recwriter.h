@@ -76,6 +76,9 @@ struct recwriter *recwriter_new(const char *dir, int pid, enum rec_source source
 uint64_t recwriter_start_ns(const struct recwriter *w);
 void recwriter_free(struct recwriter *w);
 
+/* The same, and the file goes, too: nothing could be measured. */
+void recwriter_discard(struct recwriter *writer);
+
 /* One picture of the process: begin, then what is to be in it in any order, then commit. */
 void recwriter_begin(struct recwriter *w);
 void recwriter_gil(struct recwriter *w, const struct recwriter_gil *gil);
