@@ -6,6 +6,7 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,6 +14,8 @@
 #include "collect-bpf.h"
 #include "cpython.h"
 #include "gilscope.skel.h"
+#include "mem.h"
+#include "peer.h"
 
 struct adding {
     struct bpf_collector *c;
@@ -21,6 +24,8 @@ struct adding {
     uint32_t index;
     uint64_t now_ns;
     struct threads_list tstates;
+    uint32_t *slots; /* of its threads */
+    size_t n, room;
 };
 
 /* Reads a field of /proc/PID/task/TID/FILE into text. */
@@ -46,8 +51,8 @@ static void set_state(const struct adding *a, struct gs_thread *t)
     if (read_task(a->found->pid, t->tid, "stat", text, sizeof text) && (at = strrchr(text, ')')))
         t->on_cpu = at[1] == ' ' && at[2] == 'R';
     if (t->on_cpu || !read_task(a->found->pid, t->tid, "syscall", text, sizeof text) ||
-        sscanf(text, "%llu %llx %llx %llx %llx %llx %llx %llx", &number, &args[0], &args[1], &args[2], &args[3], &args[4],
-               &args[5], &sp) != 8 ||
+        sscanf(text, "%llu %llx %llx %llx %llx %llx %llx %llx", &number, &args[0], &args[1], &args[2], &args[3],
+               &args[4], &args[5], &sp) != 8 ||
         number != SYS_futex)
         return;
     word = args[0];
@@ -82,16 +87,28 @@ static void set_self(struct adding *a, struct gs_thread *t, uint32_t slot)
     }
 }
 
-/* As enter_tid() in probes/account.bpf.h. */
-static void enter_tid(struct bpf_collector *c, uint32_t tid, uint32_t slot)
+/* As enter_tid() and remove_tid() in probes/account.bpf.h; false: it has got another slot meanwhile. */
+static bool enter_tid(struct bpf_collector *c, uint32_t tid, uint32_t slot)
 {
     gs_u64 *entry = &c->skeleton->bss->tid_table[tid % GS_TIDS], none = 0;
 
-    if (!bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.tids), &tid, &slot, BPF_NOEXIST) &&
-        !__atomic_compare_exchange_n(entry, &none, (gs_u64)tid << 32 | slot, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+    if (bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.tids), &tid, &slot, BPF_NOEXIST))
+        return false;
+    if (!__atomic_compare_exchange_n(entry, &none, (gs_u64)tid << 32 | slot, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
         __atomic_store_n(entry, GS_TIDS_SHARED, __ATOMIC_RELEASE);
+    return true;
 }
 
+static void remove_tid(struct bpf_collector *c, uint32_t tid, uint32_t slot)
+{
+    gs_u64 mine = (gs_u64)tid << 32 | slot;
+
+    __atomic_compare_exchange_n(&c->skeleton->bss->tid_table[tid % GS_TIDS], &mine, 0, false, __ATOMIC_RELEASE,
+                                __ATOMIC_RELAXED);
+    bpf_map_delete_elem(bpf_map__fd(c->skeleton->maps.tids), &tid);
+}
+
+/* Gives a thread its slot; the programs do not know it yet. */
 static void add_thread(void *context, uint32_t tid)
 {
     struct adding *a = context;
@@ -107,6 +124,8 @@ static void add_thread(void *context, uint32_t tid)
         return;
     }
     struct gs_thread *t = &c->threads[slot];
+    a->slots = mem_grow(a->slots, a->n, &a->room, sizeof *a->slots);
+    a->slots[a->n++] = slot;
     t->tid = tid;
     t->slot = slot;
     t->target = a->index;
@@ -114,8 +133,43 @@ static void add_thread(void *context, uint32_t tid)
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = a->now_ns;
     set_self(a, t, slot);
+}
+
+/* Enters who has a GIL just now, before anything else is known of it: what is waited for from the begin on.  Slot 0:
+ * nobody. */
+static void set_holder(const struct adding *a, struct gs_gil *gil)
+{
+    int pid = a->found->pid;
+    uint64_t tstate = peer_pointer(pid, gil->address + GIL_LAST_HOLDER);
+    struct gs_self key = {.target = a->index};
+    uint32_t slot = 0;
+
+    if ((uint32_t)peer_pointer(pid, gil->address + GIL_LOCKED) == 1) {
+        key.self = peer_pointer(pid, tstate + a->found->layout.tstate_thread_id);
+        if (bpf_map_lookup_elem(bpf_map__fd(a->c->skeleton->maps.selves), &key, &slot))
+            return;
+    }
+    gil->ring[0] = (struct gs_change){.ns = a->now_ns, .slot = slot};
+    __atomic_store_n(&gil->n_changes, 1, __ATOMIC_RELEASE);
+}
+
+/* From here on the programs follow the thread. */
+static void begin_thread(const struct adding *a, uint32_t slot)
+{
+    struct gs_thread *t = &a->c->threads[slot];
+    uint32_t tid = t->tid;
+    char path[64];
+
     set_state(a, t);
-    enter_tid(c, tid, slot);
+    if (!enter_tid(a->c, tid, slot)) {
+        t->start_ns = 0;
+        return;
+    }
+    snprintf(path, sizeof path, "/proc/%d/task/%u", a->found->pid, tid);
+    if (access(path, F_OK) && !t->end_ns) { /* it ended before the programs knew it */
+        t->end_ns = a->now_ns;
+        remove_tid(a->c, tid, slot);
+    }
 }
 
 static void set_walk(struct gs_target *target, const struct cpython_layout *l, const struct collect_options *options)
@@ -186,9 +240,15 @@ int bpf_add(struct bpf_collector *c, const struct find_process *found, char erro
     if (target.walk_frames)
         c->processes[index].stacks = bpf_stacks_new(found);
     c->n_processes++;
-    struct adding adding = {c, found, &target, index, c->processes[index].start_ns, {0}};
+    struct adding adding = {.c = c, .found = found, .target = &target, .index = index};
+    adding.now_ns = c->processes[index].start_ns;
     threads_read(&adding.tstates, found);
     threads_each(found->pid, add_thread, &adding);
+    for (uint32_t i = 0; i < target.n_gils; i++)
+        set_holder(&adding, &c->gils[target.gil[i]]);
+    for (size_t i = 0; i < adding.n; i++)
+        begin_thread(&adding, adding.slots[i]);
     threads_free(&adding.tstates);
+    free(adding.slots);
     return (int)index;
 }
