@@ -195,7 +195,7 @@ enum rec_name_source { REC_NAME_NONE, REC_NAME_OS, REC_NAME_PYTHON, REC_NAME_FUN
     4u /* released_ticks is not kept: it is what remains of the time from start_ticks to                               \
           state_ticks after unmeasured_ticks and the closed intervals of all other states */
 #define REC_THREAD_OWN_WAITS                                                                                           \
-    8u /* its GIL's contended, wait_blocked_ticks and wait_wakeup_ticks have of this thread's only what is in the    \
+    8u /* its GIL's contended, wait_blocked_ticks and wait_wakeup_ticks have of this thread's only what is in the      \
           gil_contended, gil_blocked_ticks and gil_wakeup_ticks of its record; the rest is to be added */
 
 #define REC_THREAD_PAUSES 16u /* paused_ticks is kept */
@@ -274,7 +274,8 @@ struct rec_thread {
     uint64_t row_other_ticks;  /* blocked, but the row has no entry left for the holder */
     uint64_t lock_open_ticks;  /* in a lock wait since then, 0 = no: not yet in the sums */
     uint32_t lock_open_notify; /* 1: that wait is for a notification */
-    uint32_t pad;
+    uint32_t error_ppm;        /* sampled: how long it held, waited and was without the GIL is off by at most so many
+                                  millionths of its time, in 95 of 100 cases; 0 = not sampled.  once */
     uint64_t gil_contended, gil_blocked_ticks, gil_wakeup_ticks; /* REC_THREAD_OWN_WAITS */
     uint64_t paused_ticks; /* how long measuring had been paused before state_ticks: REC_THREAD_PAUSES */
     uint64_t want_ticks;   /* not below state_ticks: without the GIL until then, since then it has asked for it */

@@ -126,6 +126,7 @@ static const struct field thread_fields[] = {
     FIELD(rec_thread, row_other_ticks),
     FIELD(rec_thread, lock_open_ticks),
     FIELD(rec_thread, lock_open_notify),
+    FIELD(rec_thread, error_ppm),
     FIELD(rec_thread, late),
     FIELD(rec_thread, late_wait_ticks),
     FIELD(rec_thread, late_held_ticks),

@@ -29,6 +29,24 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* How far its shares may be off, 95 %: a share p of n looks has a standard error of sqrt(p (1 - p) / n), with two looks
+ * more of each kind, for rare states (Agresti and Coull); n looks that stand for different times count as fewer.  To
+ * that comes what might have been a part of another state. */
+static uint32_t error_ppm(const struct sample_thread *t, const struct recwriter_thread *out, uint64_t wall_ns)
+{
+    const uint64_t states[] = {out->held_ns, out->wait_blocked_ns + out->wait_wakeup_ns, out->wait_forced_ns,
+                               out->released_ns};
+    double n = t->looks_ns2 > 0 ? t->looks_ns * t->looks_ns / t->looks_ns2 : 0, largest = 0;
+
+    for (size_t i = 0; i < sizeof states / sizeof *states && wall_ns; i++) {
+        double p = ((double)states[i] / (double)wall_ns * n + 2) / (n + 4), error = 1.96 * sqrt(p * (1 - p) / (n + 4));
+        if (p <= 1 && error > largest)
+            largest = error;
+    }
+    largest += wall_ns ? (double)t->unsure_ns / (double)wall_ns : 0;
+    return largest > 0 && largest < 1 ? (uint32_t)(largest * 1e6 + 1) : 1000000;
+}
+
 /* The looks' times, stretched to what has passed since the thread was first seen. */
 static void fill(const struct sample_process *p, struct sample_thread *t, uint64_t now_ns, struct recwriter_thread *out)
 {
@@ -62,6 +80,7 @@ static void fill(const struct sample_process *p, struct sample_thread *t, uint64
         out->hist[REC_HIST_WAIT].max_ns = t->wait_open_ns;
     out->hist[REC_HIST_WAIT].n_buckets = REC_HIST_OCTAVES * REC_HIST_SUBS;
     out->hist[REC_HIST_HOLD].uncounted = t->contended; /* there were at least so many */
+    out->error_ppm = error_ppm(t, out, wall);
     out->pairs = t->pairs;
     out->n_pairs = t->n_pairs;
 }
@@ -102,11 +121,10 @@ void sample_picture(struct sample_process *p, struct recwriter *writer, uint64_t
     if (p->stacks)
         collect_stacks_write(p->stacks, writer);
     char note[256];
-    /* A share p of n looks has a standard error of sqrt(p (1 - p) / n), at most sqrt(0.25 / n). */
-    snprintf(note, sizeof note,
-             "sampled %llu times: shares of a thread's time are off by up to %.1f points by chance (95 %%), and by a "
-             "few more "
-             "where threads hand the GIL on quickly",
-             (unsigned long long)p->n_looks, 196 * sqrt(0.25 / (double)(p->n_looks ? p->n_looks : 1)));
+    snprintf(
+        note, sizeof note,
+        "sampled %llu times: in 95 of 100 cases, how long a thread held the GIL, waited for it and was without it is "
+        "off by at most what its row says",
+        (unsigned long long)p->n_looks);
     recwriter_note(writer, note);
 }

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "brief.h"
 #include "collect-sample.h"
 #include "hist.h"
 #include "mem.h"
@@ -22,7 +23,8 @@
 
 #define RATE_MOST 250u     /* looks a second */
 #define COST_SHARE 50u     /* a look may cost one 50th of the time between two */
-#define WOKEN_NS 100000u   /* who has run for less since the last look has not got the GIL meanwhile */
+#define LATE_NS 500000u    /* a look that comes so much later than it should is at a moment that others chose */
+#define LATE_MOST 3u       /* so many are left out one after another */
 #define LIST_NS 100000000u /* the list of threads is read anew after this */
 #define FUTEX_CALL 202     /* x86-64 */
 #if defined(__aarch64__)
@@ -53,6 +55,7 @@ static int start(const struct collect_options *given, char error[COLLECT_ERROR_B
 
     options = *given;
     n_processes = 0;
+    brief_be();
     if (!getrlimit(RLIMIT_NOFILE, &files)) { /* two for each thread */
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
@@ -91,7 +94,8 @@ static uint64_t cpu_ns(const struct sample_process *p, struct sample_thread *t)
     if (!read_again(p, t, t->schedstat_fd, "schedstat", text, sizeof text))
         return t->cpu_last_ns;
     uint64_t ns = strtoull(text, &rest, 10);
-    t->run_delay_ns = strtoull(rest, NULL, 10);
+    t->run_delay_ns = strtoull(rest, &rest, 10);
+    t->slices = strtoull(rest, NULL, 10);
     return ns;
 }
 
@@ -157,29 +161,32 @@ static void see_threads(struct sample_process *p)
 }
 
 /* --- looks ------------------------------------------------------------------------------------------------------- */
-enum doing { SLEEPS, RUNS, WANTS, LETS_GO, GONE };
-
 /* What a thread is at; the GIL that it waits for goes to *gil. */
-static enum doing look_at(const struct sample_process *p, const struct sample_thread *t, uint32_t *gil)
+static enum sample_doing look_at(const struct sample_process *p, const struct sample_thread *t, uint32_t *gil)
 {
     char text[256];
     unsigned long long number, word;
 
     if (!read_again(p, t, t->syscall_fd, "syscall", text, sizeof text))
-        return GONE;
+        return errno == ESRCH || errno == ENOENT ? SAMPLE_GONE : t->last;
     if (text[0] == 'r')
-        return RUNS;
+        return SAMPLE_RUNS;
     if (sscanf(text, "%llu 0x%llx", &number, &word) < 2 || number != FUTEX_CALL)
-        return SLEEPS;
+        return SAMPLE_SLEEPS;
     for (uint32_t i = 0; i < p->found.n_gils; i++) {
         uint64_t offset = word - p->found.gil[i].address;
         if (offset < GIL_COND || offset >= AT_SWITCH_MUTEX)
             continue;
         *gil = i;
-        return offset < AT_SWITCH_COND ? WANTS : LETS_GO;
+        return offset < AT_SWITCH_COND ? SAMPLE_WANTS : SAMPLE_LETS_GO;
     }
-    return SLEEPS;
+    return SAMPLE_SLEEPS;
 }
+
+struct view { /* of a GIL: who has it, who had it last (pthread_self(), 0 = nobody), and how often it has changed hands
+               */
+    uint64_t holder, last, switches;
+};
 
 static void end_wait(struct sample_thread *t)
 {
@@ -232,44 +239,71 @@ static void vote(struct sample_thread *t, uint32_t gil, uint64_t ns)
     }
 }
 
-static void count(struct sample_process *p, struct sample_thread *t, const uint64_t *holders)
+/* Whether a thread that runs, or could, is still at what it waited for at the last look: it has not come to run since,
+ * or not got the GIL.  Whoever takes it becomes the last holder and adds 1 to switch_number, where another had it
+ * before. */
+static bool goes_on(const struct sample_thread *t, const struct view *views, uint64_t slices)
+{
+    const struct view *view = &views[t->wants];
+
+    if (t->last != SAMPLE_WANTS)
+        return t->last == SAMPLE_LETS_GO && t->slices == slices;
+    return t->slices == slices || (view->last != t->pthread_id && view->switches - t->switches <= 1);
+}
+
+static void count(struct sample_process *p, struct sample_thread *t, const struct view *views)
 {
     uint64_t ns = p->now_ns > t->last_ns ? p->now_ns - t->last_ns : 0;
     uint32_t gil = t->gil;
-    enum doing doing = look_at(p, t, &gil);
+    enum sample_doing doing = look_at(p, t, &gil);
     bool holds = false;
 
     for (uint32_t i = 0; t->pthread_id && i < p->found.n_gils && !holds; i++)
-        if ((holds = holders[i] == t->pthread_id))
+        if ((holds = views[i].holder == t->pthread_id))
             gil = i;
-    if (doing == GONE)
+    if (doing == SAMPLE_GONE) {
+        end_wait(t);
+        t->end_ns = p->now_ns;
+        close_thread(t);
         return;
-    uint64_t cpu = cpu_ns(p, t), ran_ns = cpu - t->cpu_last_ns;
+    }
+    uint64_t slices = t->slices, cpu = cpu_ns(p, t), ran_ns = cpu - t->cpu_last_ns;
     t->cpu_last_ns = cpu;
     t->last_ns = p->now_ns;
-    if (doing == RUNS && !holds && t->wait_is_open && ran_ns < WOKEN_NS)
-        doing = WANTS;                           /* woken, but it has not come to run yet */
-    if (holds || (doing == WANTS && t->held_ns)) /* what runs and then waits ran with the GIL */
+    t->looks_ns += (double)ns;
+    t->looks_ns2 += (double)ns * (double)ns;
+    if (doing == SAMPLE_RUNS && !holds && goes_on(t, views, slices))
+        doing = t->last;
+    /* It computes without the GIL; or it is on its way to it, or away from it, and has no processor. */
+    else if (doing == SAMPLE_RUNS && !holds && (t->last != SAMPLE_RUNS || t->doing == REC_WEIGHT_HELD) &&
+             t->last != SAMPLE_SLEEPS)
+        t->unsure_ns += ns;
+    if (doing == SAMPLE_WANTS && t->last != SAMPLE_WANTS)
+        t->wants = gil;
+    gil = doing == SAMPLE_WANTS && !holds ? t->wants : gil;
+    t->switches = views[gil].switches;
+    t->last = doing;
+    if (holds || (doing == SAMPLE_WANTS && t->held_ns)) /* what runs and then waits ran with the GIL */
         t->held_cpu_ns += ran_ns;
     else
         t->released_cpu_ns += ran_ns;
-    t->doing = doing == WANTS && !holds ? REC_WEIGHT_WAIT
-               : doing == LETS_GO       ? -1
-               : holds                  ? REC_WEIGHT_HELD
-                                        : REC_WEIGHT_RELEASED;
+    t->doing = doing == SAMPLE_WANTS && !holds ? REC_WEIGHT_WAIT
+               : doing == SAMPLE_LETS_GO       ? -1
+               : holds                         ? REC_WEIGHT_HELD
+                                               : REC_WEIGHT_RELEASED;
     t->lived_ns = ns;
-    if (holds || doing == WANTS)
+    if (holds || doing == SAMPLE_WANTS)
         vote(t, gil, ns);
-    if (doing == WANTS && !holds) {
+    if (doing == SAMPLE_WANTS && !holds) {
         t->wait_ns += ns;
         t->wait_open_ns += ns;
         t->wait_is_open = true;
-        if (holders[gil])
-            charge(p, t, holders[gil], ns);
+        if (views[gil].holder)
+            charge(p, t, views[gil].holder, ns);
         return;
     }
     end_wait(t);
-    if (doing == LETS_GO) {
+    if (doing == SAMPLE_LETS_GO) {
         t->forced_ns += ns;
         return;
     }
@@ -323,19 +357,22 @@ static void take_stacks(struct sample_process *p)
 
 static void look(struct sample_process *p)
 {
-    uint64_t holders[FIND_GIL_MAX] = {0};
+    struct view views[FIND_GIL_MAX] = {{0}};
 
     p->now_ns = collect_now_ns();
     if (p->now_ns - p->list_ns > LIST_NS)
         see_threads(p);
     for (uint32_t i = 0; i < p->found.n_gils; i++) {
-        uint64_t g[3]; /* interval, last_holder, locked */
-        if (!peer_read(p->found.pid, p->found.gil[i].address, g, sizeof g) && (int32_t)g[2] == 1)
-            holders[i] = peer_pointer(p->found.pid, g[1] + p->found.layout.tstate_thread_id);
+        uint64_t g[4]; /* interval, last_holder, locked, switch_number */
+        if (peer_read(p->found.pid, p->found.gil[i].address, g, sizeof g))
+            continue;
+        views[i].last = peer_pointer(p->found.pid, g[1] + p->found.layout.tstate_thread_id);
+        views[i].holder = (int32_t)g[2] == 1 ? views[i].last : 0;
+        views[i].switches = g[3];
     }
     for (size_t i = 0; i < p->n_threads; i++)
         if (!p->threads[i].end_ns)
-            count(p, &p->threads[i], holders);
+            count(p, &p->threads[i], views);
     if (p->stacks && p->n_threads)
         take_stacks(p);
     p->n_looks++;
@@ -351,11 +388,35 @@ static uint64_t random_part(uint64_t ns)
     return ns ? state % ns : 0;
 }
 
+/* Sleeps until then; whether it came about as it should. */
+static bool sleep_until(uint64_t ns)
+{
+    struct timespec then = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &then, NULL);
+    return collect_now_ns() < ns + LATE_NS;
+}
+
+/* Sleeps for gap_ns on average, not in step with what the process does.  False: until_ns came first. */
+static bool sleep_between(uint64_t gap_ns, uint64_t until_ns)
+{
+    for (uint32_t late = 0; !*options.stop; late++) {
+        uint64_t next_ns = collect_now_ns() + gap_ns / 2 + random_part(gap_ns);
+        if (next_ns >= until_ns) {
+            sleep_until(until_ns);
+            return false;
+        }
+        if (sleep_until(next_ns) || late == LATE_MOST)
+            return true;
+    }
+    return false;
+}
+
 static void work(uint64_t until_ns)
 {
     uint32_t rate = options.sample_hz < RATE_MOST ? options.sample_hz : RATE_MOST;
 
-    while (!*options.stop) {
+    do {
         uint64_t begin_ns = collect_now_ns(), gap_ns = 1000000000 / rate;
         if (begin_ns >= until_ns)
             return;
@@ -365,13 +426,9 @@ static void work(uint64_t until_ns)
         uint64_t cost_ns = collect_now_ns() - begin_ns;
         if (gap_ns < cost_ns * COST_SHARE)
             gap_ns = cost_ns * COST_SHARE;
-        gap_ns = gap_ns / 2 + random_part(gap_ns); /* not in step with what the process does */
-        uint64_t left_ns = until_ns > begin_ns ? until_ns - begin_ns : 0;
-        if (gap_ns > left_ns)
-            gap_ns = left_ns;
-        struct timespec pause = {(time_t)(gap_ns / 1000000000), (long)(gap_ns % 1000000000)};
-        nanosleep(&pause, NULL);
-    }
+        if (!sleep_between(gap_ns, until_ns))
+            return;
+    } while (!*options.stop);
 }
 
 /* --- processes --------------------------------------------------------------------------------------------------- */

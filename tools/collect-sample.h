@@ -11,6 +11,8 @@
 #include "collect.h"
 #include "threads.h"
 
+enum sample_doing { SAMPLE_SLEEPS, SAMPLE_RUNS, SAMPLE_WANTS, SAMPLE_LETS_GO, SAMPLE_GONE };
+
 struct sample_thread {
     uint32_t tid, outer_tid; /* as the process sees it; as we do */
     int syscall_fd, schedstat_fd;
@@ -20,12 +22,18 @@ struct sample_thread {
     uint64_t pthread_id; /* 0 = it has no thread state, or it is not known which */
     uint64_t start_ns, end_ns, last_ns;
     uint64_t cpu_last_ns, run_delay_first_ns, run_delay_ns; /* of schedstat */
+    uint64_t slices;                                        /* how often it has got a processor, of schedstat */
     /* by looks */
     uint64_t held_ns, held_cpu_ns, released_ns, released_cpu_ns, wait_ns, blocked_ns, forced_ns, charged_ns,
         wait_open_ns, contended;
     bool wait_is_open;
-    int doing;         /* enum rec_weight of the last look, -1 = none of them */
-    uint64_t lived_ns; /* since its stack was taken last: what the next one stands for */
+    double looks_ns, looks_ns2; /* what its looks stand for: the sum, and the sum of squares */
+    uint64_t unsure_ns;         /* part of released_ns: perhaps it wanted the GIL */
+    int last;                   /* enum sample_doing of the last look, */
+    uint32_t wants;             /* the GIL that it waited for then, */
+    uint64_t switches;          /* and how often that had changed hands */
+    int doing;                  /* enum rec_weight of the last look, -1 = none of them */
+    uint64_t lived_ns;          /* since its stack was taken last: what the next one stands for */
     struct recwriter_hist wait;
     struct recwriter_pair *pairs;
     size_t n_pairs, pairs_room;

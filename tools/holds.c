@@ -21,10 +21,10 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "brief.h"
 #include "holds-process.h"
 
 #define PROCESSES_MAX 256
@@ -42,7 +42,6 @@
 #define SCAN_NS 5000000           /* the directory is looked at, at most so often, */
 #define SCAN_AGAIN_NS 30000000    /* and so long after it has changed: the clock of its time is a coarse one */
 #define ELAPSED_MAX_NS 1000000000 /* more has passed: we were stopped */
-#define SLICE_NS 100000           /* the shortest that the kernel knows */
 #define LATE_NS 200000            /* a look that comes so much later than it should is at a moment that others chose */
 #define LATE_SHARE 0.3            /* of looks: more are taken as they are, or there would be too few */
 
@@ -196,32 +195,13 @@ static uint64_t look_at_all(struct holds *h)
     return next_ns;
 }
 
-/* Whoever wakes up for a short while is let in front of those that run for long: on Linux 6.12 and later, which keep
- * them running else.  include/uapi/linux/sched/types.h, struct sched_attr; no privilege is needed. */
-static void be_brief(void)
-{
-    struct {
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t nice;
-        uint32_t priority;
-        uint64_t runtime_ns, deadline_ns, period_ns;
-    } attributes = {.size = sizeof attributes};
-
-    if (!syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) && attributes.policy == 0) {
-        attributes.runtime_ns = SLICE_NS;
-        syscall(SYS_sched_setattr, 0, &attributes, 0);
-    }
-}
-
 static void *work(void *context)
 {
     struct holds *h = context;
     struct pollfd stop = {.fd = h->stop_fd, .events = POLLIN};
     uint64_t spent_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID), idle_ns = SCAN_NS;
 
-    prctl(PR_SET_TIMERSLACK, 1000ul); /* ns: moments that others' timers do not choose */
-    be_brief();
+    brief_be();
     prctl(PR_SET_NAME, "gilscope-holds");
     for (;;) {
         uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), next_ns;

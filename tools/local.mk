@@ -15,6 +15,8 @@ libgilscope_tool_a_SOURCES = \
     lib/cpython.h \
     tools/attach.c \
     tools/attach.h \
+    tools/brief.c \
+    tools/brief.h \
     tools/children.c \
     tools/children.h \
     tools/closer.c \

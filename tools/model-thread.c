@@ -124,6 +124,13 @@ static void set_states(struct build *build, const struct rec_thread *rec, const 
         thread->wall_ns = build_ns(build, span);
 }
 
+static void set_error(const struct rec_thread *rec, struct model_thread *thread)
+{
+    double share = (double)(rec->error_ppm < 1000000 ? rec->error_ppm : 1000000) / 1e6;
+
+    thread->error_ns = (uint64_t)(share * (double)thread->wall_ns);
+}
+
 static void set_locks(const struct build *build, const struct rec_thread *rec, struct model_thread *thread)
 {
     uint64_t open = rec->lock_open_ticks ? build_open(build, rec, rec->lock_open_ticks) : 0;
@@ -187,6 +194,7 @@ static void build_one(struct build *build, const struct rec_thread *rec, uint64_
     set_states(build, rec, &closed, thread);
     build_cpu(build, rec, &closed, thread);
     set_locks(build, rec, thread);
+    set_error(rec, thread);
     set_dists(build, rec, &closed, thread);
     thread->demand_ns =
         thread->held_ns + thread->wait_ns + thread->states.wait_forced_ns + thread->states.released_oncpu_ns;

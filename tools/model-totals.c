@@ -46,6 +46,7 @@ static void set_thread_shares(struct model_thread *thread)
     thread->shares.held = share(thread->held_ns, wall_ns);
     thread->shares.wait = share(thread->wait_ns + thread->states.wait_forced_ns, wall_ns);
     thread->shares.lock_wait = share(thread->lock_wait_ns, wall_ns);
+    thread->shares.error = share(thread->error_ns, wall_ns);
 }
 
 /* The figures of a damaged file may be too large to be added up. */
@@ -95,6 +96,7 @@ static void add_rest(struct model_thread *rest, const struct model_thread *threa
     add(&rest->demand_ns, thread->demand_ns);
     add(&rest->lock_wait_ns, thread->lock_wait_ns);
     add(&rest->charged_ns, thread->charged_ns);
+    add(&rest->error_ns, thread->error_ns); /* more than it is: chance evens out */
 }
 
 /* What a reader of the report looks for: threads that want to run, and those that others wait for. */

@@ -29,6 +29,7 @@ struct model_shares { /* of the thread's wall time, as above */
     double held_oncpu, held_offcpu, wait_blocked, wait_wakeup, wait_forced, released_oncpu, released_offcpu;
     double held, wait; /* on and off CPU; of all three kinds */
     double lock_wait;
+    double error; /* as error_ns */
 };
 
 struct model_thread {
@@ -48,6 +49,8 @@ struct model_thread {
     uint64_t demand_ns;            /* held, waiting or computing without the GIL: what it wants to run */
     uint64_t lock_wait_ns, notify_wait_ns, gil_lock_wait_ns; /* as in record.h, open waits included */
     uint64_t charged_ns;
+    uint64_t
+        error_ns; /* sampled: held, wait, forced and released time are off by at most so much, in 95 of 100 cases */
     uint64_t run_delay_ns;
     bool open_lock; /* it was in a lock wait at the end */
     uint64_t acquisitions, contended, drop_requests, forced_switches, lost_wakeups, forced_max_ns;

@@ -340,6 +340,7 @@ void recwriter_thread(struct recwriter *w, const struct recwriter_thread *t)
     r->forced_switches = t->forced_switches;
     r->forced_max_ticks = t->forced_max_ns;
     r->row_other_ticks = t->blocked_by_unknown_ns;
+    r->error_ppm = t->error_ppm;
     for (int kind = 0; kind < REC_HIST_KINDS; kind++)
         if (t->hist[kind].buckets || t->hist[kind].uncounted)
             add_hist(w, at, t->index, kind, &t->hist[kind]);

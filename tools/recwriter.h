@@ -40,6 +40,7 @@ struct recwriter_thread {
     uint64_t held_ns, held_oncpu_ns, released_ns, released_oncpu_ns, wait_blocked_ns, wait_wakeup_ns, wait_forced_ns;
     uint64_t forced_max_ns, charged_ns, blocked_by_unknown_ns, run_delay_ns, lock_wait_ns, notify_wait_ns;
     uint64_t contended, lost_wakeups, drop_requests, forced_switches;
+    uint32_t error_ppm; /* as in struct rec_thread */
     struct recwriter_hist hist[REC_HIST_KINDS];
     const struct recwriter_pair *pairs;
     size_t n_pairs;

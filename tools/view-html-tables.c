@@ -76,7 +76,7 @@ void view_html_bar(const struct model_shares *shares, FILE *out)
     fputs("</span>", out);
 }
 
-static void thread_row(const struct model_process *process, const struct model_thread *thread, FILE *out)
+static void thread_row(const struct model_process *process, const struct model_thread *thread, bool sampled, FILE *out)
 {
     char count[FORMAT_BYTES], p50[FORMAT_BYTES], p99[FORMAT_BYTES], max[FORMAT_BYTES];
 
@@ -95,6 +95,8 @@ static void thread_row(const struct model_process *process, const struct model_t
     cell_time(out, thread->wall_ns);
     cell_share(out, thread->shares.held);
     cell_share(out, thread->shares.wait);
+    if (sampled)
+        fprintf(out, "<td class=\"n\">±%s</td>", format_share(count, thread->shares.error));
     cell_time(out, thread->charged_ns);
     if (thread->wait.max_ns)
         fprintf(out, "<td class=\"n\">%s / %s / %s</td>", format_time(p50, thread->wait.p50_ns),
@@ -106,18 +108,28 @@ static void thread_row(const struct model_process *process, const struct model_t
 
 void view_html_threads(const struct model_process *process, FILE *out)
 {
+    bool sampled = false;
+
     if (!process->n_threads)
         return;
-    begin_table(out, "threads", "Threads",
-                "Where each thread&#39;s time went. Each bar is the thread&#39;s whole time.",
-                "<th>thread</th><th>where its time went</th><th class=\"n\">time</th><th class=\"n\">held</th><th "
-                "class=\"n\">waited</th><th class=\"n\">made others wait</th><th class=\"n\">a wait: p50 / p99 / "
-                "max</th>");
+    for (size_t i = 0; i < process->n_threads; i++)
+        sampled |= process->threads[i].error_ns > 0;
+    begin_table(
+        out, "threads", "Threads",
+        sampled ? "Where each thread&#39;s time went. Each bar is the thread&#39;s whole time. It was sampled: in 95 "
+                  "of 100 cases, no share is off by more points than the column says."
+                : "Where each thread&#39;s time went. Each bar is the thread&#39;s whole time.",
+        sampled ? "<th>thread</th><th>where its time went</th><th class=\"n\">time</th><th class=\"n\">held</th>"
+                  "<th class=\"n\">waited</th><th class=\"n\">off by</th><th class=\"n\">made others wait</th><th "
+                  "class=\"n\">a wait: p50 / p99 / max</th>"
+                : "<th>thread</th><th>where its time went</th><th class=\"n\">time</th><th class=\"n\">held</th><th "
+                  "class=\"n\">waited</th><th class=\"n\">made others wait</th><th class=\"n\">a wait: p50 / p99 / "
+                  "max</th>");
     for (size_t i = 0; i < process->n_threads; i++)
         if (!process->threads[i].minor)
-            thread_row(process, &process->threads[i], out);
+            thread_row(process, &process->threads[i], sampled, out);
     if (process->rest.n_folded)
-        thread_row(process, &process->rest, out);
+        thread_row(process, &process->rest, sampled, out);
     end_table(out);
 }
 

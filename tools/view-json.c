@@ -119,6 +119,8 @@ static json_t *thread(const struct model_thread *t)
     put(object, "released_offcpu_ns", integer(t->states.released_offcpu_ns));
     put(object, "lock_wait_ns", integer(t->lock_wait_ns));
     put(object, "charged_ns", integer(t->charged_ns));
+    if (t->error_ns)
+        put(object, "error_ns", integer(t->error_ns));
     put(object, "acquisitions", integer(t->acquisitions));
     put(object, "contended", integer(t->contended));
     put(object, "lost_wakeups", integer(t->lost_wakeups));

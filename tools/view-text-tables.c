@@ -29,6 +29,7 @@ enum column {
     WAITS,
     P99,
     CHARGED,
+    ERROR,
     N_KINDS
 };
 
@@ -102,6 +103,7 @@ static void add_cell(const struct text *text, struct text_table *table, enum col
                      const struct model_process *process, const struct model_thread *thread)
 {
     const struct model_shares *shares = &thread->shares;
+    char buffer[FORMAT_BYTES];
 
     switch (column) {
     case NAME:
@@ -155,6 +157,9 @@ static void add_cell(const struct text *text, struct text_table *table, enum col
     case CHARGED:
         time_cell(text, table, thread->charged_ns);
         break;
+    case ERROR:
+        text_cell(text, table, "%s%s", text->utf8 ? "±" : "+-", format_share(buffer, shares->error));
+        break;
     case N_KINDS:
         break;
     }
@@ -183,12 +188,26 @@ static int least_width(const struct text *text, const struct text_table *table)
     return text_table_width(text, table) - (longest > NAME_MIN ? longest - NAME_MIN : 0);
 }
 
+/* The layout, with how far off its shares may be where that is known: they were sampled. */
+static struct layout with_error(const struct model_process *process, struct layout layout)
+{
+    for (size_t i = 0; i < process->n_threads; i++) {
+        if (!process->threads[i].error_ns)
+            continue;
+        layout.columns[layout.n] = ERROR;
+        layout.titles[layout.n++] = "off by";
+        break;
+    }
+    return layout;
+}
+
 void view_text_threads(const struct text *text, const struct model_process *process)
 {
     struct text_table table;
 
     for (size_t i = 0; i < N_LAYOUTS; i++) {
-        fill(text, process, &layouts[i], &table);
+        struct layout layout = with_error(process, layouts[i]);
+        fill(text, process, &layout, &table);
         if (i + 1 == N_LAYOUTS || least_width(text, &table) <= text->columns) {
             text_table_print(text, &table);
             text_table_free(&table);
