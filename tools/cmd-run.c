@@ -20,12 +20,12 @@
 
 struct run_options {
     struct recoptions common;
-    int paused, no_native, no_stacks;
+    int paused, no_native, no_stacks, ptracer;
     const char *sample; /* --sample-interval, NULL = the default */
     char **command;
 };
 
-enum { OPT_NO_NATIVE = 512, OPT_NO_STACKS, OPT_TIMELINE, OPT_PAUSED, OPT_SAMPLE };
+enum { OPT_NO_NATIVE = 512, OPT_NO_STACKS, OPT_TIMELINE, OPT_PAUSED, OPT_SAMPLE, OPT_PTRACER };
 
 static const struct argp_option options[] = {
     {"paused", OPT_PAUSED, NULL, 0, "Do not measure until `gilscope resume PID'", 0},
@@ -33,6 +33,8 @@ static const struct argp_option options[] = {
     {"no-stacks", OPT_NO_STACKS, NULL, 0, "Record no stacks", 0},
     {"sample-interval", OPT_SAMPLE, "TIME", 0,
      "Record a stack for each TIME of a thread's life on average, such as 500us [1ms]", 0},
+    {"ptracer", OPT_PTRACER, NULL, 0,
+     "Let its user's other processes read it, for `gilscope attach' where Yama forbids it", 0},
     {"timeline", OPT_TIMELINE, NULL, 0, "Record a timeline (not available in this version)", 0},
     {0},
 };
@@ -65,6 +67,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
         return 0;
     case OPT_NO_STACKS:
         run->no_stacks = 1;
+        return 0;
+    case OPT_PTRACER:
+        run->ptracer = 1;
         return 0;
     case OPT_SAMPLE:
         if (!interval_us(text))
@@ -123,6 +128,7 @@ static int run_in(const struct run_options *run, const char *shim, char *dir)
                             .paused = run->paused,
                             .no_native = run->no_native,
                             .no_stacks = run->no_stacks,
+                            .ptracer = run->ptracer,
                             .sample = run->sample,
                             .sample_us = run->sample ? interval_us(run->sample) : 0,
                             .argv = run->command};

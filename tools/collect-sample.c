@@ -22,6 +22,7 @@
 #include "peer.h"
 
 #define RATE_MOST 250u     /* looks a second */
+#define COST_LOOKS 8       /* over which costs are averaged */
 #define COST_SHARE 50u     /* a look may cost one 50th of the time between two */
 #define LATE_NS 500000u    /* a look that comes so much later than it should is at a moment that others chose */
 #define LATE_MOST 3u       /* so many are left out one after another */
@@ -41,6 +42,9 @@ enum {
 static struct collect_options options;
 static struct sample_process processes[COLLECT_PROCESSES];
 static int n_processes;
+static uint64_t next_ns, gap_ns; /* of looks: the next one, and the mean between two */
+static double cost_ns;           /* of looking at all once, on average */
+static uint32_t n_late;          /* looks that have been left out, one after another */
 
 static bool usable(char error[COLLECT_ERROR_BYTES])
 {
@@ -55,6 +59,8 @@ static int start(const struct collect_options *given, char error[COLLECT_ERROR_B
 
     options = *given;
     n_processes = 0;
+    next_ns = gap_ns = n_late = 0;
+    cost_ns = 0;
     brief_be();
     if (!getrlimit(RLIMIT_NOFILE, &files)) { /* two for each thread */
         files.rlim_cur = files.rlim_max;
@@ -397,38 +403,41 @@ static bool sleep_until(uint64_t ns)
     return collect_now_ns() < ns + LATE_NS;
 }
 
-/* Sleeps for gap_ns on average, not in step with what the process does.  False: until_ns came first. */
-static bool sleep_between(uint64_t gap_ns, uint64_t until_ns)
+/* What this thread has used of a processor. */
+static uint64_t spent_ns(void)
 {
-    for (uint32_t late = 0; !*options.stop; late++) {
-        uint64_t next_ns = collect_now_ns() + gap_ns / 2 + random_part(gap_ns);
-        if (next_ns >= until_ns) {
-            sleep_until(until_ns);
-            return false;
-        }
-        if (sleep_until(next_ns) || late == LATE_MOST)
-            return true;
-    }
-    return false;
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void look_at_all(void)
+{
+    uint64_t begin_ns = spent_ns();
+
+    for (int i = 0; i < n_processes; i++)
+        if (processes[i].used)
+            look(&processes[i]);
+    cost_ns += ((double)(spent_ns() - begin_ns) - cost_ns) / COST_LOOKS;
+    gap_ns = 1000000000 / (options.sample_hz < RATE_MOST ? options.sample_hz : RATE_MOST);
+    if (gap_ns < cost_ns * COST_SHARE)
+        gap_ns = (uint64_t)(cost_ns * COST_SHARE);
 }
 
 static void work(uint64_t until_ns)
 {
-    uint32_t rate = options.sample_hz < RATE_MOST ? options.sample_hz : RATE_MOST;
-
-    do {
-        uint64_t begin_ns = collect_now_ns(), gap_ns = 1000000000 / rate;
-        if (begin_ns >= until_ns)
+    while (!*options.stop && collect_now_ns() < until_ns) {
+        if (next_ns >= until_ns) {
+            sleep_until(until_ns);
             return;
-        for (int i = 0; i < n_processes; i++)
-            if (processes[i].used)
-                look(&processes[i]);
-        uint64_t cost_ns = collect_now_ns() - begin_ns;
-        if (gap_ns < cost_ns * COST_SHARE)
-            gap_ns = cost_ns * COST_SHARE;
-        if (!sleep_between(gap_ns, until_ns))
-            return;
-    } while (!*options.stop);
+        }
+        if (sleep_until(next_ns) || n_late++ == LATE_MOST) {
+            n_late = 0;
+            look_at_all();
+        }
+        next_ns = collect_now_ns() + gap_ns / 2 + random_part(gap_ns); /* not in step with what the process does */
+    }
 }
 
 /* --- processes --------------------------------------------------------------------------------------------------- */

@@ -158,11 +158,11 @@ static void report_kernel(void)
     if (refused_ptrace_scope() <= 0 || privileges_have(CAP_SYS_PTRACE))
         doctor_line("ptrace_scope", DOCTOR_OK, "%s", text[0] ? text : "there is no Yama");
     else
-        doctor_line(
-            "ptrace_scope", DOCTOR_NOTE,
-            "%s: processes can be read by root only, or by their user if they run under the preload library with "
-            "GILSCOPE=ptracer",
-            text);
+        doctor_line("ptrace_scope", DOCTOR_NOTE,
+                    "%s: processes can be read by root only, or by their user if they were started by gilscope run "
+                    "--ptracer or "
+                    "under the preload library with GILSCOPE=ptracer",
+                    text);
 }
 
 /* Whether the programs load and attach, which says more than any list of conditions. */

@@ -54,7 +54,7 @@ static void restore_signals(const struct sigaction *old)
 static char *shim_options(const struct launch *launch)
 {
     const char *sample = launch->sample ? launch->sample : "";
-    char *options = malloc(strlen("output=") + 2 * strlen(launch->dir) + strlen(",paused,no-native,no-stacks,sample=") +
+    char *options = malloc(strlen("output=") + 2 * strlen(launch->dir) + strlen(",paused,no-native,no-stacks,ptracer,sample=") +
                            strlen(sample) + 1);
 
     if (!options)
@@ -68,6 +68,7 @@ static char *shim_options(const struct launch *launch)
     at = stpcpy(at, launch->paused ? ",paused" : "");
     at = stpcpy(at, launch->no_native ? ",no-native" : "");
     at = stpcpy(at, launch->no_stacks ? ",no-stacks" : "");
+    at = stpcpy(at, launch->ptracer ? ",ptracer" : "");
     at = stpcpy(at, *sample ? ",sample=" : "");
     strcpy(at, sample);
     return options;

@@ -14,6 +14,7 @@ struct launch {
     int paused;         /* start without measuring */
     int no_native;      /* record Python frames only */
     int no_stacks;      /* record no stacks */
+    int ptracer;        /* its user's other processes may read it */
     const char *sample; /* time for each stack, as GILSCOPE takes it; NULL = the default */
     uint64_t sample_us; /* the same; 0 = the default */
     char *const *argv;  /* the command */

@@ -79,7 +79,7 @@ void refused_why(int pid, char *text, size_t size)
     else if (refused_ptrace_scope() > 0)
         snprintf(text, size,
                  "Yama's ptrace_scope is %d: " GRANT
-                 "; or start the program by gilscope run with GILSCOPE=ptracer in its environment",
+                 "; or start the program by gilscope run --ptracer",
                  refused_ptrace_scope());
     else
         snprintf(text, size,
