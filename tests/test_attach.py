@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from helpers import gs, sums, truth
+from helpers import gs, rights, sums, truth
 from helpers.attach import READY, Attached, Target, need_bpf
 
 MS = 1000 * 1000
@@ -306,16 +306,31 @@ def test_in_other_namespaces(one_python, where):
     assert all(t["tid"] < 100 for t in process["threads"])
 
 
-def test_executable_that_was_replaced(where):
-    """A Python whose file has been deleted since is measured from what is in its memory."""
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+@pytest.mark.parametrize("how", ["deleted", "upgraded"])
+def test_executable_that_was_replaced(where, method, how):
+    """A Python whose file has been deleted since, or has another's content, is measured from what is in its memory."""
+    if method == "bpf":
+        need_bpf()
     copy = where / "python3"
-    copy.write_bytes(open("/usr/bin/python3", "rb").read())
-    copy.chmod(0o755)
-    with Target([copy, "-c", WORK]) as target:
+    shutil.copy("/usr/bin/python3", copy)
+    with Target([copy, "-c", WORK.replace("1.5", "60")]) as target:
         copy.unlink()
+        if how == "upgraded":
+            shutil.copy("/bin/sh", copy)
         target.go()
-        (process,) = Attached(target.pid, where, "-d", "0.5", method="sample").end(ask=False)
-    assert {"a", "b"} <= {t["name"] for t in process["threads"]}
+        attached_and_named(target.pid, where, method)
+
+
+def attached_and_named(pid, where, method):
+    """Attaches for a second: all threads have their names, and contend for the GIL."""
+    attached = Attached(pid, where, "-d", "1", method=method)
+    (process,) = attached.end(ask=False)
+    assert {"a", "b", "c", "d"} <= {t["name"] for t in process["threads"]}
+    assert sum(waited(t) for t in process["threads"]) > 500 * MS
+    functions = {f["function"] for s in process["stacks"] for f in s["frames"]}
+    assert {"compute", "serve"} <= {f.split(".")[-1] for f in functions}, functions
+    return process
 
 
 def test_of_another_user(one_python, where):
@@ -364,21 +379,6 @@ def test_stacks_name_who_holds_and_who_waits(python, where, method):
     assert 1e9 < slept < (2e9 if method == "bpf" else 3e9), slept
 
 
-def test_doctor_names_what_is_missing(one_python):
-    """doctor says which capabilities are missing and how a container gets them, and of a process how it is attached to."""
-    if os.geteuid():
-        pytest.skip("needs root, to give up capabilities")
-    done = subprocess.run([shutil.which("setpriv"), "--bounding-set", "-all", "--inh-caps", "-all", str(gs.BIN), "doctor"],
-                          stdout=subprocess.PIPE, text=True, check=False, env=gs.clean_env({"PATH": "/nowhere"}))
-    for words in ("CAP_BPF", "--cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE",
-                  'securityContext.capabilities.add: ["BPF", "PERFMON", "SYS_PTRACE"]'):
-        assert words in done.stdout, done.stdout
-    with Target([one_python.path, "-c", READY]) as target:
-        done = gs.gilscope("doctor", target.pid)
-    assert done.returncode == 0 and f"gilscope attach {target.pid} will use --method" in done.stdout, done.stdout
-    assert "1 GIL, switch interval 5000 us" in done.stdout
-
-
 def test_capabilities_do_in_place_of_root(one_python, where):
     """With CAP_BPF and CAP_PERFMON, and nothing else, BPF works on a process of the same user."""
     need_bpf()
@@ -396,11 +396,8 @@ def test_capabilities_do_in_place_of_root(one_python, where):
     assert sum(waited(t) for t in process["threads"]) > 100 * MS
 
 
-def test_chroot(where):
-    """A process in a chroot with a Python of its own is measured by what is in its memory."""
-    if os.geteuid():
-        pytest.skip("needs root, for chroot")
-    root = where / "root"
+def copy_python(root):
+    """/usr/bin/python3 with its libraries and its standard library, for a root directory of its own."""
     needed = {"/usr/bin/python3"}
     for line in subprocess.run(["ldd", "/usr/bin/python3"], stdout=subprocess.PIPE, text=True, check=True).stdout.split():
         if line.startswith("/"):
@@ -412,7 +409,39 @@ def test_chroot(where):
                              stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     shutil.copytree(f"/usr/lib/{version}", root / f"usr/lib/{version}", symlinks=True, ignore_dangling_symlinks=True,
                     ignore=shutil.ignore_patterns("test", "__pycache__", "site-packages", "config-*"))
-    with Target(["chroot", root, "/usr/bin/python3", "-c", WORK]) as target:
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_chroot(where, method):
+    """A process in a chroot with a Python of its own is measured by what is in its memory."""
+    rights.need_root()
+    if method == "bpf":
+        need_bpf()
+    copy_python(where / "root")
+    with Target(["chroot", where / "root", "/usr/bin/python3", "-c", WORK.replace("1.5", "60")]) as target:
         target.go()
-        (process,) = Attached(target.pid, where, "-d", "0.6", method="sample").end(ask=False)
-    assert {"a", "b"} <= {t["name"] for t in process["threads"]}
+        attached_and_named(target.pid, where, method)
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_container(where, method):
+    """A process with mounts, process ids and a root of its own, whose Python nobody outside can open by its name."""
+    rights.need_root()
+    if method == "bpf":
+        need_bpf()
+    root = where / "root"
+    root.mkdir()
+    (where / "files").mkdir()
+    copy_python(where / "files")
+    enter = f"mount -t tmpfs none {root} && cp -a {where}/files/. {root} && exec chroot {root} /usr/bin/python3 -c \"$0\""
+    target = Target(["unshare", "--mount", "--pid", "--fork", "sh", "-c", enter, WORK.replace("1.5", "60")])
+    with target:
+        assert target.pid < 10 and not list(root.iterdir()), "it sees namespaces of its own"
+        (outer,) = subprocess.run(["pgrep", "-P", str(target.process.pid)], stdout=subprocess.PIPE, text=True,
+                                  check=True).stdout.split()
+        target.go()
+        try:
+            process = attached_and_named(int(outer), where, method)
+        finally:
+            os.kill(int(outer), signal.SIGKILL)
+    assert process["pid"] == target.pid and all(t["tid"] < 100 for t in process["threads"])
