@@ -127,18 +127,32 @@ os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(1); rai
 """
 
 
+def held(t):
+    return t["held_oncpu_ns"] + t["held_offcpu_ns"]
+
+
+def waited(t):
+    return t["wait_blocked_ns"] + t["wait_wakeup_ns"]
+
+
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_target_becomes_another_program(one_python, where, method):
-    """When the target calls exec, attaching ends with what was measured until then; the new program runs on."""
+    """When the target calls exec, attaching ends with all that was measured until then; the new program runs on."""
     if method == "bpf":
         need_bpf()
-    with Target([one_python.path, "-c", EXECS]) as target:
+    inside = where / "inside.gilscope"
+    with Target([gs.BIN, "run", "-q", "--no-stacks", "-o", inside, "--", one_python.path, "-c", EXECS]) as target:
         attached = Attached(target.pid, where, method=method)
         target.go()
         (process,) = attached.end(ask=False)
         assert target.end() == 9
-    assert sum(t["held_oncpu_ns"] + t["held_offcpu_ns"] for t in process["threads"]) > 0.2e9
     assert process["gils"] and not sums.check(process), sums.check(process)
+    (before,) = [p for p in gs.report(inside)["processes"] if any(waited(t) > 0.1e9 for t in p["threads"])]
+    (t,) = [t for t in before["threads"] if not t["main"]]
+    u = gs.thread(process, tid=t["tid"])
+    for what, f in (("held", held), ("waited", waited)):
+        allowed = 0.01 * t["wall_ns"] + 3e6 if method == "bpf" else 3 * u["error_ns"]
+        assert abs(f(t) - f(u)) <= allowed, (what, t, u)
 
 
 STARTS = "import sys, threading, time; time.sleep(%g)"
