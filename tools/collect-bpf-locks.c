@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * collect-bpf-locks.c - tells waits to be notified from waits for a lock that another thread has, by the line that waits.
+ * collect-bpf-locks.c - tells waits to be notified from waits for a lock that another thread has, by the line that
+ * waits.
  *
  * The standard library waits to be notified in a few functions.  SimpleQueue is written in C: up to 3.12 it waits on a
- * semaphore as a lock does, and the line is its caller's; but while the caller waits, the queue lies on its frame's stack.
+ * semaphore as a lock does, and the line is its caller's; but while the caller waits, the queue lies on its frame's
+ * stack.
  */
-#include <bpf/bpf.h>
-#include <errno.h>
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,6 @@
 #include "mem.h"
 #include "peer.h"
 
-#define BATCH 512u
 #define SIMPLE_QUEUE_LAST_MINOR 12 /* later ones wait at a parking lot, which the programs tell */
 #define STACK_MAX 64u
 #define LOOKS_MOST 20 /* at a line, for a queue */
@@ -152,8 +151,14 @@ static bool is_queue(struct cpython_reader *r, uint64_t object)
 /* The thread's innermost frame is calling a method of a SimpleQueue: the topmost method on its stack is one's. */
 static bool calls_queue(const struct bpf_locks *l, uint64_t tstate, uint64_t code)
 {
-    enum { CODE_STACK_SIZE_10 = 32, CODE_STACK_SIZE_11 = 68, CODE_STACK_SIZE_12 = 64, VALUE_STACK_10 = 64, M_SELF = 24,
-           IT_CALLABLE = 16 };
+    enum {
+        CODE_STACK_SIZE_10 = 32,
+        CODE_STACK_SIZE_11 = 68,
+        CODE_STACK_SIZE_12 = 64,
+        VALUE_STACK_10 = 64,
+        M_SELF = 24,
+        IT_CALLABLE = 16
+    };
     const struct cpython_layout *layout = l->layout;
     struct cpython_reader r;
     struct cpython_walk walk;
@@ -231,29 +236,27 @@ bool bpf_locks_notifies(struct bpf_collector *c, const struct gs_thread *t)
     return t->lock_notifies || line_of(l, code, at)->kind == KIND_NOTIFY;
 }
 
+struct notified {
+    struct bpf_collector *c;
+    uint32_t target;
+    uint64_t *ns; /* by slot */
+};
+
+static void add_notified(void *context, const void *key, const void *value)
+{
+    const struct notified *n = context;
+    const struct gs_lock_key *k = key;
+
+    if (k->slot < n->c->n_slots_max && n->c->threads[k->slot].target == n->target &&
+        line_of(n->c->processes[n->target].locks, k->code, k->at)->kind == KIND_NOTIFY)
+        n->ns[k->slot] += *(const uint64_t *)value;
+}
+
 void bpf_locks_notified(struct bpf_collector *c, uint32_t target, uint64_t *notified_ns)
 {
-    struct gs_lock_key *keys = mem_zeroed(BATCH, sizeof *keys);
-    uint64_t *values = mem_zeroed(BATCH, sizeof *values);
-    uint32_t cursor, n;
-    void *at = NULL;
-    int result;
+    struct notified n = {c, target, notified_ns};
 
-    do {
-        n = BATCH;
-        result = bpf_map_lookup_batch(c->lock_waits_fd, at, &cursor, keys, values, &n, NULL);
-        if (result && errno != ENOENT)
-            break;
-        for (uint32_t i = 0; i < n; i++) {
-            if (keys[i].slot >= c->n_slots_max || c->threads[keys[i].slot].target != target)
-                continue;
-            if (line_of(c->processes[target].locks, keys[i].code, keys[i].at)->kind == KIND_NOTIFY)
-                notified_ns[keys[i].slot] += values[i];
-        }
-        at = &cursor;
-    } while (!result);
-    free(keys);
-    free(values);
+    bpf_each(c->lock_waits_fd, false, sizeof(struct gs_lock_key), sizeof(uint64_t), add_notified, &n);
 }
 
 /* --- what was going on before ------------------------------------------------------------------------------------ */

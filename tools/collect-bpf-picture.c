@@ -2,8 +2,6 @@
 /*
  * collect-bpf-picture.c - from the accounts that the BPF programs keep to a picture for the recording.
  */
-#include <bpf/bpf.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +12,6 @@
 #define NAME_TRIES 50
 #define RUN_DELAY_EVERY 10 /* pictures: reading a file for each thread is not for nothing */
 #define COPY_TRIES 5
-#define BATCH 512u
 
 struct open_pair {
     uint32_t waiter, holder;
@@ -52,25 +49,13 @@ static void add_pair(struct picture *p, uint32_t waiter, uint32_t holder, uint64
     p->pairs[p->n_pairs++] = (struct open_pair){waiter, holder, ns};
 }
 
-static void read_pairs(struct picture *p)
+static void read_pair(void *context, const void *key, const void *value)
 {
-    struct gs_pair keys[BATCH];
-    uint64_t values[BATCH];
-    uint64_t cursor;
-    void *at = NULL;
-    int result;
+    struct picture *p = context;
+    const struct gs_pair *pair = key;
 
-    do {
-        uint32_t n = BATCH;
-        result = bpf_map_lookup_batch(p->c->pairs_fd, at, &cursor, keys, values, &n, NULL);
-        if (result && errno != ENOENT)
-            return;
-        for (uint32_t i = 0; i < n; i++) {
-            if (keys[i].waiter < p->c->n_slots_max && p->c->threads[keys[i].waiter].target == p->target)
-                add_pair(p, keys[i].waiter, keys[i].holder, values[i]);
-        }
-        at = &cursor;
-    } while (!result);
+    if (pair->waiter < p->c->n_slots_max && p->c->threads[pair->waiter].target == p->target)
+        add_pair(p, pair->waiter, pair->holder, *(const uint64_t *)value);
 }
 
 /* --- waits that the programs have not divided yet ---------------------------------------------------------------- */
@@ -308,7 +293,7 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     p.notified_ns = mem_zeroed(c->n_slots_max, sizeof *p.notified_ns);
     bpf_locks_notified(c, p.target, p.notified_ns);
     threads_read(&p.tstates, &process->found);
-    read_pairs(&p);
+    bpf_each(c->pairs_fd, false, sizeof(struct gs_pair), sizeof(uint64_t), read_pair, &p);
     for (uint32_t slot = 1; slot < n; slot++)
         if (c->threads[slot].start_ns && c->threads[slot].target == p.target)
             own[n_own++] = slot;

@@ -3,14 +3,12 @@
  * collect-bpf-stacks.c - takes the stacks and their weights out of the BPF maps.
  */
 #include <bpf/bpf.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "collect-bpf.h"
 #include "mem.h"
 
-#define BATCH 256u
 #define CACHE_SIZE 65536u               /* of hashes of raw stacks: a power of 2 */
 #define ASLEEP_NS (GS_LONG_NS / 10 * 7) /* who sleeps for so long is looked at, in time before it is long */
 #define CACHE_MOST (CACHE_SIZE * 3 / 4)
@@ -116,24 +114,14 @@ static void add(const struct bpf_collector *c, const struct gs_sample_key *key, 
                        native_of(c, p->stacks, key->native), ns, n);
 }
 
+static void add_entry(void *context, const void *key, const void *value)
+{
+    add(context, key, value);
+}
+
 void bpf_stacks_drain(struct bpf_collector *c)
 {
-    struct gs_sample_key keys[BATCH];
-    struct gs_sample *values = mem_zeroed(BATCH, sizeof *values);
-    uint32_t cursor, n;
-    void *at = NULL;
-    int result;
-
-    do {
-        n = BATCH;
-        result = bpf_map_lookup_and_delete_batch(c->samples_fd, at, &cursor, keys, values, &n, NULL);
-        if (result && errno != ENOENT)
-            break;
-        for (uint32_t i = 0; i < n; i++)
-            add(c, &keys[i], &values[i]);
-        at = &cursor;
-    } while (!result);
-    free(values);
+    bpf_each(c->samples_fd, true, sizeof(struct gs_sample_key), sizeof(struct gs_sample), add_entry, c);
 }
 
 /* --- long times off the processors ------------------------------------------------------------------------------- */

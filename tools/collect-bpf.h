@@ -50,6 +50,12 @@ struct bpf_collector {
 /* Puts what errno says into error[COLLECT_ERROR_BYTES]; -1. */
 int bpf_fail(char error[COLLECT_ERROR_BYTES], const char *what);
 
+/* --- collect-bpf-batch.c */
+/* Calls each() for every entry of a hash map, and takes the entries out if take.  Entries that come or change meanwhile
+ * may be seen or not. */
+void bpf_each(int map_fd, bool take, size_t key_bytes, size_t value_bytes,
+              void (*each)(void *context, const void *key, const void *value), void *context);
+
 /* --- collect-bpf-add.c */
 /* Measures a process from now on; its handle, or -1 with one line in error[COLLECT_ERROR_BYTES]. */
 int bpf_add(struct bpf_collector *c, const struct find_process *found, char error[COLLECT_ERROR_BYTES]);
