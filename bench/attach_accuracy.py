@@ -7,6 +7,7 @@ measured of itself.  Then the labelled programs (tests/programs): a row is a pro
 """
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -42,10 +43,10 @@ def waited(t):
     return t["wait_blocked_ns"] + t["wait_wakeup_ns"]
 
 
-def both(python, arguments, where, env=None, children=False):
+def both(python, arguments, where, env=None, children=False, prefix=()):
     """Runs a program under the preload library, attaches to it, and lets it go; both reports' processes."""
     inside = Path(where) / "inside.gilscope"
-    command = [gs.BIN, "run", "-q", "--no-stacks", "-o", inside, "--", python.path, "-c", RUN, *arguments]
+    command = [*prefix, gs.BIN, "run", "-q", "--no-stacks", "-o", inside, "--", python.path, "-c", RUN, *arguments]
     with Target(command, env=gs.clean_env(env)) as target:
         attached = Attached(target.pid, where, *(["-s"] if children else []))
         target.go()
@@ -54,14 +55,14 @@ def both(python, arguments, where, env=None, children=False):
     return gs.report(inside)["processes"], outside
 
 
-def truth_rows(python, name, seconds):
+def truth_rows(python, name, seconds, prefix=()):
     """Rows of a mix: what each thread measured of itself, what the collector says, what the library says."""
     with tempfile.TemporaryDirectory(prefix="gilscope-bench-") as where:
         spec, out = Path(where) / "spec.json", Path(where) / "out.json"
         spec.write_text(json.dumps({"threads": MIXES[name], "duration_ns": int(seconds * 1e9), "max_log": 0,
                                     "kind": "native", "pinned": False}))
         env = {"PYTHONPATH": truth.build(python), "LD_PRELOAD": truth.stamps()}
-        inside, outside = both(python, [truth.SOURCE / "driver.py", spec, out], where, env)
+        inside, outside = both(python, [truth.SOURCE / "driver.py", spec, out], where, env, prefix=prefix)
         rows = []
         for m in [truth.Measured(r) for r in json.loads(out.read_text())]:
             t, u = gs.thread(outside[0], tid=m.tid), gs.thread(inside[0], tid=m.tid)
@@ -73,6 +74,20 @@ def truth_rows(python, name, seconds):
                          "met": abs(waited(t) - nearest) <= max(0.01 * high, 0.3 * MS)
                          and abs(m.held_cpu_ns - t["held_oncpu_ns"]) <= 0.03 * t["wall_ns"]})
     return rows
+
+
+def pressure_row(python, name, seconds):
+    """Sums over a mix's threads, on one processor that a busy neighbour uses, too."""
+    cpu = str(min(os.sched_getaffinity(0)))
+    neighbour = subprocess.Popen(["taskset", "-c", cpu, python.path, "-c", "while True: pass"])
+    try:
+        rows = truth_rows(python, name, seconds, ["taskset", "-c", cpu])
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+    true, told, preload = (sum(r[key] for r in rows) for key in ("true_wait_ns", "wait_ns", "preload_wait_ns"))
+    return {"true_wait_ns": true, "wait_ns": told, "preload_wait_ns": preload,
+            "met": abs(told - true) <= max(0.02 * true, 0.3 * MS)}
 
 
 def program_row(python, name, seconds):
@@ -94,6 +109,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--python", action="append", help="an interpreter [all that are found]")
     parser.add_argument("--seconds", type=float, default=2, help="of each run [%(default)s]")
+    parser.add_argument("--pressure", action="store_true", help="only the mixes, beside a busy neighbour, in sum")
     parser.add_argument("--mix", action="append", choices=[*MIXES, "none"], help="only this one")
     parser.add_argument("--program", action="append", choices=[*LABELS, "none"], help="only this one")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -114,9 +130,29 @@ def print_program(r):
           flush=True)
 
 
+def under_pressure(args, chosen):
+    """The mixes beside a busy neighbour; how many rows missed."""
+    rows = []
+    if not args.json:
+        print("python   mix         waited true    by BPF   preload  off by")
+    for python in [p for p in chosen if p.has_headers]:
+        for mix in [m for m in args.mix or MIXES if m != "none"]:
+            r = pressure_row(python, mix, args.seconds)
+            rows.append({"python": python.name, "mix": mix, **r})
+            if not args.json:
+                print(f"{python.name:8} {mix:10}   {r['true_wait_ns'] / MS:9.2f} {r['wait_ns'] / MS:9.2f} "
+                      f"{r['preload_wait_ns'] / MS:9.2f} {100 * (r['wait_ns'] / max(1, r['true_wait_ns']) - 1):+6.2f} %   "
+                      f"{'met' if r['met'] else 'MISSED'}", flush=True)
+    if args.json:
+        print(json.dumps({"environment": common.environment(chosen[0].path, str(gs.BIN)), "pressure": rows}, indent=2))
+    return sum(not r["met"] for r in rows)
+
+
 def main():
     args = parse()
     chosen = [p for p in pythons.SUPPORTED if not args.python or p.path in args.python]
+    if args.pressure:
+        sys.exit(under_pressure(args, chosen) > 0)
     rows, missed = {"truth": [], "programs": []}, 0
     if not args.json:
         common.print_environment(common.environment(chosen[0].path, str(gs.BIN)))

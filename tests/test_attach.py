@@ -189,8 +189,7 @@ def test_waits_agree_under_cpu_pressure(one_python, where):
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_duration_ends_it_and_the_program_runs_on(one_python, where, method):
     """-d ends attaching after that time; the program does not notice."""
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     with Target([one_python.path, "-c", WORK.replace("+ 1.5", "+ 60")]) as target:
         target.go()
         (process,) = Attached(target.pid, where, "-d", "0.6", method=method).end(ask=False)
@@ -203,8 +202,7 @@ def test_duration_ends_it_and_the_program_runs_on(one_python, where, method):
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_recording_survives_the_collectors_death(one_python, where, method):
     """When gilscope is killed, the recording can be read and the program goes on."""
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     with Target([one_python.path, "-c", WORK]) as target:
         attached = Attached(target.pid, where, method=method)
         target.go()
@@ -219,8 +217,7 @@ def test_recording_survives_the_collectors_death(one_python, where, method):
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_target_is_killed(one_python, where, method):
     """When the target is killed meanwhile, the recording ends there."""
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     with Target([one_python.path, "-c", WORK]) as target:
         attached = Attached(target.pid, where, method=method)
         target.go()
@@ -247,8 +244,7 @@ if pid: os.waitpid(pid, 0)
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_children_are_followed(one_python, where, method):
     """-s measures a child that is forked later, in a file of its own."""
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     with Target([one_python.path, "-c", FORKS]) as target:
         attached = Attached(target.pid, where, "-s", method=method)
         target.go()
@@ -310,8 +306,7 @@ def test_in_other_namespaces(one_python, where):
 @pytest.mark.parametrize("how", ["deleted", "upgraded"])
 def test_executable_that_was_replaced(where, method, how):
     """A Python whose file has been deleted since, or has another's content, is measured from what is in its memory."""
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     copy = where / "python3"
     shutil.copy("/usr/bin/python3", copy)
     with Target([copy, "-c", WORK.replace("1.5", "60")]) as target:
@@ -351,8 +346,7 @@ def test_of_another_user(one_python, where):
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_stacks_name_who_holds_and_who_waits(python, where, method):
     """Python stacks, walked from outside, say where the GIL is held, waited for and let go, on every version."""
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     source = where / "program.py"
     source.write_text(STACKS)
     with Target([python.path, source]) as target:
@@ -415,8 +409,7 @@ def copy_python(root):
 def test_chroot(where, method):
     """A process in a chroot with a Python of its own is measured by what is in its memory."""
     rights.need_root()
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     copy_python(where / "root")
     with Target(["chroot", where / "root", "/usr/bin/python3", "-c", WORK.replace("1.5", "60")]) as target:
         target.go()
@@ -427,8 +420,7 @@ def test_chroot(where, method):
 def test_container(where, method):
     """A process with mounts, process ids and a root of its own, whose Python nobody outside can open by its name."""
     rights.need_root()
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     root = where / "root"
     root.mkdir()
     (where / "files").mkdir()

@@ -63,8 +63,7 @@ def test_interpreters_with_their_own_gils(python, where, method, late):
     """Each GIL is measured on its own: held and waited for as long as the preload library says, by the same threads."""
     if python.version[:2] < (3, 12):
         pytest.skip("interpreters share the GIL before 3.12")
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     source, inside = where / "program.py", where / "inside.gilscope"
     source.write_text(OWN_GILS.replace("LATE", str(late)))
     with Target([gs.BIN, "run", "-q", "--no-stacks", "-o", inside, "--", python.path, source]) as target:

@@ -138,8 +138,7 @@ def waited(t):
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_target_becomes_another_program(one_python, where, method):
     """When the target calls exec, attaching ends with all that was measured until then; the new program runs on."""
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     inside = where / "inside.gilscope"
     with Target([gs.BIN, "run", "-q", "--no-stacks", "-o", inside, "--", one_python.path, "-c", EXECS]) as target:
         attached = Attached(target.pid, where, method=method)
@@ -161,8 +160,7 @@ STARTS = "import sys, threading, time; time.sleep(%g)"
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_starting_and_ending_processes(python, where, method):
     """At any moment of a short life attaching either works or says in one line why not; the process ends as ever."""
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     worked = 0
     for i in range(12):
         place = where / f"r{i}.gilscope"

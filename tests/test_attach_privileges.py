@@ -110,8 +110,7 @@ def test_memlock_is_no_matter_to_root(one_python, where):
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_rights_are_given_up_once_it_measures(installed, method, who):
     """While it measures, it has none of the capabilities that only the loading took, and cannot get them back."""
-    if method == "bpf":
-        need_bpf()
+    need_bpf(method)
     command = [*as_user(USER), installed.gilscope("cap_bpf", "cap_perfmon")] if who == "setcap" else [gs.BIN]
     place = installed.place()
     with target_of(USER) as target:

@@ -24,8 +24,9 @@ def bpf_refused():
     return line if "--method bpf" in line or "BPF" in line else None
 
 
-def need_bpf():
-    if bpf_refused():
+def need_bpf(method="bpf"):
+    """Skips a test by that method where it is bpf and the kernel refuses it."""
+    if method == "bpf" and bpf_refused():
         pytest.skip(f"BPF cannot be used: {bpf_refused()}")
 
 
