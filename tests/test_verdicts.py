@@ -5,66 +5,16 @@ tests/programs/labels.json: program -> class (or the list of classes that the de
 else must hold: cpus, the processors that it needs; children, the class of its child processes; lost_wakeups and
 held_offcpu, what the report must have seen.
 """
-import json
-import os
-import resource
-import time
-from pathlib import Path
-
 import pytest
 
 from helpers import gs, pythons
-
-PROGRAMS = Path(__file__).resolve().parent / "programs"
-LABELS = json.loads((PROGRAMS / "labels.json").read_text(encoding="utf-8"))
-DURATION_S = 1.5
-# A verdict is only compared while the rest of the machine left the program its processors.
-NEIGHBOURS_MAX_CPUS = 0.25
-ATTEMPTS = 4
-CPUS = len(os.sched_getaffinity(0))
+from helpers.verdicts import DURATION_S, LABELS, PROGRAMS, classes, describe, need_cpus, undisturbed
 
 
 def few_pythons():
     """Debian's own (static, stripped) and the oldest and newest: the rules do not depend on the version in between."""
     system = [p for p in pythons.SUPPORTED if p.path.startswith("/usr/bin/")][:1]
     return list(dict.fromkeys(system + [pythons.SUPPORTED[0], pythons.SUPPORTED[-1]]))
-
-
-def busy_cpu_s():
-    """CPU time, in seconds, that was not idle on all processors since the boot; stolen by the hypervisor counts too."""
-    fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", maxsplit=1)[0].split()[1:9]
-    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields)
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def own_cpu_s():
-    """CPU time, in seconds, of this process and its ended children."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in usages)
-
-
-def run_undisturbed(command, where):
-    """Runs a program until others used little of the machine meanwhile; the recording, or a skip after ATTEMPTS."""
-    for attempt in range(ATTEMPTS):
-        start, busy, own = time.monotonic(), busy_cpu_s(), own_cpu_s()
-        recording = gs.run(command, where, name=f"rec{attempt}")
-        elapsed = time.monotonic() - start
-        others = (busy_cpu_s() - busy - (own_cpu_s() - own)) / elapsed
-        if others <= NEIGHBOURS_MAX_CPUS:
-            return recording
-        time.sleep(1)
-    return pytest.skip(f"other processes use {others:.2f} processors: verdicts would be about them")
-
-
-def classes(label):
-    return label if isinstance(label, list) else [label]
-
-
-def describe(process):
-    verdict = process["verdict"]
-    lines = [f"{verdict['class']} ({verdict['confidence']}): {verdict['summary']}"]
-    lines += [f"  {line}" for line in verdict["evidence"]]
-    return "\n".join(lines)
 
 
 def check_shape(process):
@@ -84,9 +34,9 @@ def check_shape(process):
 def test_program_gets_the_verdict_of_its_label(name, interpreter, where):
     """The class is one that the label allows, for the program and for its children."""
     label = LABELS[name]
-    if label.get("cpus", 1) > CPUS:
-        pytest.skip(f"needs {label['cpus']} processors, has {CPUS}")
-    recording = run_undisturbed([interpreter.path, "-B", str(PROGRAMS / f"{name}.py"), str(DURATION_S)], where)
+    need_cpus(label)
+    command = [interpreter.path, "-B", str(PROGRAMS / f"{name}.py"), str(DURATION_S)]
+    recording = undisturbed(lambda attempt: gs.run(command, where, name=f"rec{attempt}"))
     by_pid = {p["pid"]: p for p in recording.processes}
     parents = [p for p in recording.processes if p["ppid"] not in by_pid]
     assert len(parents) == 1, [p["command"] for p in recording.processes]
