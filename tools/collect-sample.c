@@ -7,7 +7,6 @@
  * taken to have been what it is now; processor time comes from schedstat and is exact.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,103 +68,6 @@ static int start(const struct collect_options *given, char error[COLLECT_ERROR_B
     return 0;
 }
 
-/* --- threads ----------------------------------------------------------------------------------------------------- */
-static int open_task(int pid, uint32_t tid, const char *file)
-{
-    char path[64];
-
-    snprintf(path, sizeof path, "/proc/%d/task/%u/%s", pid, tid, file);
-    return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-/* A small file of /proc from its beginning; false if the thread is gone.  There are too many to have all of them open
- * (fd < 0) where there are too many threads. */
-static bool read_again(const struct sample_process *p, const struct sample_thread *t, int fd, const char *file,
-                       char *text, size_t size)
-{
-    int own = fd < 0 ? open_task(p->found.pid, t->outer_tid, file) : -1;
-    ssize_t n = fd >= 0 || own >= 0 ? pread(fd >= 0 ? fd : own, text, size - 1, 0) : -1;
-
-    if (own >= 0)
-        close(own);
-    text[n > 0 ? n : 0] = 0;
-    return n > 0;
-}
-
-/* Its time on processors; that on run queues goes to the thread. */
-static uint64_t cpu_ns(const struct sample_process *p, struct sample_thread *t)
-{
-    char text[128], *rest;
-
-    if (!read_again(p, t, t->schedstat_fd, "schedstat", text, sizeof text))
-        return t->cpu_last_ns;
-    uint64_t ns = strtoull(text, &rest, 10);
-    t->run_delay_ns = strtoull(rest, &rest, 10);
-    t->slices = strtoull(rest, NULL, 10);
-    return ns;
-}
-
-static void close_thread(struct sample_thread *t)
-{
-    if (t->syscall_fd >= 0)
-        close(t->syscall_fd);
-    if (t->schedstat_fd >= 0)
-        close(t->schedstat_fd);
-    t->syscall_fd = t->schedstat_fd = -1;
-}
-
-static void see_thread(void *context, uint32_t tid)
-{
-    struct sample_process *p = context;
-
-    for (size_t i = 0; i < p->n_threads; i++) {
-        if (p->threads[i].outer_tid == tid && !p->threads[i].end_ns) {
-            p->threads[i].seen = true;
-            return;
-        }
-    }
-    p->threads = mem_grow(p->threads, p->n_threads, &p->capacity, sizeof *p->threads);
-    struct sample_thread *t = &p->threads[p->n_threads++];
-    memset(t, 0, sizeof *t);
-    t->outer_tid = tid;
-    t->tid = threads_inner_tid(p->found.pid, tid);
-    t->start_ns = t->last_ns = p->now_ns;
-    t->seen = true;
-    t->syscall_fd = open_task(p->found.pid, tid, "syscall");
-    t->schedstat_fd = open_task(p->found.pid, tid, "schedstat");
-    t->cpu_last_ns = cpu_ns(p, t);
-    t->run_delay_first_ns = t->run_delay_ns;
-    t->wait.buckets = mem_zeroed(REC_HIST_OCTAVES * REC_HIST_SUBS, sizeof(uint32_t));
-}
-
-static void match_tstates(struct sample_process *p)
-{
-    for (size_t i = 0; i < p->n_threads; i++) {
-        struct sample_thread *t = &p->threads[i];
-        for (uint32_t j = 0; j < p->list.n && !t->pthread_id && !t->end_ns; j++)
-            if (p->list.thread[j].native_id == t->tid)
-                t->pthread_id = p->list.thread[j].pthread_id;
-    }
-}
-
-static void see_threads(struct sample_process *p)
-{
-    for (size_t i = 0; i < p->n_threads; i++)
-        p->threads[i].seen = false;
-    threads_each(p->found.pid, see_thread, p);
-    for (size_t i = 0; i < p->n_threads; i++) {
-        struct sample_thread *t = &p->threads[i];
-        if (!t->seen && !t->end_ns) {
-            t->end_ns = p->now_ns;
-            close_thread(t);
-        }
-    }
-    find_gil_again(&p->found);
-    threads_read(&p->list, &p->found);
-    match_tstates(p);
-    p->list_ns = p->now_ns;
-}
-
 /* --- looks ------------------------------------------------------------------------------------------------------- */
 /* What a thread is at; the GIL that it waits for goes to *gil. */
 static enum sample_doing look_at(const struct sample_process *p, const struct sample_thread *t, uint32_t *gil)
@@ -173,7 +75,7 @@ static enum sample_doing look_at(const struct sample_process *p, const struct sa
     char text[256];
     unsigned long long number, word;
 
-    if (!read_again(p, t, t->syscall_fd, "syscall", text, sizeof text))
+    if (!sample_read(p, t, t->syscall_fd, "syscall", text, sizeof text))
         return errno == ESRCH || errno == ENOENT ? SAMPLE_GONE : t->last;
     if (text[0] == 'r')
         return SAMPLE_RUNS;
@@ -270,10 +172,10 @@ static void count(struct sample_process *p, struct sample_thread *t, const struc
     if (doing == SAMPLE_GONE) {
         end_wait(t);
         t->end_ns = p->now_ns;
-        close_thread(t);
+        sample_close_thread(t);
         return;
     }
-    uint64_t slices = t->slices, cpu = cpu_ns(p, t), ran_ns = cpu - t->cpu_last_ns;
+    uint64_t slices = t->slices, cpu = sample_cpu_ns(p, t), ran_ns = cpu - t->cpu_last_ns;
     t->cpu_last_ns = cpu;
     t->last_ns = p->now_ns;
     t->looks_ns += (double)ns;
@@ -367,7 +269,7 @@ static void look(struct sample_process *p)
 
     p->now_ns = collect_now_ns();
     if (p->now_ns - p->list_ns > LIST_NS)
-        see_threads(p);
+        sample_see_threads(p);
     for (uint32_t i = 0; i < p->found.n_gils; i++) {
         uint64_t g[4]; /* interval, last_holder, locked, switch_number */
         if (peer_read(p->found.pid, p->found.gil[i].address, g, sizeof g))
@@ -443,7 +345,7 @@ static void work(uint64_t until_ns)
 /* --- processes --------------------------------------------------------------------------------------------------- */
 bool collect_sample_may(int pid, char error[COLLECT_ERROR_BYTES])
 {
-    int fd = open_task(pid, (uint32_t)pid, "syscall");
+    int fd = sample_open_task(pid, (uint32_t)pid, "syscall");
     if (fd < 0) {
         snprintf(error, COLLECT_ERROR_BYTES, "its /proc/PID/task/TID/syscall cannot be read: %s%s", strerror(errno),
                  errno == EACCES
@@ -469,7 +371,7 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
     p->found = *found;
     p->used = true;
     p->start_ns = p->now_ns = collect_now_ns();
-    see_threads(p);
+    sample_see_threads(p);
     p->stacks = options.no_stacks ? NULL : collect_stacks_new(found);
     return n_processes++;
 }
@@ -491,7 +393,7 @@ static void forget(int handle)
     struct sample_process *p = &processes[handle];
 
     for (size_t i = 0; i < p->n_threads; i++) {
-        close_thread(&p->threads[i]);
+        sample_close_thread(&p->threads[i]);
         free((void *)(uintptr_t)p->threads[i].wait.buckets);
         free(p->threads[i].pairs);
     }

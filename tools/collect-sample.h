@@ -53,6 +53,23 @@ struct sample_process {
     size_t next_stack;
 };
 
+/* Opens /proc/PID/task/TID/FILE; -1 with errno. */
+int sample_open_task(int pid, uint32_t tid, const char *file);
+
+/* Reads a small file of a thread's from its beginning; false if the thread is gone.  There are too many to have all of
+ * them open (fd < 0) where there are too many threads. */
+bool sample_read(const struct sample_process *p, const struct sample_thread *t, int fd, const char *file, char *text,
+                 size_t size);
+
+/* A thread's time on processors, ns; that on run queues, and how often it has come to run, go to the thread. */
+uint64_t sample_cpu_ns(const struct sample_process *p, struct sample_thread *t);
+
+/* Closes its files: it has ended. */
+void sample_close_thread(struct sample_thread *t);
+
+/* Looks which threads there are, and which of them are Python's. */
+void sample_see_threads(struct sample_process *p);
+
 /* Puts all that is known of a process into a recording. */
 void sample_picture(struct sample_process *p, struct recwriter *writer, uint64_t now_ns);
 

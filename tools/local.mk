@@ -30,6 +30,7 @@ libgilscope_tool_a_SOURCES = \
     tools/cmd-run.c \
     tools/cmd.h \
     tools/collect-sample-picture.c \
+    tools/collect-sample-threads.c \
     tools/collect-sample.c \
     tools/collect-sample.h \
     tools/collect-stacks.c \
