@@ -273,7 +273,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
     return 0;
 }
 
-static __always_inline void end_thread(gs_u32 tid)
+static __always_inline void end_thread(struct task_struct *task, gs_u32 tid)
 {
     struct gs_thread *t = thread_of(tid);
 
@@ -289,6 +289,8 @@ static __always_inline void end_thread(gs_u32 tid)
         abandon(t, now);
     charge_pending(t);
     t->end_ns = now;
+    if (bpf_core_field_exists(task->sched_info.run_delay))
+        t->run_delay_ns = BPF_CORE_READ(task, sched_info.run_delay);
     bpf_map_delete_elem(&selves, &key);
     struct gs_target *target = target_of(t);
     for (gs_u32 i = 0; target && i < GS_GILS && i < target->n_gils; i++) {
@@ -309,7 +311,7 @@ static __always_inline void end_target(gs_u32 tgid)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
-    end_thread(task->pid);
+    end_thread(task, task->pid);
     if (!BPF_CORE_READ(task, signal, live.counter))
         end_target(task->tgid);
     return 0;
@@ -319,7 +321,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, int old_tid)
 {
-    end_thread(old_tid);
+    end_thread(task, old_tid);
     end_target(task->tgid);
     return 0;
 }

@@ -79,6 +79,7 @@ struct gs_thread {
     gs_u64 self;       /* pthread_self(), 0 = not seen yet */
     gs_u64 tstate;
     gs_u64 start_ns, end_ns; /* of being measured; end 0 = alive */
+    gs_u64 run_delay_ns;     /* runnable, but no processor, in all its life; known at its end only */
     gs_u64 state_ns;         /* the wait or forced switch began */
     gs_u64 tentative_ns;     /* while waiting: since then it may have the GIL; 0 = it sleeps in the wait */
     gs_u64 switches;         /* gil->switch_number when it went to sleep, or was woken by a release */

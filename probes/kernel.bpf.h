@@ -23,8 +23,12 @@ typedef struct {
 struct signal_struct {
     atomic_t live; /* threads that have not ended */
 };
+struct sched_info {
+    unsigned long long run_delay; /* on run queues, ns.  CONFIG_SCHED_INFO */
+};
 struct task_struct {
     int pid, tgid;
+    struct sched_info sched_info;
     struct signal_struct *signal;
     unsigned int __state; /* volatile long state before 5.14 */
     struct thread_struct thread;

@@ -142,6 +142,12 @@ static void learn(struct picture *p, uint32_t slot, struct gs_thread *t)
         s->run_delay_known = true;
         s->run_delay_ns = delay_ns;
     }
+    if (t->end_ns && t->run_delay_ns) { /* as the kernel had it at its end */
+        if (!s->run_delay_known)
+            s->run_delay_first_ns = t->start_ns > p->c->processes[p->target].start_ns ? 0 : t->run_delay_ns;
+        s->run_delay_known = true;
+        s->run_delay_ns = t->run_delay_ns;
+    }
     if (!tstate) /* not seen on a processor yet, perhaps, but the version knows its number */
         for (uint32_t i = 0; i < p->tstates.n && !t->self; i++)
             if (p->tstates.thread[i].native_id == s->inner_tid)
