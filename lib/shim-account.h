@@ -47,7 +47,7 @@ static inline void shim_charge_soon(struct rec_thread *holder, uint64_t ticks)
     if (T.owed != holder)
         shim_charge_owed();
     T.owed = holder;
-    T.owed_index = holder->index;
+    T.owed_index = __atomic_load_n(&holder->index, __ATOMIC_RELAXED); /* its thread may be over */
     T.owed_ticks += ticks;
     if (T.owed_ticks >= SHIM_OWED_TICKS)
         shim_charge_owed();

@@ -56,7 +56,8 @@ static struct rec_thread *holder_of(const struct rec_change *c)
 void shim_charge_owed(void)
 {
     if (T.owed)
-        shim_charge(T.owed->index == T.owed_index ? T.owed : shim_fold_record(), T.owed_ticks);
+        shim_charge(__atomic_load_n(&T.owed->index, __ATOMIC_RELAXED) == T.owed_index ? T.owed : shim_fold_record(),
+                    T.owed_ticks);
     T.owed = NULL;
     T.owed_ticks = 0;
 }

@@ -118,7 +118,7 @@ void shim_thread_attach(uint64_t since, bool main_thread)
     if (!tr)
         tr = shim_file_record(sizeof *tr);
     if (tr) {
-        tr->index = index;
+        __atomic_store_n(&tr->index, index, __ATOMIC_RELAXED); /* shim_charge_owed() */
         tr->tid = (uint32_t)syscall(SYS_gettid);
         tr->flags =
             REC_THREAD_REMAINDER | REC_THREAD_OWN_WAITS | REC_THREAD_PAUSES | (main_thread ? REC_THREAD_MAIN : 0);

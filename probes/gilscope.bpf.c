@@ -36,6 +36,7 @@ gs_u64 tid_table[GS_TIDS]; /* [tid % GS_TIDS]: tid << 32 | slot, 0 or GS_TIDS_SH
 #include "maps.bpf.h"
 
 #include "account.bpf.h"
+#include "charge.bpf.h"
 #include "futex.bpf.h"
 #include "stack.bpf.h"
 

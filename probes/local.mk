@@ -4,6 +4,7 @@
 
 bpf_sources = \
     probes/account.bpf.h \
+    probes/charge.bpf.h \
     probes/futex.bpf.h \
     probes/gilscope.bpf.c \
     probes/gilscope.h \

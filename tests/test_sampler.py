@@ -81,7 +81,7 @@ def comparisons(python, body, where):
 @pytest.mark.parametrize("body", BODIES)
 def test_true_shares_lie_within_the_error_bars(body, where):
     """Over all interpreters, in at least 95 % of cases the exact share, by the preload library, is within the bar."""
-    for attempt in range(2):
+    for attempt in range(3):  # a busy machine may not let it look for longer than the bars know
         found = []
         for i, python in enumerate([*pythons.SUPPORTED, pythons.SUPPORTED[-1]]):
             place = where / f"{attempt}-{i}"

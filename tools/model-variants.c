@@ -104,8 +104,8 @@ void variants_know(struct variants *variants, const struct merge *merge, uint32_
     const struct model_stacks *stacks = variants->stacks;
     const struct model_stack *merged = &stacks->stacks[id];
     struct variant_key key = {variants, list_of(variants, merge, true), id, stack->n_native};
-    uint64_t hash =
-        intern_hash(key.list, stacks->frame_ids + merged->first_frame, merged->n_frames * sizeof *stacks->frame_ids);
+    const uint32_t *frames = merged->n_frames ? stacks->frame_ids + merged->first_frame : NULL; /* there may be none yet */
+    uint64_t hash = intern_hash(key.list, frames, merged->n_frames * sizeof *frames);
     uint32_t number =
         intern(&variants->variant_table, hash + key.native, same_variant, &key, (uint32_t)variants->n_variants);
 
