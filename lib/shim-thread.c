@@ -202,8 +202,10 @@ static void add_period(struct rec_thread *tr, uint64_t used_ns, uint64_t held, u
         add_exact(tr, part_ns, held, used_ns - part_ns, released);
     } else if (off_ns > released_ns && off_ns <= held_ns) {
         add_exact(tr, used_ns - released_ns, held, released_ns, released);
+        tr->cpu_inferred_ns += least(released_ns, used_ns); /* if it was not one piece, that may be of the hold */
     } else if (off_ns > held_ns && off_ns <= released_ns) {
         add_exact(tr, held_ns, held, used_ns - held_ns, released);
+        tr->cpu_inferred_ns += least(held_ns, used_ns);
     } else {
         tr->cpu_mixed_ns += cap_ns(used_ns, all);
         tr->cpu_mixed_held_ticks += held;

@@ -136,6 +136,7 @@ static const struct field thread_fields[] = {
     FIELD(rec_thread, paused_ticks),
     FIELD(rec_thread, want_ticks),
     FIELD(rec_thread, tstate),
+    FIELD(rec_thread, cpu_inferred_ns),
     END,
 };
 

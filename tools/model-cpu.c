@@ -151,5 +151,5 @@ void build_cpu(struct build *build, const struct rec_thread *rec, const struct b
     thread->states.held_offcpu_ns = thread->held_ns - thread->states.held_oncpu_ns;
     thread->states.released_oncpu_ns = part_of(released, thread->released_ns);
     thread->states.released_offcpu_ns = thread->released_ns - thread->states.released_oncpu_ns;
-    build->cpu_unsure_ns += unsure(&p);
+    build->cpu_unsure_ns += unsure(&p) + (double)rec->cpu_inferred_ns;
 }
