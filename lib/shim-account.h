@@ -145,6 +145,13 @@ static inline bool shim_gil_taken(const struct shim_gil *g)
     return *(const int *)((const char *)g->cond - 16) != 0;
 }
 
+/* gil->last_holder, 24 bytes before gil->cond (3.8 to 3.15): the thread state of who holds the GIL, or held it last.  By
+ * the holder, or holding gil->mutex. */
+static inline uintptr_t shim_gil_last_tstate(const struct shim_gil *g)
+{
+    return *(const uintptr_t *)((const char *)g->cond - 24);
+}
+
 /* A released interval has ended; long ones go into a histogram after the next release. */
 static inline void shim_note_released(uint64_t from, uint64_t to)
 {

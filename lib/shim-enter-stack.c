@@ -172,8 +172,7 @@ void shim_sample_taken(void)
     int saved_errno = errno;
     shim_enter();
     if (shim_stack_enter()) {
-        /* gil->last_holder is this thread's state while it holds the GIL: 24 below cond in 3.8 to 3.15. */
-        sample(*(const uintptr_t *)((const char *)T.gil->cond - 24));
+        sample(shim_gil_last_tstate(T.gil));
         shim_stack_leave();
     } else {
         shim_file_loss(REC_LOSS_STACKS);

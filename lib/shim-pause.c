@@ -47,12 +47,6 @@ static uint64_t measured(uint64_t from, uint64_t paused, const struct shim_perio
     return all > off ? all - off : 0;
 }
 
-/* gil->last_holder, 24 below cond in 3.8 to 3.15: who holds it, or held it last.  Holding gil->mutex. */
-static uintptr_t last_tstate(const struct shim_gil *g)
-{
-    return *(const uintptr_t *)((const char *)g->cond - 24);
-}
-
 /* --- the GIL ----------------------------------------------------------------------------------------------------- */
 /* Brings its accounts to the begin of period p.  held: it has been held at the calling thread's event, and thus since
  * its last event. */
@@ -77,7 +71,7 @@ static void sync_gil(struct shim_gil *g, const struct shim_period *p, bool held)
     if (gr->unseen) {
         gr->held_base_ticks = g->closed_ticks;
         gr->unknown_since_ticks = p->begin;
-        gr->unknown_tstate = last_tstate(g);
+        gr->unknown_tstate = shim_gil_last_tstate(g);
     } else {
         gr->known_toggles = p->n;
     }
@@ -184,6 +178,14 @@ static void enter_late(void)
     shim_charge_owed();
 }
 
+/* What it used while paused is nobody's: the next reading of its CPU clock starts afresh. */
+static void forget_cpu(void)
+{
+    T.rec->cpu_last_ns = 0;
+    T.check_ticks = 0;
+    T.cpu_burst = 0;
+}
+
 /* The thread has come to period p, in which it measures. */
 static void sync_thread(const struct shim_period *p, enum shim_event event)
 {
@@ -200,9 +202,7 @@ static void sync_thread(const struct shim_period *p, enum shim_event event)
         T.post = T.want ? SHIM_POST_WANT : 0;
     }
     T.want_seen = false;
-    tr->cpu_last_ns = 0; /* what it used while paused is nobody's: the next reading starts afresh */
-    T.check_ticks = 0;
-    T.cpu_burst = 0;
+    forget_cpu();
 }
 
 /* The thread is in a pause. */
@@ -229,7 +229,7 @@ static void note_thread(struct shim_gil *g, const struct shim_period *p, enum sh
         T.post = SHIM_POST_WAITING;
     } else {
         tr->state = REC_STATE_NONE;
-        tr->tstate = last_tstate(g);
+        tr->tstate = shim_gil_last_tstate(g);
     }
 }
 
@@ -297,9 +297,7 @@ uint64_t shim_pause_close(void)
     }
     close_interval(&p, t, false);
     if (T.n_toggles != p.n) {
-        tr->cpu_last_ns = 0;
-        T.check_ticks = 0;
-        T.cpu_burst = 0;
+        forget_cpu();
         T.step = 0;
         T.n_toggles = tr->n_toggles = p.n;
     }

@@ -248,8 +248,7 @@ void shim_sample_unanswered(struct shim_gil *g)
         return;
     int saved_errno = errno;
     shim_enter();
-    /* gil->last_holder: 24 below cond in 3.8 to 3.15. */
-    uint64_t function = shim_frames_callee(*(const uintptr_t *)((const char *)g->cond - 24), &g->callee_place);
+    uint64_t function = shim_frames_callee(shim_gil_last_tstate(g), &g->callee_place);
     g->callee = function > 1 ? function : 1;
     shim_leave();
     errno = saved_errno;

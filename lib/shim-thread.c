@@ -301,10 +301,8 @@ void shim_thread_check_name(void)
     int saved_errno = errno;
     uint64_t us = shim_clock_ticks_per_us();
     shim_enter();
-    if (tr->index) {
-        /* gil->last_holder is this thread's state while it holds the GIL: 24 below cond in 3.8 to 3.15. */
-        shim_name_read(*(const uintptr_t *)((const char *)T.gil->cond - 24));
-    }
+    if (tr->index)
+        shim_name_read(shim_gil_last_tstate(T.gil));
     T.name_tries++;
     T.name_due_ticks = tr->state_ticks + (T.name_tries < 4 ? NAME_SOON_US : NAME_AGAIN_US) * us;
     shim_leave();

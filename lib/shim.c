@@ -234,22 +234,22 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
 
 /* --- where there is more to look at than the first GIL (shim_route_set) ------------------------------------------- */
 /* In a pause what addresses are compared with is put away, and it may come back at any moment. */
-static struct shim_gil *by_switch(const pthread_cond_t *c)
+static inline struct shim_gil *awake(struct shim_gil *g, const pthread_cond_t *c, int which)
 {
-    struct shim_gil *g = shim_gil_by_switch(c);
     if (LIKELY(g || !shim_route_has_slept()))
         return g;
     shim_route_wake();
-    return shim_gil_find(c, 2);
+    return shim_gil_find(c, which);
+}
+
+static struct shim_gil *by_switch(const pthread_cond_t *c)
+{
+    return awake(shim_gil_by_switch(c), c, 2);
 }
 
 static struct shim_gil *by_cond(const pthread_cond_t *c)
 {
-    struct shim_gil *g = shim_gil_by_cond(c);
-    if (LIKELY(g || !shim_route_has_slept()))
-        return g;
-    shim_route_wake();
-    return shim_gil_find(c, 1);
+    return awake(shim_gil_by_cond(c), c, 1);
 }
 
 int shim_route_lock_further(pthread_mutex_t *m)
