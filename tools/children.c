@@ -6,13 +6,12 @@
 
 #include <ctype.h>
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "mem.h"
+#include "textfile.h"
 
 #define TRIES 50 /* turns of 0.1 s */
 
@@ -21,13 +20,8 @@ static int parent_of(int pid)
     char path[64], text[1024], *at;
 
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    if (n <= 0)
+    if (textfile_read(path, text, sizeof text) <= 0)
         return -1;
-    text[n] = 0;
     at = strrchr(text, ')'); /* the command's name may contain anything */
     int parent;
     return at && sscanf(at, ") %*c %d", &parent) == 1 ? parent : -1;

@@ -4,7 +4,6 @@
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "gilscope.skel.h"
 #include "mem.h"
 #include "peer.h"
+#include "textfile.h"
 
 struct adding {
     struct bpf_collector *c;
@@ -34,12 +34,7 @@ static bool read_task(int pid, uint32_t tid, const char *file, char *text, size_
     char path[64];
 
     snprintf(path, sizeof path, "/proc/%d/task/%u/%s", pid, tid, file);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    text[n > 0 ? n : 0] = 0;
-    return n > 0;
+    return textfile_read(path, text, size) > 0;
 }
 
 /* What the thread is doing just now: it may have been at it for long, and no event will tell. */

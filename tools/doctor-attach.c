@@ -3,7 +3,6 @@
  * doctor-attach.c - says whether `gilscope attach` works here, by which method, and what is missing for the better one.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include "doctor.h"
 #include "privileges.h"
 #include "refused.h"
+#include "textfile.h"
 
 static const struct {
     unsigned number;
@@ -31,12 +31,7 @@ static const struct {
 /* The first line of a file; "" where there is none. */
 static void first_line(const char *path, char *text, size_t size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : 0;
-
-    if (fd >= 0)
-        close(fd);
-    text[n > 0 ? n : 0] = '\0';
+    textfile_read(path, text, size);
     text[strcspn(text, "\n")] = '\0';
 }
 

@@ -6,32 +6,19 @@
 
 #include <ctype.h>
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "recfile.h"
-
-/* Reads a small file as a string; the number of its bytes, or -1. */
-static ssize_t read_text(const char *path, char *text, size_t size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    ssize_t n = read(fd, text, size - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = 0;
-    return n;
-}
+#include "textfile.h"
 
 bool live_same_boot(const struct rec_header *header)
 {
     char id[64];
 
-    if (read_text("/proc/sys/kernel/random/boot_id", id, sizeof id) <= 0)
+    if (textfile_read("/proc/sys/kernel/random/boot_id", id, sizeof id) <= 0)
         return false;
     id[strcspn(id, "\n")] = 0;
     return header->boot_id[0] && !strncmp(header->boot_id, id, sizeof header->boot_id);
@@ -74,7 +61,7 @@ static bool has_ended(int pid)
     char path[64], text[1024], *at;
 
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    if (read_text(path, text, sizeof text) <= 0)
+    if (textfile_read(path, text, sizeof text) <= 0)
         return true;
     at = strrchr(text, ')'); /* the command's name may contain anything */
     return !at || !at[1] || at[2] == 'Z' || at[2] == 'X';
@@ -86,7 +73,7 @@ static bool is_pid_inside(int pid, uint32_t inside)
     char path[64], text[4096], *at, *last;
 
     snprintf(path, sizeof path, "/proc/%d/status", pid);
-    if (read_text(path, text, sizeof text) <= 0 || !(at = strstr(text, "\nNSpid:")))
+    if (textfile_read(path, text, sizeof text) <= 0 || !(at = strstr(text, "\nNSpid:")))
         return false;
     at += strlen("\nNSpid:");
     at[strcspn(at, "\n")] = 0;
@@ -151,7 +138,7 @@ bool live_schedstat(int pid, uint32_t tid, uint64_t *oncpu_ns, uint64_t *run_del
     char path[96], text[128], *at;
 
     snprintf(path, sizeof path, "/proc/%d/task/%u/schedstat", pid, tid);
-    if (read_text(path, text, sizeof text) <= 0)
+    if (textfile_read(path, text, sizeof text) <= 0)
         return false;
     *oncpu_ns = strtoull(text, &at, 10);
     *run_delay_ns = strtoull(at, NULL, 10);

@@ -149,6 +149,8 @@ libgilscope_tool_a_SOURCES = \
     tools/symbols.h \
     tools/text.c \
     tools/text.h \
+    tools/textfile.c \
+    tools/textfile.h \
     tools/threads.c \
     tools/threads.h \
     tools/utf8.c \

@@ -21,6 +21,7 @@
 #include "mem.h"
 #include "msg.h"
 #include "recfile.h"
+#include "textfile.h"
 
 #define COMMAND_MAX 65536
 
@@ -35,17 +36,6 @@ struct recwriter {
 };
 
 /* --- the process ------------------------------------------------------------------------------------------------- */
-static size_t read_file(const char *path, char *to, size_t size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, to, size - 1) : 0;
-
-    if (fd >= 0)
-        close(fd);
-    to[n > 0 ? n : 0] = 0;
-    return n > 0 ? (size_t)n : 0;
-}
-
 static uint32_t cpus_of(int pid)
 {
     cpu_set_t set;
@@ -102,14 +92,14 @@ static void fill_header(struct recwriter *w, int pid, enum rec_source source, ui
     copy_text(h->python_version, sizeof h->python_version, version);
     copy_text(h->host, sizeof h->host, uname(&u) ? "host" : u.nodename);
     copy_text(h->tool_version, sizeof h->tool_version, PACKAGE_VERSION);
-    read_file("/proc/sys/kernel/random/boot_id", h->boot_id, sizeof h->boot_id);
+    textfile_read("/proc/sys/kernel/random/boot_id", h->boot_id, sizeof h->boot_id);
     h->boot_id[strcspn(h->boot_id, "\n")] = 0;
     h->proc_start_jiffies = recfile_proc_start(pid);
     h->start_realtime_ns = clock_ns(CLOCK_REALTIME);
     h->start_mono_ns = clock_ns(CLOCK_MONOTONIC);
     h->start_ticks = (uint64_t)h->start_mono_ns;
     snprintf(path, sizeof path, "/proc/%d/status", pid);
-    read_file(path, status, sizeof status);
+    textfile_read(path, status, sizeof status);
     h->pid = status_number(status, "\nNSpid:");
     h->ppid = status_number(status, "\nPPid:");
     if (!h->pid)
@@ -130,7 +120,8 @@ struct recwriter *recwriter_new(const char *dir, int pid, enum rec_source source
     w->path = mem_print("%s/%s-%d-%lld" REC_SUFFIX, dir, host, pid, (long long)w->header.start_realtime_ns);
     w->temporary = mem_print("%s.new", w->path);
     snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
-    w->command_bytes = read_file(path, w->command, sizeof w->command);
+    ssize_t n = textfile_read(path, w->command, sizeof w->command);
+    w->command_bytes = n > 0 ? (size_t)n : 0;
     recwriter_begin(w);
     if (recwriter_commit(w, w->header.start_ticks, false)) {
         recwriter_free(w);

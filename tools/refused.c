@@ -4,7 +4,6 @@
  */
 #include "refused.h"
 
-#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,24 +12,15 @@
 #include <unistd.h>
 
 #include "privileges.h"
+#include "textfile.h"
 
 #define GRANT "run gilscope as root, or with CAP_SYS_PTRACE"
-
-static void read_text(const char *path, char *text, size_t size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : 0;
-
-    if (fd >= 0)
-        close(fd);
-    text[n > 0 ? n : 0] = 0;
-}
 
 int refused_ptrace_scope(void)
 {
     char text[16];
 
-    read_text("/proc/sys/kernel/yama/ptrace_scope", text, sizeof text);
+    textfile_read("/proc/sys/kernel/yama/ptrace_scope", text, sizeof text);
     return atoi(text);
 }
 
@@ -57,7 +47,7 @@ void refused_why(int pid, char *text, size_t size)
     unsigned other = 0;
 
     snprintf(path, sizeof path, "/proc/%d/status", pid);
-    read_text(path, status, sizeof status);
+    textfile_read(path, status, sizeof status);
     snprintf(path, sizeof path, "/proc/%d/maps", pid); /* the directory is its user's in any case */
     if (privileges_have(CAP_SYS_PTRACE) && privileges_are_of_namespace())
         snprintf(text, size,

@@ -6,15 +6,14 @@
 
 #include <ctype.h>
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cpython.h"
 #include "mem.h"
 #include "peer.h"
+#include "textfile.h"
 
 #define LIST_MAX 65536
 
@@ -79,13 +78,8 @@ uint32_t threads_inner_tid(int pid, uint32_t tid)
     char path[64], text[4096];
 
     snprintf(path, sizeof path, "/proc/%d/task/%u/status", pid, tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    if (n <= 0)
+    if (textfile_read(path, text, sizeof text) <= 0)
         return tid;
-    text[n] = 0;
     char *line = strstr(text, "\nNSpid:");
     if (!line)
         return tid;
