@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from helpers import gs, pythons  # noqa: E402  (needs the path above)
+from helpers import gs, pythons, rights  # noqa: E402  (needs the path above)
 
 FAILED = gs.WORK / "failed"
 
@@ -71,3 +71,12 @@ def where(tmp_path):
 def one_python():
     """The newest supported interpreter, for what does not depend on the version."""
     return pythons.SUPPORTED[-1]
+
+
+@pytest.fixture(scope="module")
+def installed():
+    """A copy of gilscope that other users can run, with capabilities or without."""
+    rights.need_root()
+    copy = rights.Installed()
+    yield copy
+    copy.remove()

@@ -29,14 +29,6 @@ time.sleep(60)
 SHY = "import ctypes; ctypes.CDLL(None).prctl(4, 0)\n" + SPIN
 
 
-@pytest.fixture(scope="module", name="installed")
-def installed_():
-    rights.need_root()
-    copy = rights.Installed()
-    yield copy
-    copy.remove()
-
-
 def target_of(uid, program=SPIN):
     return Target([*as_user(uid), rights.python_of_all(), "-c", program], cwd="/")
 

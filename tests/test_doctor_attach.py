@@ -29,14 +29,6 @@ def word(found, item):
     return found[item][0][0]
 
 
-@pytest.fixture(scope="module", name="installed")
-def installed_():
-    rights.need_root()
-    copy = rights.Installed()
-    yield copy
-    copy.remove()
-
-
 def test_every_item_has_a_line():
     """Each thing that attach depends on has its line, and the last line says by which method it would measure."""
     done = gs.gilscope("doctor")
