@@ -88,12 +88,25 @@ def measure_pair(argvs, envs, turns, turn_s):
                                                                          for s in (bare, measured)]}
 
 
+def build_floors(where):
+    """The libraries that only pass the calls on, and those that read the counter as well."""
+    floors = {"calls": where / "floor-calls.so", "clock": where / "floor-clock.so"}
+    for kind, library in floors.items():
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-Wl,-z,now", f"-D{kind.upper()}", "-o", str(library),
+                        str(Path(__file__).with_name("floor.c"))], check=True)
+    return floors
+
+
 def run_pair(name, args, preload, where):
     """A pair of a case; where: an empty directory of its own for the recording."""
     case = CASES[name]
     argv = [args.python, "-B", str(Path(__file__).with_name("workloads.py")), case.program]
     measured = common.bare_env() if args.null else common.measured_env(preload, where, case.paused, args.options)
     baseline = common.bare_env()
+    if args.floor:
+        measured = dict(common.bare_env(), LD_PRELOAD=str(args.floors[args.floor]))
+    if args.above:
+        baseline = dict(common.bare_env(), LD_PRELOAD=str(args.floors[args.above]))
     if args.stacks:
         baseline = common.measured_env(preload, where, case.paused, "no-stacks")
     argvs = [argv, argv]
@@ -105,7 +118,7 @@ def run_pair(name, args, preload, where):
     pair = measure_pair(argvs, [baseline, measured], max(1, round(args.sample / case.turn_s)), case.turn_s)
     if args.launcher and not case.paused and not list(Path(where).glob("run/*.holds")):
         common.fail(f"{name}: nothing was seen from outside, so nothing was compared")
-    if not args.null and not list(Path(where).glob("*.gil")):
+    if not args.null and not args.floor and not list(Path(where).glob("*.gil")):
         common.fail(f"{name}: nothing was recorded, so nothing was compared")
     return pair
 
@@ -121,7 +134,7 @@ STACKS_TARGET = 1.02
 
 def summary(name, pairs, args):
     """The figures of a case over its pairs."""
-    target = None if args.null else STACKS_TARGET if args.stacks or args.launcher else CASES[name].target
+    target = None if args.null or args.floor or args.above else STACKS_TARGET if args.stacks or args.launcher else CASES[name].target
     ratios = sorted(p["ratio"] for p in pairs)
     median = statistics.median(ratios)
     low, _, high = statistics.quantiles(ratios, n=4)
@@ -132,7 +145,7 @@ def summary(name, pairs, args):
 
 
 def print_row(row):
-    target = f"{row['target']:.2f} {'met' if row['met'] else 'MISSED'}" if row["target"] else "no shim, no target"
+    target = f"{row['target']:.2f} {'met' if row['met'] else 'MISSED'}" if row["target"] else "none"
     print(f"{row['workload']:16} {row['median']:6.3f}   {row['quartiles'][0]:.3f} - {row['quartiles'][1]:.3f}   "
           f"{row['min']:.3f} - {row['max']:.3f}   {row['cpu_median']:8.3f}   {row['undisturbed']:11.3f}   "
           f"{row['bare_ns'] / 1000:10.3f}   {target}", flush=True)
@@ -159,6 +172,10 @@ def parse():
                         help="compare with a process that is measured, too, but records no stacks: what do stacks cost?")
     parser.add_argument("--launcher", action="store_true",
                         help="compare `gilscope run` with the preloaded library alone: what does it cost to be looked at?")
+    parser.add_argument("--floor", choices=("calls", "clock"),
+                        help="a library that only passes the calls on, or reads the counter twice besides, in place of the "
+                             "shim: less than this no library can cost")
+    parser.add_argument("--above", choices=("calls", "clock"), help="compare the shim with such a library")
     parser.add_argument("--null", action="store_true", help="preload nothing: how large is the noise?")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
@@ -177,6 +194,8 @@ def main():
     preload = args.preload or common.preload_path(gilscope)
     env = dict(common.environment(args.python, gilscope), pairs=args.pairs, sample_s=args.sample,
                compared="bare with bare" if args.null else
+               f"a library that only passes on calls ({args.floor}) with bare" if args.floor else
+               f"measured with a library that only passes on calls ({args.above})" if args.above else
                "with stacks and without" if args.stacks else
                "under gilscope run and preloaded" if args.launcher else "measured with bare")
     names = args.workload or list(CASES)
@@ -188,6 +207,7 @@ def main():
     if not args.json:
         common.print_environment(env)
     with tempfile.TemporaryDirectory(prefix="gilscope-bench-", dir=args.output) as where:
+        args.floors = build_floors(Path(where)) if args.floor or args.above else {}
         for i in range(args.pairs):
             random.shuffle(names)
             for name in names:
