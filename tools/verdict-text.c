@@ -122,6 +122,14 @@ static void evidence_holder(const struct verdict_facts *facts, struct verdict *v
                  format_time(whole, blocked_ns));
 }
 
+/* Of samples, which do not tell where holds begin and end, the mean is all that is known. */
+static uint64_t typical_hold_ns(const struct model_thread *thread)
+{
+    const struct model_dist *hold = &thread->hold;
+
+    return hold->max_ns || !hold->count ? hold->p50_ns : hold->sum_ns / hold->count;
+}
+
 static void evidence_patterns(const struct verdict_facts *facts, struct verdict *verdict)
 {
     const struct model_process *process = facts->process;
@@ -141,7 +149,7 @@ static void evidence_patterns(const struct verdict_facts *facts, struct verdict 
         EVIDENCE(verdict,
                  "Convoy: %s needs the GIL for %s at a time and waited %s for it each time (%" PRIu64
                  " times), behind %s.",
-                 facts->convoy->name, format_time(a, facts->convoy->hold.p50_ns),
+                 facts->convoy->name, format_time(a, typical_hold_ns(facts->convoy)),
                  format_time(b, facts->convoy->wait.p50_ns), facts->convoy->wait.count, facts->convoy_by->name);
     if (facts->starved)
         EVIDENCE(verdict,
