@@ -59,4 +59,15 @@ static inline __attribute__((always_inline)) uint64_t shim_ticks(void)
     return (uint64_t)shim_clock_monotonic_ns();
 }
 
+/* As shim_ticks, but not before the loads in front of it: the time of what has been learnt from another processor. */
+static inline uint64_t shim_ticks_since_then(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_lfence();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" : : : "memory");
+#endif
+    return shim_ticks();
+}
+
 #endif

@@ -23,7 +23,7 @@ static uint64_t toggle_ticks(struct rec_header *h, uint32_t i)
     uint64_t *at = &h->toggle_ticks[i % REC_TOGGLES], ticks = __atomic_load_n(at, __ATOMIC_ACQUIRE);
     if (LIKELY(ticks))
         return ticks;
-    uint64_t now = shim_ticks();
+    uint64_t now = shim_ticks_since_then();
     return __atomic_compare_exchange_n(at, &ticks, now, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ? now : ticks;
 }
 
@@ -100,7 +100,7 @@ uint64_t shim_pause_catch_up(struct shim_gil *g)
 {
     struct shim_period p = shim_pause_period();
     sync_gil(g, &p, false);
-    return p.n & 1 ? p.begin : shim_ticks();
+    return p.n & 1 ? p.begin : shim_ticks_since_then();
 }
 
 /* Taken or given up in a pause, which begins at t: what comes after it is not seen. */
@@ -274,7 +274,7 @@ bool shim_pause_sync(struct shim_gil *g, enum shim_event event, uint64_t *t)
         p = shim_pause_period();
         if (!sync_both(g, &p, event))
             return false;
-        *t = shim_ticks();
+        *t = shim_ticks_since_then();
     } while (__atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED) != p.n); /* else t may be in the next one */
     T.step = p.n + 1;
     return true;
@@ -284,7 +284,7 @@ uint64_t shim_pause_close(void)
 {
     struct rec_thread *tr = T.rec;
     struct shim_period p = shim_pause_period();
-    uint64_t t = p.n & 1 ? p.begin : shim_ticks();
+    uint64_t t = p.n & 1 ? p.begin : shim_ticks_since_then();
     if (SHIM_STATE(tr) == REC_STATE_WAITING) {
         uint64_t d = measured(tr->state_ticks, tr->paused_ticks, &p, t), sum, blocked = 0;
         if (T.gil && T.gil->rec && shim_account_peek(T.gil, t, &sum))

@@ -9,6 +9,7 @@ UNIT_TESTS = \
     tests/unit-reader \
     tests/unit-symbols \
     tests/unit-text \
+    tests/unit-toggle \
     tests/unit-tree \
     tests/unit-verdict
 
@@ -35,6 +36,9 @@ tests_unit_symbols_LDADD = $(unit_ldadd)
 tests_unit_text_SOURCES = tests/unit-text.c $(unit_maker)
 tests_unit_text_CPPFLAGS = $(unit_cppflags)
 tests_unit_text_LDADD = $(unit_ldadd)
+tests_unit_toggle_SOURCES = tests/unit-check.h tests/unit-toggle.c
+tests_unit_toggle_CPPFLAGS = $(unit_cppflags)
+tests_unit_toggle_LDADD = $(unit_ldadd)
 tests_unit_tree_SOURCES = tests/unit-tree.c $(unit_maker)
 tests_unit_tree_CPPFLAGS = $(unit_cppflags)
 tests_unit_tree_LDADD = $(unit_ldadd)

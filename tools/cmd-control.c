@@ -20,6 +20,7 @@
 #include "msg.h"
 #include "procinfo.h"
 #include "recfile.h"
+#include "toggle.h"
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
@@ -39,32 +40,6 @@ static error_t parse(int key, char *text, struct argp_state *state)
     default:
         return ARGP_ERR_UNKNOWN;
     }
-}
-
-/* When toggle i happened: now, if nobody has said so yet. */
-static uint64_t set_time(struct rec_header *header, uint32_t i)
-{
-    uint64_t *at = &header->toggle_ticks[i % REC_TOGGLES], ticks = 0, now = recfile_now(header->clock);
-
-    return __atomic_compare_exchange_n(at, &ticks, now, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ? now : ticks;
-}
-
-/* Toggle n is counted first and gets its time then, from whoever comes first, this command or a thread that finds it
- * counted: so what the process does before it sees the count has come before that time, and what it does after, after
- * it, whoever loses the processor in between. */
-static void append(struct rec_header *header, uint32_t n)
-{
-    uint64_t paused = n ? header->toggle_paused_ticks[(n - 1) % REC_TOGGLES] : 0;
-
-    if (n) {
-        uint64_t last = set_time(header, n - 1); /* if a command was killed before it had said */
-        if (n % 2 == 0)
-            paused += last - header->toggle_ticks[(n - 2) % REC_TOGGLES];
-    }
-    __atomic_store_n(&header->toggle_ticks[n % REC_TOGGLES], 0, __ATOMIC_RELAXED);
-    header->toggle_paused_ticks[n % REC_TOGGLES] = paused;
-    __atomic_store_n(&header->n_toggles, n + 1, __ATOMIC_RELEASE);
-    set_time(header, n);
 }
 
 /* The file may be cut short at any moment: then what is mapped of it is there no more. */
@@ -98,10 +73,10 @@ static int toggle(int fd, int pid, int pause)
         msg_error("cannot tell the time of process %d's recording: it uses a clock that this machine lacks", pid);
         done = -1;
     } else if ((n & 1) != (uint32_t)pause) {
-        append(header, n);
+        toggle_append(header);
         done = 1;
     } else if (n) {
-        set_time(header, n - 1);
+        toggle_set_time(header, n - 1);
     }
     sigaction(SIGBUS, &before, NULL);
     munmap(header, sizeof *header);

@@ -153,6 +153,8 @@ libgilscope_tool_a_SOURCES = \
     tools/textfile.h \
     tools/threads.c \
     tools/threads.h \
+    tools/toggle.c \
+    tools/toggle.h \
     tools/utf8.c \
     tools/utf8.h \
     tools/verdict-facts.c \
