@@ -80,6 +80,39 @@ def test_read_while_it_is_written(live):
         before = counts
 
 
+ENDING = """
+import os, sys, threading, time
+zero = os.open("/dev/zero", os.O_RDONLY)
+def some(n):
+    for _ in range(1000): os.read(zero, 1)
+    done.release()
+    go.wait()
+    time.sleep(n * 0.005)
+done, go = threading.Semaphore(0), threading.Event()
+for n in range(400): threading.Thread(target=some, args=(n,)).start()
+for n in range(400): done.acquire()
+print("begun", flush=True)
+go.set()
+sys.stdin.readline()
+"""
+
+
+def test_what_a_gil_counts_only_grows(one_python, where):
+    """Threads that end add what they counted to their GIL's: it is in every report once."""
+    recording = where / "live.gilscope"
+    env = gs.clean_env({"LD_PRELOAD": gs.preload(), "GILSCOPE": f"output={recording}"})
+    before = {}
+    with subprocess.Popen([one_python.path, "-c", ENDING], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        for _ in range(10):
+            (gil,) = gs.report(recording)["processes"][0]["gils"]
+            counts = {key: gil[key] for key in ("acquisitions", "contended")}
+            assert not [key for key in before if counts[key] < before[key]], (before, counts)
+            before = counts
+        process.kill()
+
+
 def read_all_ways(path, n):
     """One report or dump, which must come to its end by itself."""
     command = ("dump", path) if n % 8 == 7 else ("report", "-f", FORMATS[n % 8], path)

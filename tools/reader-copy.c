@@ -7,6 +7,7 @@
 #include "reader-copy.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,6 +16,8 @@
 #define TRIES 400
 #define QUICK_TRIES 50
 #define PAUSE_NS 50000
+/* Over the threads, where some end or are made to let go meanwhile. */
+#define PASSES 20
 
 static void pause_between_tries(int try)
 {
@@ -152,25 +155,88 @@ static void settle(int fd, struct reader_file *file, const struct target *target
     }
 }
 
-void reader_copy_settle(int fd, struct reader_file *file)
+/* Is one of these words, which are in order, another one by now?  If so, and if update, it is copied. */
+static bool is_newer(int fd, const struct target *target, const size_t *words, size_t n, bool update)
+{
+    unsigned char now[sizeof(struct rec_thread)];
+    const struct rec_head *head = (const struct rec_head *)target->to;
+    size_t from = words[0], to = words[n - 1] + sizeof(uint64_t);
+    bool newer = false;
+
+    if (to > head->size || to - from > sizeof now || reader_copy_bytes(fd, now, to - from, target->offset + from) != (ssize_t)(to - from))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        char *copied = (char *)target->to + words[i];
+        if (memcmp(now + words[i] - from, copied, sizeof(uint64_t)) == 0)
+            continue;
+        newer = true;
+        if (update)
+            memcpy(copied, now + words[i] - from, sizeof(uint64_t));
+    }
+    return newer;
+}
+
+typedef bool on_record(int fd, struct reader_file *file, const struct target *target);
+
+/* For all records of a type; true if one of the answers is. */
+static bool any_of(int fd, struct reader_file *file, enum rec_type type, on_record *act)
 {
     struct reader_record record = {.offset = 0};
-    size_t i_gil = 0, i_thread = 0;
+    size_t n = type == REC_GIL ? file->n_gils : file->n_threads;
+    bool any = false;
 
+    for (size_t i = 0; i < n && reader_next(file, &record);) {
+        struct target target = {.offset = record.offset};
+        if (record.type != type)
+            continue;
+        if (type == REC_GIL) {
+            struct rec_gil *gil = &file->gils[i++];
+            target = (struct target){record.offset, gil, sizeof *gil, &gil->seq, NULL};
+        } else {
+            struct rec_thread *thread = &file->threads[i++];
+            target = (struct target){record.offset, thread, sizeof *thread, &thread->seq, thread};
+        }
+        any |= act(fd, file, &target);
+    }
+    return any;
+}
+
+static bool settle_one(int fd, struct reader_file *file, const struct target *target)
+{
+    settle(fd, file, target);
+    return true;
+}
+
+/* Sums that threads move from their records to their GIL's, or write to both. */
+static bool take_sums(int fd, struct reader_file *file, const struct target *target)
+{
+    static const size_t words[] = {
+        offsetof(struct rec_gil, acquisitions),       offsetof(struct rec_gil, contended),
+        offsetof(struct rec_gil, wait_blocked_ticks), offsetof(struct rec_gil, wait_wakeup_ticks),
+        offsetof(struct rec_gil, wait_forced_ticks),
+    };
+    (void)file;
+    return is_newer(fd, target, words, sizeof words / sizeof words[0], true);
+}
+
+static bool settle_if_moved(int fd, struct reader_file *file, const struct target *target)
+{
+    static const size_t words[] = {
+        offsetof(struct rec_thread, wait_forced_ticks), offsetof(struct rec_thread, gil_counted),
+        offsetof(struct rec_thread, gil_contended),     offsetof(struct rec_thread, gil_blocked_ticks),
+        offsetof(struct rec_thread, gil_wakeup_ticks),
+    };
+    if (is_newer(fd, target, words, sizeof words / sizeof words[0], false))
+        settle(fd, file, target);
+    return true;
+}
+
+void reader_copy_settle(int fd, struct reader_file *file)
+{
     /* The GILs first: what is known of one holds for threads that are copied after it. */
-    while (reader_next(file, &record) && i_gil < file->n_gils) {
-        if (record.type == REC_GIL) {
-            struct rec_gil *gil = &file->gils[i_gil++];
-            struct target target = {record.offset, gil, sizeof *gil, &gil->seq, NULL};
-            settle(fd, file, &target);
-        }
-    }
-    record = (struct reader_record){.offset = 0};
-    while (reader_next(file, &record)) {
-        if (record.type == REC_THREAD && i_thread < file->n_threads) {
-            struct rec_thread *thread = &file->threads[i_thread++];
-            struct target target = {record.offset, thread, sizeof *thread, &thread->seq, thread};
-            settle(fd, file, &target);
-        }
-    }
+    any_of(fd, file, REC_GIL, settle_one);
+    any_of(fd, file, REC_THREAD, settle_one);
+    /* What a thread has moved to its GIL meanwhile would be in neither copy. */
+    for (int pass = 0; pass < PASSES && any_of(fd, file, REC_GIL, take_sums); pass++)
+        any_of(fd, file, REC_THREAD, settle_if_moved);
 }
