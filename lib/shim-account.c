@@ -89,6 +89,8 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
     struct rec_gil *gr = g->rec;
     struct rec_thread *tr = T.rec;
     uint64_t b = T.want ? T.want : t;
+    if (UNLIKELY(T.later))
+        shim_account_missed(g);
     T.post = SHIM_POST_WAITING;
     if (b < tr->state_ticks)
         b = tr->state_ticks;

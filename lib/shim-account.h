@@ -59,7 +59,7 @@ static inline void shim_account_due(void)
     uint64_t due = T.check_ticks < T.name_due_ticks ? T.check_ticks : T.name_due_ticks;
     if (T.sample.due_ticks < due)
         due = T.sample.due_ticks;
-    T.due_ticks = T.sample.pending || !shim_ticks_are_fast() || SHIM.filter ? 0 : due;
+    T.due_ticks = T.sample.pending || !shim_ticks_are_fast() || SHIM.n_gils > 1 ? 0 : due;
 }
 
 /* One more waiter, or one less.  Holding gil->mutex, W up to date. */
@@ -135,6 +135,11 @@ static inline uint32_t *shim_account_hold_count(const struct rec_thread *tr, uin
 
 /* Adds a value in ticks.  Owner of the record, not holding gil->mutex (the first value of an octave allots). */
 void shim_account_hist(struct rec_thread *tr, enum rec_hist_kind kind, uint64_t ticks);
+
+/* The unlock that followed the last release of g was not noticed, for a pause had begun or was about to end, when there
+ * is nothing to compare addresses with: enters what was to be entered then, before the next wait takes its place.  By the
+ * thread itself, which may hold gil->mutex. */
+void shim_account_missed(struct shim_gil *g);
 
 /* Enters what T.later says into histograms and row.  By the thread itself, within its record's sequence counter. */
 void shim_account_enter(struct shim_gil *g);

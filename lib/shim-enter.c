@@ -208,3 +208,12 @@ void shim_account_enter(struct shim_gil *g)
     }
     T.later = 0;
 }
+
+void shim_account_missed(struct shim_gil *g)
+{
+    if (T.post == SHIM_POST_RELEASED)
+        T.post = 0; /* else the take would be that of a wait which began with the release */
+    shim_write_begin(&T.rec->seq);
+    shim_account_enter(g);
+    shim_write_end(&T.rec->seq);
+}

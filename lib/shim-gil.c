@@ -60,16 +60,16 @@ bool shim_gil_step(struct shim_gil *g, enum shim_event event, uint64_t *t)
     T.busy = 1;
     T.step = 0;
     if (T.generation == SHIM.generation && T.gil != g) {
-        if (T.gil && T.gil->rec) {
-            shim_write_begin(&T.rec->seq);
-            shim_account_enter(T.gil);
-            shim_write_end(&T.rec->seq);
-            shim_thread_leave_gil(T.gil->rec);
+        if (T.gil && T.gil_rec) {
+            if (UNLIKELY(T.later))
+                shim_account_missed(T.gil);
+            shim_thread_leave_gil(T.gil_rec);
             shim_several_leave(T.gil);
         }
         T.rec->gil = g->rec->index;
     }
     T.gil = g;
+    T.gil_rec = g->rec;
     bool measure = shim_pause_sync(g, event, t);
     T.busy = 0;
     return measure;
@@ -199,6 +199,8 @@ static bool readable_before(const char *c)
 static void reset(struct shim_gil *g)
 {
     struct rec_gil *gr = g->rec;
+    /* Whoever gave up the old one did so before its memory was freed: all that it wrote here is in front of this. */
+    (void)__atomic_load_n(&gr->seq, __ATOMIC_ACQUIRE);
     uint64_t t = shim_pause_catch_up(g);
     shim_account_settle(g, t);
     shim_waiters_advance(gr, t);
@@ -221,6 +223,7 @@ static void gone(struct shim_gil *g)
     if (T.generation == SHIM.generation && T.gil == g) { /* the next GIL may get its place */
         shim_thread_leave_gil(g->rec);
         T.gil = NULL;
+        T.gil_rec = NULL;
         T.step = 0;
     }
     g->mutex = g->cond = g->switch_cond = NULL;

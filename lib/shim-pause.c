@@ -40,6 +40,17 @@ struct shim_period shim_pause_period(void)
     return p;
 }
 
+/* The present period, and now, which lies in it, or else its begin, if it is a pause; ticks. */
+static uint64_t now_in(struct shim_period *p)
+{
+    uint64_t t;
+    do {
+        *p = shim_pause_period();
+        t = p->n & 1 ? p->begin : shim_ticks_since_then();
+    } while (__atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED) != p->n); /* else t may be in the next one */
+    return t;
+}
+
 /* From `from`, before which measuring had been paused for `paused`, to `to` in period p. */
 static uint64_t measured(uint64_t from, uint64_t paused, const struct shim_period *p, uint64_t to)
 {
@@ -98,9 +109,10 @@ struct shim_period shim_pause_of(uint32_t n)
 
 uint64_t shim_pause_catch_up(struct shim_gil *g)
 {
-    struct shim_period p = shim_pause_period();
+    struct shim_period p;
+    uint64_t t = now_in(&p);
     sync_gil(g, &p, false);
-    return p.n & 1 ? p.begin : shim_ticks_since_then();
+    return t;
 }
 
 /* Taken or given up in a pause, which begins at t: what comes after it is not seen. */
@@ -283,8 +295,8 @@ bool shim_pause_sync(struct shim_gil *g, enum shim_event event, uint64_t *t)
 uint64_t shim_pause_close(void)
 {
     struct rec_thread *tr = T.rec;
-    struct shim_period p = shim_pause_period();
-    uint64_t t = p.n & 1 ? p.begin : shim_ticks_since_then();
+    struct shim_period p;
+    uint64_t t = now_in(&p);
     if (SHIM_STATE(tr) == REC_STATE_WAITING) {
         uint64_t d = measured(tr->state_ticks, tr->paused_ticks, &p, t), sum, blocked = 0;
         if (T.gil && T.gil->rec && shim_account_peek(T.gil, t, &sum))
@@ -306,6 +318,7 @@ uint64_t shim_pause_close(void)
 
 uint64_t shim_pause_measured(uint64_t from, uint64_t paused_ticks)
 {
-    struct shim_period p = shim_pause_period();
-    return measured(from, paused_ticks, &p, p.n & 1 ? p.begin : shim_ticks());
+    struct shim_period p;
+    uint64_t t = now_in(&p);
+    return measured(from, paused_ticks, &p, t);
 }

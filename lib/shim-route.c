@@ -50,11 +50,13 @@ bool shim_route_wake(void)
     if (!SHIM.dormant || !SHIM.header || (__atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE) & 1) || SHIM.ended ||
         !shim_several_enter(1))
         return false;
+    uint64_t filter = 0;
     for (uint32_t i = 1; i < SHIM.n_gils; i++) {
         const struct shim_gil *g = &SHIM.gils[i];
         if (g->cond)
-            SHIM.filter |= shim_gil_bit(g->mutex) | shim_gil_bit(g->cond) | shim_gil_bit(g->switch_cond);
+            filter |= shim_gil_bit(g->mutex) | shim_gil_bit(g->cond) | shim_gil_bit(g->switch_cond);
     }
+    __atomic_store_n(&SHIM.filter, filter, __ATOMIC_RELEASE);
     SHIM.mutex = SHIM.gils[0].mutex;
     SHIM.cond = SHIM.gils[0].cond;
     SHIM.switch_cond = SHIM.gils[0].switch_cond;

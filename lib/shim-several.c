@@ -58,7 +58,7 @@ void shim_several_begin(struct shim_gil *first)
 {
     if (!lock(first))
         return;
-    if (!first->take_ticks)
+    if (!first->take_ticks && first->holder) /* else it is settled, or somebody has it since a pause who is not known yet */
         shim_account_settle(first, shim_ticks());
     unlock(first);
 }

@@ -114,6 +114,7 @@ void shim_thread_attach(uint64_t since, bool main_thread)
     memset(&T, 0, sizeof T);
     T.n_inits = n_inits;
     T.gil = gil;
+    T.gil_rec = gil ? gil->rec : NULL;
     T.busy = 1;
     uint32_t index = __atomic_add_fetch(&next_index, 1, __ATOMIC_RELAXED);
     tr = shim_fold_reuse(index);
@@ -364,8 +365,8 @@ static void thread_end(void *value)
     uint64_t now = shim_pause_close();
     if (tr->cpu_last_ns && released && !(T.n_toggles & 1))
         read_cpu(tr, now);
-    if (T.gil && T.gil->rec)
-        shim_thread_leave_gil(T.gil->rec);
+    if (T.gil_rec)
+        shim_thread_leave_gil(T.gil_rec);
     tr->cpu_end_ns = tr->cpu_last_ns;
     shim_name_at_end(tr);
     if (shim_elapsed(tr->start_ticks, now) > LONG_ENOUGH_FOR_SCHEDSTAT_US * shim_clock_ticks_per_us())

@@ -50,8 +50,10 @@ static APART int lock_slow(pthread_mutex_t *m)
     if (g && (shim_gil_in_step(g) || shim_thread_present()) && SHIM_STATE(T.rec) != REC_STATE_HELD) {
         uint64_t t = UNLIKELY(T.cpu_burst) && T.gil == g ? shim_thread_check_take() : 0;
         bool wait = in_the_way(m);
-        if (!t)
+        if (!t) {
             t = shim_ticks();
+            T.want_seen = false; /* of an earlier one */
+        }
         if (!T.want && wait) {
             T.want = T.rec->want_ticks = t;
             T.post = SHIM_POST_WANT;
@@ -101,6 +103,8 @@ static inline void acquired(struct shim_gil *g, uint64_t t)
         t = now;
     }
     struct rec_thread *tr = T.rec;
+    if (UNLIKELY(T.later || T.post == SHIM_POST_RELEASED))
+        shim_account_missed(g);
     shim_account_late_hold(tr);
     T.look_native = t - tr->state_ticks >= LOOK_TICKS;
     if (T.post) {
@@ -161,7 +165,7 @@ static inline void released(struct shim_gil *g, uint64_t t)
     g->take_ticks = 0;
     g->last_take_ticks = from;
     g->last_release_ticks = t;
-    if (UNLIKELY(SHIM.filter != 0)) /* what this thread holds from now on may be another GIL */
+    if (UNLIKELY(SHIM.n_gils > 1)) /* what this thread holds from now on may be another GIL */
         shim_account_settle(g, t);
     if (UNLIKELY(T.sample.pending)) {
         T.post = SHIM_POST_RELEASED;

@@ -184,6 +184,7 @@ struct shim_thread {
     uint32_t ended_generation; /* of the recording in which rec has been closed */
     uint32_t cpu_bursts;       /* bursts so far */
     uint8_t ending;            /* how often the key's destructor has run */
+    struct rec_gil *gil_rec; /* of gil, as it was then: when an interpreter has ended, its place may be another one's */
     uint64_t want;          /* the present take was stamped at, 0 = not: nothing was in its way */
     uint64_t want_held;     /* H then, if want_seen */
     bool want_seen;

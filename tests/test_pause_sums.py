@@ -265,9 +265,8 @@ def test_threads_that_begin_and_end_in_pauses(python, where, paused):
 @pytest.mark.parametrize("paused", (True, False), ids=("paused", "measured"))
 @pytest.mark.parametrize("own_gils", WITH_OWN_GILS, ids=[p.name for p in WITH_OWN_GILS])
 def test_several_gils(own_gils, where, paused):
-    """Interpreters with GILs of their own that begin and end at any time.  Up to 0.5 % of what was blocked is charged to
-    nobody (HACKING.md, "Pauses")."""
+    """Interpreters with GILs of their own that begin and end at any time."""
     code = THREADS.format(interpreters=INTERPRETERS, work="one, one, one, python, sleeping")
     for process in toggled(own_gils, code, where, paused):
-        wrong = disagreements(process, charged_share=0.005)
+        wrong = disagreements(process)
         assert not wrong, "\n".join(wrong)

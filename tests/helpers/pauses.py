@@ -87,28 +87,26 @@ def less(before, after):
     return [f"{key}: {value}, then {after.get(key)}" for key, value in before.items() if after.get(key, -1) < value]
 
 
-def disagreements(process, charged_share=0):
-    """Sums that are not exact, which they are however often measuring was paused: sentences.  What is charged may differ
-    by this share from what was blocked."""
+def disagreements(process):
+    """Sums that are not exact, which they are however often measuring was paused: sentences."""
     threads, gils, blocking = process["threads"], process["gils"], process["blocking"]
     wrong = sums.check(process, open_intervals=True)
 
-    def equal(what, a, b, share=EXACT_SHARE):
-        if abs(a - b) > max(share * max(a, b), EXACT_NS):
+    def equal(what, a, b):
+        if abs(a - b) > max(EXACT_SHARE * max(a, b), EXACT_NS):
             wrong.append(f"{what}: {a} != {b}")
 
     def total(key, of=threads):
         return sum(one[key] for one in of)
 
-    equal("charged and blocked", total("charged_ns"), total("wait_blocked_ns"), max(charged_share, EXACT_SHARE))
+    equal("charged and blocked", total("charged_ns"), total("wait_blocked_ns"))
     equal("the GILs' blocked and the threads'", total("wait_ns", gils) - total("wait_wakeup_ns", gils),
           total("wait_blocked_ns"))
     equal("held by the GILs and by the threads", total("held_ns", gils), total("held_oncpu_ns") + total("held_offcpu_ns"))
     for t in threads:
         equal(f"row of {t['tid']}", sum(p["ns"] for p in blocking if p["waiter_tid"] == t["tid"]), t["wait_blocked_ns"])
         if "pairs" not in process["losses"]: # a row has room for so many holders only
-            equal(f"column of {t['tid']}", sum(p["ns"] for p in blocking if p["holder_tid"] == t["tid"]), t["charged_ns"],
-                  max(charged_share, EXACT_SHARE))
+            equal(f"column of {t['tid']}", sum(p["ns"] for p in blocking if p["holder_tid"] == t["tid"]), t["charged_ns"])
         equal(f"states of {t['tid']}", sum(t[s] for s in sums.STATES), t["wall_ns"])
         wrong += [f"{t['tid']}: negative {s}" for s in sums.STATES if t[s] < 0]
     return wrong
