@@ -237,3 +237,37 @@ def test_threads_that_never_work_without_the_gil(python, where):
         used_ns = t["held_oncpu_ns"] + t["released_oncpu_ns"]
         assert used_ns > 190 * MS
         assert t["released_oncpu_ns"] < 0.02 * used_ns, t
+
+
+ASLEEP_WITH_IT = """
+import ctypes, hashlib, time
+usleep, some = ctypes.PyDLL(None).usleep, bytearray(50_000)   # PyDLL: a call that keeps the GIL
+def used(f, *args):
+    before = time.thread_time_ns()
+    f(*args)
+    return time.thread_time_ns() - before
+while min(used(hashlib.sha256, some) for _ in range(5)) < 500_000: some += bytearray(len(some) // 4)
+released, end = 0, time.monotonic() + 1.2
+while time.monotonic() < end:
+    for _ in range(20):
+        usleep(2500)                             # holds the GIL, off the processor
+        released += used(hashlib.sha256, some)   # without the GIL, on it
+    until = time.thread_time_ns() + 40_000_000
+    while time.thread_time_ns() < until: pass          # holds the GIL, on the processor
+print(released)
+"""
+
+
+def test_processor_time_is_told_period_by_period(python, where):
+    """A thread that is asleep with the GIL and then computes without it does not have that computing counted as held,
+    though most of what it holds the GIL for otherwise is on a processor.
+
+    Lengths tell it only if the thread does not lose its processor besides: a run in which they do not is made again."""
+    for attempt in "first", "second", "third", "fourth", "fifth":
+        recording = gs.run_code(python, ASLEEP_WITH_IT, where, name=attempt)
+        (thread,) = recording.process["threads"]
+        told, fact = thread["released_oncpu_ns"], int(recording.stdout)
+        print(f"{attempt} run: {told} ns, {fact} ns")
+        if 0.8 * fact <= told <= 1.1 * fact:
+            return
+    raise AssertionError((told, fact))
