@@ -51,6 +51,8 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-route.h \
     lib/shim-sample.c \
     lib/shim-sample.h \
+    lib/shim-say.c \
+    lib/shim-say.h \
     lib/shim-several.c \
     lib/shim-several.h \
     lib/shim-stack.c \

@@ -114,12 +114,14 @@ void shim_account_settle(struct shim_gil *g, uint64_t t);
 /* Enters the thread's last wait into its row of the matrix.  By the thread itself, at any time after it. */
 void shim_account_row(struct shim_gil *g);
 
+#define SHIM_ROW_PARTS 4 /* of a row, at most: 56 holders a waiter */
+
 /* Adds to a row's entry for a holder (thread index), or to its "other" and returns false where the row is full.  Owner
  * of the row, or whoever has the only use of it. */
 bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks);
 
-/* The count of a bucket has wrapped around to 0.  Owner of the record. */
-void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub);
+/* The count of a bucket has wrapped around, so many times.  Owner of the record. */
+void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub, uint32_t times);
 
 /* As the last, of the bucket of a hold of the calling thread, ticks. */
 void shim_account_hold_wrapped(uint64_t ticks);

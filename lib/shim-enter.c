@@ -7,13 +7,11 @@
 #include "shim-fold.h"
 
 /* --- the matrix -------------------------------------------------------------------------------------------------- */
-#define ROW_PARTS 4 /* 56 holders a waiter */
-
 bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks)
 {
     struct rec_row *part = NULL;
     uint32_t *link = &tr->row;
-    for (int parts = 0; parts < ROW_PARTS; parts++) {
+    for (int parts = 0; parts < SHIM_ROW_PARTS; parts++) {
         if (*link == 0) {
             part = shim_file_record(sizeof *part);
             if (!part)
@@ -123,7 +121,7 @@ static struct rec_hist_block *octave_block(struct rec_thread *tr, struct rec_his
     return block;
 }
 
-void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub)
+void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub, uint32_t times)
 {
     if (!block->wraps) {
         struct rec_hist_block *wraps = shim_file_record(sizeof *wraps);
@@ -133,13 +131,13 @@ void shim_account_wrapped(const struct rec_thread *tr, struct rec_hist_block *bl
         shim_file_publish(wraps, REC_HIST);
         block->wraps = shim_file_cell(wraps);
     }
-    ((struct rec_hist_block *)shim_file_at(block->wraps))->count[sub]++;
+    ((struct rec_hist_block *)shim_file_at(block->wraps))->count[sub] += times;
 }
 
 static void count_in(const struct rec_thread *tr, struct rec_hist_block *block, uint32_t sub)
 {
     if (++block->count[sub] == 0)
-        shim_account_wrapped(tr, block, sub);
+        shim_account_wrapped(tr, block, sub, 1);
 }
 
 void shim_account_hist(struct rec_thread *tr, enum rec_hist_kind kind, uint64_t ticks)
@@ -160,7 +158,7 @@ void shim_account_hold_wrapped(uint64_t ticks)
     struct hist_place place = hist_place(ticks);
     uint32_t cell = T.rec->hist[REC_HIST_HOLD].block[place.octave];
     if (cell)
-        shim_account_wrapped(T.rec, shim_file_at(cell), place.sub);
+        shim_account_wrapped(T.rec, shim_file_at(cell), place.sub, 1);
 }
 
 /* Enters the late hold of the calling thread that is the first of its octave, or longer than all before. */

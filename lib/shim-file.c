@@ -77,6 +77,30 @@ static void populate(void *from, uint64_t bytes)
     madvise(from, bytes, MADV_POPULATE_WRITE);
 }
 
+/* Opens the recording, at no standard stream's number: a program that has closed one may still write to it, and would
+ * write into the recording.  While the file is opened, closed ones are taken by something that cannot be written to. */
+static int open_above(const char *path, int flags)
+{
+    int taken[STDERR_FILENO + 1], n = 0;
+    for (int i = 0; i <= STDERR_FILENO; i++) {
+        int low = fcntl(i, F_GETFD) < 0 ? open("/", O_PATH | O_CLOEXEC) : -1;
+        if (low >= 0)
+            taken[n++] = low;
+    }
+    int fd = open(path, flags | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600), saved_errno = errno;
+    while (n)
+        close(taken[--n]);
+    errno = saved_errno;
+    if (fd >= 0 && fd <= STDERR_FILENO) { /* one has been closed just now */
+        int above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        saved_errno = errno;
+        close(fd);
+        errno = saved_errno;
+        fd = above;
+    }
+    return fd;
+}
+
 /* A link that somebody else has put in our way, such as in /tmp. */
 static bool is_foreign_link(const char *directory)
 {
@@ -113,7 +137,7 @@ static int make_file(const char *directory, int64_t start_realtime_ns)
             errno = ENAMETOOLONG;
             return -1;
         }
-        int fd = open(file_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        int fd = open_above(file_path, O_CREAT | O_EXCL);
         if (fd >= 0 || errno != EEXIST)
             return fd;
     }
@@ -154,7 +178,7 @@ bool shim_file_open(const char *directory, const char **why, int *error)
     void *map = MAP_FAILED;
     uint64_t map_bytes = most_bytes();
     for (; map == MAP_FAILED && map_bytes >= MAP_LEAST; map_bytes /= 2) {
-        map = mmap(NULL, map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+        map = mmap(NULL, map_bytes + SHIM_BEHIND_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
         if (map != MAP_FAILED)
             break;
     }
@@ -166,7 +190,7 @@ bool shim_file_open(const char *directory, const char **why, int *error)
         return false;
     }
     close(fd);
-    madvise(map, map_bytes, MADV_DONTFORK); /* a forked child must not reach its parent's recording */
+    madvise(map, map_bytes + SHIM_BEHIND_BYTES, MADV_DONTFORK); /* a forked child must not reach its parent's recording */
     populate(map, FIRST_BYTES);
     file_dev = st.st_dev;
     file_ino = st.st_ino;
@@ -179,11 +203,12 @@ bool shim_file_open(const char *directory, const char **why, int *error)
     h->version_min = REC_VERSION_MIN;
     h->header_bytes = REC_HEADER_BYTES;
     h->source = REC_SOURCE_PRELOAD;
-    h->reserved_bytes = FIRST_BYTES;
+    h->reserved_bytes = SHIM.reserved_bytes = FIRST_BYTES;
     h->used_bytes = REC_HEADER_BYTES;
     h->clock = shim_clock_kind;
     h->start_realtime_ns = start_realtime_ns;
     SHIM.map_bytes = map_bytes;
+    SHIM.cell_mask = (uint32_t)(map_bytes / REC_CELL_BYTES) - 1;
     SHIM.header = h;
     return true;
 }
@@ -191,7 +216,7 @@ bool shim_file_open(const char *directory, const char **why, int *error)
 /* The file again, if it still is ours; -1 if not. */
 static int open_again(struct stat *st)
 {
-    int fd = open(file_path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    int fd = open_above(file_path, 0);
     if (fd >= 0 && fstat(fd, st) == 0 && st->st_dev == file_dev && st->st_ino == file_ino)
         return fd;
     if (fd >= 0)
@@ -220,20 +245,21 @@ static void note_failure(void)
 bool shim_file_failed(const void *address)
 {
     char *map = (char *)SHIM.header;
-    if (!map || (const char *)address < map || (const char *)address >= map + SHIM.map_bytes)
+    const uint64_t bytes = SHIM.map_bytes + SHIM_BEHIND_BYTES;
+    if (!map || (const char *)address < map || (const char *)address >= map + bytes)
         return false;
     unsigned sound = SOUND;
     if (__atomic_compare_exchange_n((unsigned *)&storage, &sound, REPLACING, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_ACQUIRE)) {
         const int flags = MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
-        void *now = mmap(map, SHIM.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | flags, -1, 0);
+        void *now = mmap(map, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | flags, -1, 0);
         if (now == MAP_FAILED) /* RLIMIT_DATA does not count shared memory */
-            now = mmap(map, SHIM.map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | flags, -1, 0);
+            now = mmap(map, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | flags, -1, 0);
         if (now == MAP_FAILED) {
             __atomic_store_n((unsigned *)&storage, IN_THE_WAY, __ATOMIC_RELEASE);
             return false;
         }
-        madvise(map, SHIM.map_bytes, MADV_DONTFORK);
+        madvise(map, bytes, MADV_DONTFORK);
         shim_life_storage_failed(file_path);
         __atomic_store_n((unsigned *)&storage, REPLACED, __ATOMIC_RELEASE);
         note_failure();
@@ -273,7 +299,7 @@ static bool grow(struct rec_header *h, uint64_t need)
             return false;
         syscall(SYS_nanosleep, &pause, NULL); /* not the libc's, which is a cancellation point */
     }
-    uint64_t have = __atomic_load_n(&h->reserved_bytes, __ATOMIC_ACQUIRE);
+    uint64_t have = __atomic_load_n(&SHIM.reserved_bytes, __ATOMIC_ACQUIRE);
     bool ok = have >= need;
     if (!ok) {
         uint64_t want = (have + have / 8 + FIRST_BYTES - 1) / FIRST_BYTES * FIRST_BYTES;
@@ -290,6 +316,7 @@ static bool grow(struct rec_header *h, uint64_t need)
         if (ok) {
             populate((char *)h + have, want - have);
             __atomic_store_n(&h->reserved_bytes, want, __ATOMIC_RELEASE);
+            __atomic_store_n(&SHIM.reserved_bytes, want, __ATOMIC_RELEASE);
         } else {
             retry_ticks = shim_ticks() + 1000000 * shim_clock_ticks_per_us();
         }
@@ -308,8 +335,13 @@ void *shim_file_record(uint32_t bytes)
     bytes = (bytes + REC_CELL_BYTES - 1) / REC_CELL_BYTES * REC_CELL_BYTES;
     uint64_t at, used = __atomic_load_n(&h->used_bytes, __ATOMIC_ACQUIRE);
     do {
-        at = bytes < ALIGNED_FROM ? used : (used + SHIM_LINE_BYTES - 1) / SHIM_LINE_BYTES * SHIM_LINE_BYTES;
-        while (at + bytes > __atomic_load_n(&h->reserved_bytes, __ATOMIC_ACQUIRE)) {
+        const uint64_t line = bytes < ALIGNED_FROM ? REC_CELL_BYTES : SHIM_LINE_BYTES;
+        at = (used + line - 1) / line * line;
+        if (used < REC_HEADER_BYTES || used > SHIM.map_bytes) { /* somebody else has written there */
+            shim_file_loss(REC_LOSS_NO_SPACE);
+            return NULL;
+        }
+        while (at + bytes > __atomic_load_n(&SHIM.reserved_bytes, __ATOMIC_ACQUIRE)) {
             if (!grow(h, at + bytes)) {
                 shim_file_loss(REC_LOSS_NO_SPACE);
                 return NULL;

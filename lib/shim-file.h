@@ -26,14 +26,19 @@ bool shim_file_finish(void);
 void *shim_file_record(uint32_t bytes);
 void shim_file_publish(void *record, enum rec_type type);
 
-/* A record's cell, and back.  Any thread. */
+/* Whoever may write to the file can put anything into it, such as another file in its place (cp): what is read from the
+ * mapping may be wrong, and must do no harm.  No number from there is an index, a length or an address without a bound,
+ * no chain is followed for ever.  From any cell on, so many bytes can be read and written: records are shorter. */
+#define SHIM_BEHIND_BYTES (64u << 10)
+
+/* A record's cell, and back: an address in the mapping, whatever the cell.  Any thread. */
 static inline uint32_t shim_file_cell(const void *record)
 {
     return (uint32_t)(((const char *)record - (const char *)SHIM.header) / REC_CELL_BYTES);
 }
 static inline void *shim_file_at(uint32_t cell)
 {
-    return (char *)SHIM.header + (uint64_t)cell * REC_CELL_BYTES;
+    return (char *)SHIM.header + (uint64_t)(cell & SHIM.cell_mask) * REC_CELL_BYTES;
 }
 
 /* Whether a fault at the address is that of our recording, whose storage is no more.  If so, it has been replaced by

@@ -49,7 +49,8 @@ struct rec_thread *shim_fold_reuse(uint32_t index)
         for (int octave = 0; octave < REC_HIST_OCTAVES; octave++)
             if (tr->hist[kind].block[octave])
                 ((struct rec_hist_block *)shim_file_at(tr->hist[kind].block[octave]))->owner = index;
-    for (uint32_t cell = tr->row; cell;) {
+    uint32_t cell = tr->row;
+    for (int parts = 0; cell && parts < SHIM_ROW_PARTS; parts++) {
         struct rec_row *part = shim_file_at(cell);
         part->owner = index;
         cell = part->next;
@@ -96,10 +97,9 @@ static void move_hist(struct rec_hist *to, struct rec_hist *from)
         for (uint32_t i = 0; i < REC_HIST_SUBS; i++) {
             uint32_t before = sum->count[i];
             sum->count[i] += source->count[i];
-            if (sum->count[i] < before)
-                shim_account_wrapped(folded, sum, i);
-            for (uint32_t w = 0; wraps && w < wraps->count[i]; w++)
-                shim_account_wrapped(folded, sum, i);
+            uint32_t wrapped = (sum->count[i] < before) + (wraps ? wraps->count[i] : 0);
+            if (wrapped)
+                shim_account_wrapped(folded, sum, i, wrapped);
         }
         memset(source->count, 0, sizeof source->count);
         source->wraps = 0;
@@ -113,7 +113,8 @@ static void move_hist(struct rec_hist *to, struct rec_hist *from)
 
 static void move_row(struct rec_thread *to, struct rec_thread *from)
 {
-    for (uint32_t cell = from->row; cell;) {
+    uint32_t cell = from->row;
+    for (int parts = 0; cell && parts < SHIM_ROW_PARTS; parts++) {
         struct rec_row *part = shim_file_at(cell);
         for (int i = 0; i < REC_ROW_ENTRIES && part->holder[i]; i++)
             shim_account_row_add(to, part->holder[i], part->blocked_ticks[i]);

@@ -53,7 +53,8 @@ bool shim_gil_step(struct shim_gil *g, enum shim_event event, uint64_t *t)
     uint32_t n_toggles = __atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE);
     if (n_toggles & 1)
         shim_route_sleep();
-    if (T.busy || ((n_toggles & 1) && is_noted(g, n_toggles)))
+    /* Without a generation the storage has failed since g was looked up; a thread that comes now has no record. */
+    if (T.busy || UNLIKELY(!SHIM.generation) || ((n_toggles & 1) && is_noted(g, n_toggles)))
         return false;
     if (T.generation != SHIM.generation && !(n_toggles & 1))
         shim_thread_attach(shim_ticks(), false);

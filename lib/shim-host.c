@@ -80,7 +80,7 @@ void shim_host_describe(struct rec_header *h)
 {
     struct utsname u;
     char line[1024];
-    h->pid = (uint32_t)getpid();
+    h->pid = SHIM.pid = (uint32_t)getpid();
     h->ppid = (uint32_t)getppid();
     h->cpus = usable_cpus();
     if (uname(&u) == 0)

@@ -21,6 +21,7 @@
 #include "shim-native.h"
 #include "shim-python.h"
 #include "shim-sample.h"
+#include "shim-say.h"
 #include "shim-text.h"
 #include "shim-thread.h"
 #include "shim.h"
@@ -46,76 +47,11 @@ static const void *known_conds[SHIM_GILS];
 static uint32_t n_known_conds;
 
 /* --- inert ------------------------------------------------------------------------------------------------------- */
-/* One line in one write; object, if any, in quotes. */
-static void say(const char *what, const char *reason, const char *object, const char *detail)
-{
-    char line[1024];
-    struct shim_text text;
-    shim_text_init(&text, line, sizeof line - 1);
-    shim_text_add(&text, "gilscope: ");
-    shim_text_add(&text, what);
-    shim_text_add(&text, " process ");
-    shim_text_number(&text, (uint64_t)getpid());
-    shim_text_add(&text, ": ");
-    shim_text_add(&text, reason);
-    if (object) {
-        shim_text_add(&text, " '");
-        for (const char *c = object; *c; c++)
-            shim_text_char(&text, (unsigned char)*c < 32 || *c == 127 ? '?' : *c);
-        shim_text_add(&text, "'");
-    }
-    if (detail) {
-        shim_text_add(&text, ": ");
-        shim_text_add(&text, detail);
-    }
-    line[text.used++] = '\n';
-    int saved_errno = errno;
-    ssize_t ignored = write(STDERR_FILENO, line, text.used);
-    (void)ignored;
-    errno = saved_errno;
-}
-
 static void stay_inert(const char *reason, const char *object, const char *detail)
 {
     if (!said)
-        say("not measuring", reason, object, detail);
+        shim_say(SHIM_SAY_INERT, "not measuring", reason, object, detail);
     said = true;
-}
-
-/* strerror may allocate and translate; these are the ones that opening a file ends in. */
-static const char *error_text(int error)
-{
-    switch (error) {
-    case EACCES:
-        return "Permission denied";
-    case EPERM:
-        return "Operation not permitted";
-    case ENOENT:
-        return "No such file or directory";
-    case ENOTDIR:
-        return "Not a directory";
-    case ENOSPC:
-        return "No space left on device";
-    case EDQUOT:
-        return "Disk quota exceeded";
-    case EROFS:
-        return "Read-only file system";
-    case EMFILE:
-        return "Too many open files";
-    case ENFILE:
-        return "Too many open files in system";
-    case EFBIG:
-        return "File size limit exceeded";
-    case ENOMEM:
-        return "Cannot allocate memory (address space limit?)";
-    case ELOOP:
-        return "Is a symbolic link";
-    case ENAMETOOLONG:
-        return "File name too long";
-    case EEXIST:
-        return "File exists";
-    }
-    return "the system call failed";
 }
 
 static bool supported(const struct shim_python *p)
@@ -145,7 +81,7 @@ void shim_life_storage_failed(const char *path)
     stop();
     SHIM.generation = 0;
     if (!said)
-        say("stopped measuring", "the file was cut short, or its disk failed:", path, NULL);
+        shim_say(SHIM_SAY_INERT, "stopped measuring", "the file was cut short, or its disk failed:", path, NULL);
     said = true;
 }
 
@@ -217,6 +153,7 @@ static void start(void)
     if (ready)
         return;
     ready = true;
+    shim_say_start();
     shim_clock_choose();
     shim_clock_both(&start_ticks, &start_mono_ns);
     start_cpu_ns = shim_thread_cpu_ns(0);
@@ -314,8 +251,10 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
             return false;
         }
     }
+    shim_say_share();
     if (strange_option[0])
-        say("measuring", "but GILSCOPE has an option without a meaning", strange_option, "see gilscope(1)");
+        shim_say(SHIM_SAY_OPTION, "measuring", "but GILSCOPE has an option without a meaning", strange_option,
+                 "see gilscope(1)");
     static bool output_is_default;
     if (!output[0] || output_is_default) {
         struct shim_text path;
@@ -328,7 +267,7 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     const char *why;
     int error = 0;
     if (!shim_file_open(output, &why, &error)) {
-        stay_inert(why, output, error_text(error));
+        stay_inert(why, output, shim_say_error(error));
         errno = saved_errno;
         return false;
     }
@@ -347,7 +286,7 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     h->beat_ticks = now_ticks;
     h->beat_mono_ns = now_mono_ns;
     set_rate(h, now_ticks, now_mono_ns);
-    h->python_hex = python.hex;
+    h->python_hex = SHIM.python_hex = python.hex;
     memcpy(h->python_version, python.version, sizeof h->python_version);
     memcpy(h->tool_version, PACKAGE_VERSION, sizeof PACKAGE_VERSION);
     shim_host_describe(h);
@@ -372,7 +311,7 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     __atomic_thread_fence(__ATOMIC_RELEASE);
     memcpy(h->magic, REC_MAGIC, sizeof h->magic);
     if (!shim_file_finish()) {
-        stay_inert("cannot name the recording in", output, error_text(errno));
+        stay_inert("cannot name the recording in", output, shim_say_error(errno));
         shim_file_forget();
         errno = saved_errno;
         return false;

@@ -19,7 +19,7 @@
 int shim_name_read_self(const void *address, void *bytes, size_t n)
 {
     struct iovec local = {bytes, n}, remote = {(void *)(uintptr_t)address, n};
-    return process_vm_readv((pid_t)SHIM.header->pid, &local, 1, &remote, 1, 0) == (ssize_t)n ? 0 : -1;
+    return process_vm_readv((pid_t)SHIM.pid, &local, 1, &remote, 1, 0) == (ssize_t)n ? 0 : -1;
 }
 
 static int read_self(void *context, uint64_t address, void *bytes, size_t n)
@@ -31,7 +31,7 @@ static int read_self(void *context, uint64_t address, void *bytes, size_t n)
 void shim_name_at_end(struct rec_thread *tr)
 {
     char os_name[16] = "";
-    if (tr->name_source != REC_NAME_NONE || SHIM.header->python_hex < PYTHON_NAMES_THREADS)
+    if (tr->name_source != REC_NAME_NONE || SHIM.python_hex < PYTHON_NAMES_THREADS)
         return;
     if (prctl(PR_GET_NAME, os_name) != 0 || !os_name[0])
         return;
@@ -44,7 +44,7 @@ void shim_name_read(uintptr_t tstate)
     struct rec_thread *tr = T.rec;
     char name[sizeof tr->name] = "";
     enum rec_name_source source = REC_NAME_NONE;
-    const struct cpython_layout *layout = cpython_layout(SHIM.header->python_hex);
+    const struct cpython_layout *layout = cpython_layout(SHIM.python_hex);
 
     if (layout && tstate && !(tr->flags & REC_THREAD_MAIN)) {
         switch (cpython_thread_name(layout, read_self, NULL, tstate, name, sizeof name)) {

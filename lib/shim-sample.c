@@ -177,7 +177,7 @@ void shim_sample_start(uint64_t mean_us, bool with_native, const void *runtime)
     if (cost_parts < COST_PARTS_LEAST)
         cost_parts = COST_PARTS_LEAST;
     shim_stack_reset();
-    shim_frames_start(SHIM.header->python_hex, runtime);
+    shim_frames_start(SHIM.python_hex, runtime);
 }
 
 void shim_sample_forget(void)

@@ -183,18 +183,19 @@ uint32_t shim_stack_frame(uint32_t function, uint32_t file, uint32_t line, uint3
 }
 
 /* --- stacks ------------------------------------------------------------------------------------------------------ */
-static bool same_python(const struct rec_stack *s, const uint32_t *python, uint32_t n_python, uint32_t flags)
+static bool same_python(const struct rec_stack *s, uint32_t n_native, const uint32_t *python, uint32_t n_python,
+                        uint32_t flags)
 {
     return s->n_python == n_python &&
            (s->flags & (REC_STACK_PYTHON_CUT | REC_STACK_NO_PYTHON)) ==
                (flags & (REC_STACK_PYTHON_CUT | REC_STACK_NO_PYTHON)) &&
-           memcmp(&s->native[s->n_native], python, n_python * sizeof *python) == 0;
+           memcmp(&s->native[n_native], python, n_python * sizeof *python) == 0;
 }
 
 /* Do its native frames still mean the same? */
-static bool still(const struct rec_stack *s, uint32_t generation)
+static bool still(const struct rec_stack *s, uint32_t n_native, uint32_t generation)
 {
-    return s->generation == generation || shim_native_still(s->native, s->n_native, s->generation);
+    return s->generation == generation || shim_native_still(s->native, n_native, s->generation);
 }
 
 /* Remembers the stack as the one with native frames for these Python ones. */
@@ -207,20 +208,25 @@ static void set_alias(uint32_t hash, uint32_t cell)
         add(&aliases, hash, cell);
 }
 
-/* The stack that is remembered for these Python frames under this hash, if it still means the same. */
+/* The stack that is remembered for these Python frames under this hash, if it still means the same, and the number of
+ * its native frames. */
 static struct rec_stack *alias(uint32_t hash, const uint32_t *python, uint32_t n_python, uint32_t flags,
-                               uint32_t generation)
+                               uint32_t generation, uint32_t *n_native)
 {
     const struct slot *s = find(&aliases, hash, NULL);
     struct rec_stack *known = s ? shim_file_at(s->cell) : NULL;
-    return known && same_python(known, python, n_python, flags) && still(known, generation) ? known : NULL;
+    *n_native = known ? __atomic_load_n(&known->n_native, __ATOMIC_RELAXED) : 0;
+    return known && *n_native <= SHIM_NATIVE_FRAMES && same_python(known, *n_native, python, n_python, flags) &&
+                   still(known, *n_native, generation)
+               ? known
+               : NULL;
 }
 
 struct rec_stack *shim_stack_get(const uint32_t *python, uint32_t n_python, uint32_t flags,
                                  const struct shim_half *half, uint64_t place, uint32_t generation)
 {
     const uint64_t *native = NULL;
-    uint32_t n_native = 0;
+    uint32_t n_native = 0, n_known;
     uint64_t sum = flags;
     for (uint32_t i = 0; i < n_python; i++)
         sum = mix(sum, python[i]);
@@ -233,13 +239,13 @@ struct rec_stack *shim_stack_get(const uint32_t *python, uint32_t n_python, uint
         generation = half->generation;
         flags |= half->flags;
     } else {
-        struct rec_stack *known = alias(own, python, n_python, flags, generation);
+        struct rec_stack *known = alias(own, python, n_python, flags, generation, &n_known);
         if (known && known->thread == T.rec->index)
             return known;
-        known = alias(everybodys, python, n_python, flags, generation);
+        known = alias(everybodys, python, n_python, flags, generation, &n_known);
         if (known) { /* another thread was at the same place of the same code */
             native = known->native;
-            n_native = known->n_native;
+            n_native = n_known;
             generation = known->generation;
             flags = known->flags;
         } else {
@@ -252,8 +258,9 @@ struct rec_stack *shim_stack_get(const uint32_t *python, uint32_t n_python, uint
     for (struct slot *s = NULL; (s = find(&stacks, hash, s)) != NULL && !cell;) {
         const struct rec_stack *found = shim_file_at(s->cell);
         if (found->thread == T.rec->index && found->n_native == n_native && found->flags == flags &&
-            same_python(found, python, n_python, flags) &&
-            (!n_native || memcmp(found->native, native, n_native * sizeof *native) == 0) && still(found, generation))
+            same_python(found, n_native, python, n_python, flags) &&
+            (!n_native || memcmp(found->native, native, n_native * sizeof *native) == 0) &&
+            still(found, n_native, generation))
             cell = s->cell;
     }
     struct rec_stack *stack = cell ? shim_file_at(cell) : NULL;

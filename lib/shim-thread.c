@@ -156,7 +156,7 @@ void shim_thread_attach(uint64_t since, bool main_thread)
 bool shim_thread_present(void)
 {
     uint32_t n_toggles = __atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED);
-    if (T.busy)
+    if (T.busy || !SHIM.generation)
         return false;
     if (n_toggles & 1) {
         shim_route_sleep();
@@ -389,10 +389,12 @@ void shim_thread_close_all(void)
 {
     struct rec_header *h = SHIM.header;
     uint64_t end = shim_ticks(); /* nothing has been counted since */
-    uint64_t used = h->used_bytes;
-    for (uint64_t at = h->header_bytes; at + sizeof(struct rec_head) <= used;) {
+    uint64_t used = h->used_bytes, reserved = __atomic_load_n(&SHIM.reserved_bytes, __ATOMIC_ACQUIRE);
+    used = used < reserved ? used : reserved;
+    for (uint64_t at = REC_HEADER_BYTES; at + sizeof(struct rec_head) <= used;) {
         struct rec_head *head = (struct rec_head *)((char *)h + at);
-        if (head->mark != REC_HEAD_MARK || head->size == 0) {
+        uint32_t size = head->size;
+        if (head->mark != REC_HEAD_MARK || size == 0 || size % REC_CELL_BYTES) {
             at += REC_CELL_BYTES;
             continue;
         }
@@ -402,7 +404,7 @@ void shim_thread_close_all(void)
             if (shim_elapsed(tr->start_ticks, end) > LONG_ENOUGH_FOR_SCHEDSTAT_US * shim_clock_ticks_per_us())
                 tr->run_delay_ns = run_delay_ns(tr->tid);
         }
-        at += head->size;
+        at += size;
     }
     shim_thread_beat(true);
     h->end_ticks = shim_ticks(); /* a report may have been made meanwhile */

@@ -57,7 +57,7 @@ static int access_mem(void *space, unwind_word address, unwind_word *value, int 
         return 0;
     }
     struct iovec local = {value, sizeof *value}, remote = {(void *)address, sizeof *value};
-    pid_t pid = SHIM.header ? (pid_t)SHIM.header->pid : getpid();
+    pid_t pid = SHIM.pid ? (pid_t)SHIM.pid : getpid();
     return process_vm_readv(pid, &local, 1, &remote, 1, 0) == (ssize_t)sizeof *value ? 0 : -1;
 }
 

@@ -204,7 +204,7 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
             return signal_taken(c, t);
         uint64_t hold = tr->late_hold_ticks;
         uint32_t *count = shim_account_hold_count(tr, hold);
-        if (UNLIKELY(!hold || t - tr->state_ticks >= LOOK_TICKS)) /* a negative difference is a very long one */
+        if (UNLIKELY(!hold || !count || t - tr->state_ticks >= LOOK_TICKS)) /* a negative difference is a very long one */
             return signal_taken(c, t);
         tr->state = REC_STATE_HELD;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
@@ -240,7 +240,7 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
 /* In a pause what addresses are compared with is put away, and it may come back at any moment. */
 static inline struct shim_gil *awake(struct shim_gil *g, const pthread_cond_t *c, int which)
 {
-    if (LIKELY(g || !shim_route_has_slept()))
+    if (LIKELY(g || !shim_route_has_slept() || SHIM.ended))
         return g;
     shim_route_wake();
     return shim_gil_find(c, which);

@@ -101,7 +101,10 @@ struct shim_state {
     uint32_t ended;   /* 1 = the destructor has run */
     uint32_t n_gils;  /* with the next, up to here, one cache line that is hardly ever written */
     uint32_t generation; /* 0 = not measuring; else counts the recordings of this process */
-    uint64_t map_bytes;
+    uint32_t cell_mask;  /* a cell with these bits lies in the mapping (shim_file_at) */
+    uint64_t map_bytes;  /* a power of two; behind them, SHIM_BEHIND_BYTES more are mapped */
+    uint64_t reserved_bytes;  /* as in the header, which others may have written to */
+    uint32_t pid, python_hex; /* likewise */
     uint32_t registering; /* 1 = a thread is at the registry of GILs or at what is compared with (shim_several_enter) */
     struct shim_gil gils[SHIM_GILS];
 };

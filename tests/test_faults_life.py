@@ -221,7 +221,8 @@ sys.exit(7)
     process = whole(outcome.process(), FOLDED)
     assert not outcome.lines and process["complete"]
     assert len(process["threads"]) + process["losses"].get("threads_folded", 0) >= n
-    assert sum(file.stat().st_size for file in outcome.recording.glob("*.gil")) < 16 << 20
+    # Its stacks have 32 MiB, which go to samples: the longer it runs, the more.
+    assert sum(file.stat().st_size for file in outcome.recording.glob("*.gil")) < 48 << 20
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------
