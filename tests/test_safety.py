@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The page of promises keeps up with the library and the tests; doctor finds what the library stays inert for."""
+import contextlib
+import errno
 import os
 import re
 import resource
@@ -7,7 +9,7 @@ import subprocess
 
 import pytest
 
-from helpers import faults, gs
+from helpers import faults, gs, pythons
 
 PAGE = (gs.REPO / "man" / "gilscope-safety.7").read_text(encoding="utf-8").replace("\\-", "-")
 
@@ -20,14 +22,19 @@ def test_each_promise_has_its_test():
         assert f"\ndef {test}(" in (gs.REPO / "tests" / file).read_text(encoding="utf-8"), (file, test)
 
 
+def reasons():
+    """What the library says when it stays inert or stops, by its source: the first words of each reason."""
+    source = "".join(path.read_text(encoding="utf-8") for path in (gs.REPO / "lib").glob("shim-*.c"))
+    found = re.findall(r'stay_inert\(\s*"([^"]+)"', source) + re.findall(r'\*why = "([^"]+)"', source) + \
+        re.findall(r'"stopped measuring", "([^":]+)', source)
+    assert len(found) >= 9
+    return {re.split(r"[;,]", reason)[0] for reason in found}
+
+
 def test_each_reason_is_in_the_manual():
     """Every reason for which the library stays inert is in gilscope-safety(7)."""
-    source = "".join(path.read_text(encoding="utf-8") for path in (gs.REPO / "lib").glob("shim-*.c"))
-    reasons = re.findall(r'stay_inert\(\s*"([^"]+)"', source) + re.findall(r'\*why = "([^"]+)"', source)
-    assert len(reasons) >= 7
-    for reason in reasons:
-        start = re.split(r"[;,]", reason)[0]
-        assert start in PAGE, reason
+    for reason in reasons():
+        assert reason in PAGE, reason
 
 
 def doctor(where, pid=None, **kwargs):
@@ -82,3 +89,142 @@ def test_doctor_knows_somebody_elses_rights(where):
         if "AT_SECURE" not in said and os.statvfs(directory).f_flag & os.ST_NOSUID:
             pytest.skip("the file system gives no such rights")
         assert re.search(r"^  rights +missing .*AT_SECURE", said, re.M), said
+
+
+# --- every reason -----------------------------------------------------------------------------------------------------
+# (the reason's first words in lib/, how it comes about) -> what doctor PID says.  A child's recording is its own: what
+# the parent does in front of the fork keeps it from having one.
+CREATE, SPACE, MAP = "cannot create a recording in", "no space for a recording in", "cannot map a recording in"
+NAME, CUT = "cannot name the recording in", "the file was cut short"
+NO_FILE_IN_PLACE = "import shutil; shutil.rmtree(output); open(output, 'w').close()"
+INERT = {
+    (CREATE, "a file in its place"): (NO_FILE_IN_PLACE, "output +missing .*Not a directory"),
+    (CREATE, "no descriptor left"): ("""
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+try:
+    while True: os.dup(0)
+except OSError: pass
+""", "descriptors +missing +all 64 "),
+    (CREATE, "no permission"): ("os.chmod(os.path.dirname(output), 0o755); os.chmod(output, 0o755); child = 65534",
+                                "output +missing .*Permission denied"),
+    (CREATE, "another user's link"): ("""
+os.rename(output, output + '.old'); os.symlink(output + '.old', output); os.lchown(output, 65533, 65533)
+""", "output +missing .*symbolic link of another user"),
+    (SPACE, "a limit of the file's size"): ("resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))",
+                                            "file size +missing .*30000"),
+    (SPACE, "a full disk"): ("""
+with open(output + "/filler", "wb", buffering=0) as f:
+    try:
+        while True: f.write(b"x" * 4096)
+    except OSError: pass
+""", "output +missing .*no space"),
+    (CREATE, "no inodes"): ("""
+try:
+    for n in range(1000): open(f"{output}/{n}", "w").close()
+except OSError: pass
+""", "output +missing .*inodes"),
+    (MAP, "no address space"): ("""
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+for line in open("/proc/self/maps"): # the parent's recording, which the child has not
+    if ".gil" in line:
+        begin, end = (int(n, 16) for n in line.split()[0].split("-"))
+        used -= end - begin
+resource.setrlimit(resource.RLIMIT_AS, (used + (700 << 10), -1))
+""", "address space +missing .*1088 KiB"),
+    (CUT, "somebody truncates it"): ("""
+for name in os.listdir(output): os.truncate(f"{output}/{name}", 4096)
+threads(50)
+child = None
+""", r"storage +missing .*\.gil was cut short"),
+}
+MADE_INERT = """
+import os, resource, sys, threading, time
+output, child = sys.argv[1], 0
+def threads(n):
+    for _ in range(n):
+        t = threading.Thread(target=sum, args=((),)); t.start(); t.join()
+threads(3)
+os.waitpid # looked up while there are descriptors
+HOW
+pid = 0
+if child is not None:
+    if child: os.setresgid(child, child, child); os.setresuid(child, child, child)
+    pid = os.fork()
+if pid:
+    os.write(1, b"%d\\n" % pid)
+    os.wait()
+else:
+    if child is None: os.write(1, b"%d\\n" % os.getpid())
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("reason, how", INERT, ids=[" - ".join(key) for key in INERT])
+def test_doctor_names_the_reason(reason, how, one_python):
+    """Of a process that is inert for this reason, doctor PID names it; a measured one has no such line."""
+    faults.needs_root()
+    code, expected = INERT[reason, how]
+    with faults.everybodys_directory() as (directory, shim), faults.tmpfs(directory, "4m,nr_inodes=60") as mount:
+        mount.chmod(0o755)
+        output = mount / "rec.gilscope"
+        env = gs.clean_env({"LD_PRELOAD": shim, "GILSCOPE": f"output={output}"})
+        command = faults.command_line(one_python, MADE_INERT.replace("HOW", code), directory, [output])
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            pid = 0
+            try:
+                pid = int(process.stdout.readline())
+                said, healthy = doctor(directory, pid), doctor(directory, os.getpid())
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid or process.pid, 9)
+                process.kill()
+            line = process.stderr.read().decode()
+    assert reason in line, line
+    assert re.search(f"^  {expected}", said, re.M), said
+    assert not re.search(f"^  {expected}", healthy, re.M), healthy
+
+
+def test_doctor_names_a_filter(one_python, where, tmp_path_factory):
+    """Where a filter of system calls denies what gives a recording its name, doctor PID says that there is one."""
+    deny = faults.compile_c(faults.FAULTS / "deny.c", tmp_path_factory.mktemp("deny"))
+    env = gs.clean_env({"LD_PRELOAD": gs.preload(), "GILSCOPE": f"output={where / 'rec.gilscope'}"})
+    command = [deny, errno.EPERM, "rename", "--", one_python.path, "-c",
+               "import os, time; os.write(1, b'on\\n'); time.sleep(60)"]
+    with subprocess.Popen(list(map(str, command)), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            said = doctor(where, process.pid)
+        finally:
+            process.kill()
+        assert NAME in process.stderr.read().decode()
+    assert re.search(r"^  filter +note .*seccomp", said, re.M), said
+
+
+INTERPRETERS = {"PyPy's GIL is not CPython's": lambda p: p.implementation == "PyPy",
+                "CPython 3.8 or newer is needed": lambda p: p.implementation == "CPython" and p.version < (3, 8),
+                "a free-threaded build has no GIL to measure": lambda p: p.free_threaded,
+                "the GIL of this build has an unknown layout": lambda p: False}
+
+
+@pytest.mark.parametrize("reason", INTERPRETERS)
+def test_doctor_names_what_is_wrong_with_an_interpreter(reason, where):
+    """doctor tries the Pythons that it finds and says why one is not measured: what the library said. Of kinds that are
+    not here, an interpreter that says so stands for them."""
+    odd = [p for p in pythons.ALL if INTERPRETERS[reason](p)]
+    python = where / "python3"
+    if odd and odd[-1].version >= (3, 3):
+        python.symlink_to(os.path.realpath(odd[-1].path))
+    else:
+        python.write_text(f"""#!/bin/sh
+echo "gilscope: not measuring process $$: {reason}" >&2
+echo "gilscope|cpython|3.14.0|0|$0"
+""")
+        python.chmod(0o755)
+    said = doctor(where)
+    assert re.search(rf"^  python +(missing|note) +{python}: .*not measured: {reason}", said, re.M), said
+
+
+def test_every_reason_is_tried():
+    """The tests above leave out no reason that is in the source."""
+    tried = {reason for reason, _ in INERT} | {NAME} | set(INTERPRETERS)
+    assert tried == reasons()

@@ -33,6 +33,15 @@ static void version_from_name(const char *path, char *text, size_t size)
     snprintf(text, size, "%.*s", (int)length, length ? python + strlen("python") : "");
 }
 
+/* Whether it is a free-threaded build, by the file's name: "python3.13t", "libpython3.13t.so.1.0". */
+static int is_free_threaded(const char *path)
+{
+    const char *name = strrchr(path, '/'), *python = strstr(name ? name : path, "python");
+    size_t length = python ? strspn(python + strlen("python"), "0123456789.") : 0;
+
+    return length && python[strlen("python") + length] == 't';
+}
+
 /* Whether the process runs CPython. */
 static int report_python(int pid, const struct procinfo_maps *maps)
 {
@@ -55,6 +64,10 @@ static int report_python(int pid, const struct procinfo_maps *maps)
     }
     if (!scan.has_pyruntime) {
         doctor_line("python", DOCTOR_MISSING, "%s is not CPython 3.8 or later", maps->python);
+        return 0;
+    }
+    if (is_free_threaded(maps->python)) {
+        doctor_line("python", DOCTOR_MISSING, "%s is a free-threaded build: it has no GIL to measure", maps->python);
         return 0;
     }
     if (scan.python_hex)
