@@ -3,7 +3,11 @@
 import gzip
 import html.parser
 import json
+import os
 import re
+import shutil
+import subprocess
+import time
 import xml.etree.ElementTree as tree
 
 import pytest
@@ -165,6 +169,35 @@ def test_pprof(recording, where):
     assert gs.gilscope("report", "-f", "pprof", "-o", where / "p", recording).returncode == 0
     data = gzip.decompress((where / "p").read_bytes())
     assert b"\x1b[2J" not in data and b"alert(1)" in data
+
+
+def test_doctor(where, one_python):
+    """What doctor says of a process whose paths were chosen by somebody else is lines of its own, and no more."""
+    name = "py\x1b[2J\x9b31m\u202ethon3"
+    place = where / "\x1b]0;owned\x07\nattach        ok       everything"
+    place.mkdir()
+    shutil.copy("/bin/sleep", place / name)
+    env = gs.clean_env({"GILSCOPE": f"output={place}/no/such"})
+    with subprocess.Popen([str(place / name), "60"], env=env) as process:
+        try:
+            for _ in range(500):
+                if os.readlink(f"/proc/{process.pid}/exe").endswith(name):
+                    break
+                time.sleep(0.01)
+            said = gs.gilscope("doctor", process.pid).stdout
+        finally:
+            process.kill()
+    no_control(said, "doctor")
+    assert "owned" in said and not re.search("^ *attach +ok +everything", said, re.M), said
+
+
+def test_error_lines(where):
+    """An error line has no control character of a file's name."""
+    for nasty in NASTY[:8]:
+        done = subprocess.run([str(gs.BIN), "report", os.fsencode(where) + b"/" + nasty], stderr=subprocess.PIPE,
+                              env=gs.clean_env(), check=False)
+        assert done.returncode == 1 and done.stderr.count(b"\n") == 1
+        no_control(done.stderr.decode(), "error")
 
 
 PROGRAM = r'''

@@ -17,6 +17,7 @@
 
 #include "cmd.h"
 #include "doctor.h"
+#include "label.h"
 #include "paths.h"
 #include "procinfo.h"
 #include "record.h"
@@ -42,7 +43,9 @@ void doctor_line(const char *what, enum doctor_word word, const char *format, ..
     va_end(args);
     while (length > 0 && length < (int)sizeof text && text[length - 1] == ' ')
         text[--length] = '\0';
-    printf("  %-13s %-8s %s\n", what, words[word], text);
+    char *plain = label_plain(text, ""); /* paths are other people's data */
+    printf("  %-13s %-8s %s\n", what, words[word], plain);
+    free(plain);
 }
 
 static int already_tried(struct found *found, const char *path)

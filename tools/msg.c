@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "utf8.h"
+
 void msg_error(const char *format, ...)
 {
     static const char prefix[] = "gilscope: ";
@@ -24,10 +26,13 @@ void msg_error(const char *format, ...)
     if (vsnprintf(line + at, sizeof line - at - 1, format, args) > 0)
         at += strlen(line + at);
     va_end(args);
-    /* File names and process names are other people's data: no line breaks, no terminal sequences. */
-    for (size_t i = sizeof prefix - 1; i < at; i++) {
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-            line[i] = '?';
+    /* File names and process names are other people's data: no line breaks, no terminal sequences, nothing that turns
+     * the direction of writing around. */
+    for (size_t i = sizeof prefix - 1, n; i < at; i += n ? n : 1) {
+        n = utf8_sequence(line + i, at - i);
+        if (!n || (n == 1 && ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)) ||
+            (n > 1 && utf8_is_deceptive(line + i, n)))
+            memset(line + i, '?', n ? n : 1);
     }
     line[at++] = '\n';
     fflush(stdout); /* keeps the order where both streams go to the same place */
