@@ -141,6 +141,10 @@ static void read_options(const char *s)
                 shim_text_add(&path, "/");
             }
             shim_text_add(&path, word + 7);
+            /* "link/" and "link/." are what the link leads to, whoever has made it: see make_file(). */
+            while (path.used > 1 && (output[path.used - 1] == '/' ||
+                                     (output[path.used - 1] == '.' && output[path.used - 2] == '/')))
+                output[--path.used] = 0;
         } else if (word[0]) {
             shim_text_init(&text, strange_option, sizeof strange_option);
             shim_text_add(&text, word);

@@ -69,7 +69,8 @@ def test_recordings_are_private(umask, where, one_python):
 
 
 @as_root
-def test_another_users_link_is_not_followed(where):
+@pytest.mark.parametrize("end", ["", "/", "/.", "//"], ids=["plain", "slash", "dot", "slashes"])
+def test_another_users_link_is_not_followed(end, where):
     """A link that somebody else planted under the recording's name is refused in one line; the program runs."""
     python = system_python()
     shim, shared = shim_for_others(where)
@@ -79,9 +80,27 @@ def test_another_users_link_is_not_followed(where):
     planted = shared / "rec"
     planted.symlink_to(target)
     os.lchown(planted, NOBODY, NOBODY)
-    done = run_as(SOMEBODY, python, shim, planted)
+    done = run_as(SOMEBODY, python, shim, f"{planted}{end}")
     assert (done.returncode, done.stdout) == (0, "own\n")
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("gilscope: ") and str(planted) in done.stderr
+    assert not list(target.iterdir())
+
+
+@as_root
+@pytest.mark.parametrize("end", ["", "/", "/."], ids=["plain", "slash", "dot"])
+@pytest.mark.parametrize("command", ["run", "attach"])
+def test_commands_follow_no_link_of_another_user(command, end, where):
+    """run and attach refuse such a link in one line, and write nothing."""
+    target, planted = where / "target", where / "rec"
+    target.mkdir()
+    planted.symlink_to(target)
+    os.lchown(planted, NOBODY, NOBODY)
+    with subprocess.Popen([system_python().path, "-c", "import time; time.sleep(60)"]) as process:
+        what = ["--", "/bin/true"] if command == "run" else ["-d", "0.1", process.pid]
+        done = gs.gilscope(command, "-o", f"{planted}{end}", *what)
+        process.kill()
+    assert done.returncode in (1, 125) and "symbolic link of another user" in done.stderr
+    assert len([line for line in done.stderr.splitlines() if "attaching by" not in line]) == 1
     assert not list(target.iterdir())
 
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "msg.h"
 #include "record.h"
@@ -77,8 +78,28 @@ static int is_in_use(const char *dir)
     return found;
 }
 
+/* A link that another user has put in our way, such as in /tmp: the library does not follow it either
+ * (lib/shim-file.c), but is told where it leads to. */
+static int is_foreign_link(const char *dir)
+{
+    struct stat status;
+    char *plain = strdup(dir);
+    size_t n = plain ? strlen(plain) : 0;
+
+    while (n > 1 && (plain[n - 1] == '/' || (plain[n - 1] == '.' && plain[n - 2] == '/')))
+        plain[--n] = '\0'; /* "link/" and "link/." are what it leads to */
+    int foreign = plain && !lstat(plain, &status) && S_ISLNK(status.st_mode) && status.st_uid != 0 &&
+                  status.st_uid != geteuid();
+    free(plain);
+    return foreign;
+}
+
 static int make_wanted(const char *dir, int *made)
 {
+    if (is_foreign_link(dir)) {
+        msg_error("cannot record into '%s': it is a symbolic link of another user's", dir);
+        return -1;
+    }
     *made = !mkdir(dir, 0700);
     if (*made)
         return 0;
