@@ -21,6 +21,7 @@
 #define DEFAULT_US 1000
 #define COST_PARTS_LEAST 16 /* where shorter distances than the default are asked for */
 #define UNANSWERED_US 1000  /* longer than any code of the interpreter takes between two looks for a request */
+#define MAKE_UP_PARTS 32    /* of what the weights lack, so much is made up for with each sample */
 #define NATIVE_EVERY_US 500 /* in front of takes that will wait, at most */
 
 static uint64_t mean_ticks; /* 0 = off */
@@ -142,14 +143,43 @@ static uint64_t mean_now(void)
 }
 
 /* --- intervals --------------------------------------------------------------------------------------------------- */
+/* What the weights of a kind should add up to at t. */
+static uint64_t exact(enum shim_sample_kind kind, uint64_t t)
+{
+    const struct rec_thread *tr = T.rec;
+
+    switch (kind) {
+    case SHIM_SAMPLE_WAIT:
+        return tr->wait_blocked_ticks + tr->wait_wakeup_ticks;
+    case SHIM_SAMPLE_HELD:
+        return tr->held_ticks;
+    case SHIM_SAMPLE_CHARGED:
+        return tr->charged_ticks + __atomic_load_n(&tr->charged_late_ticks, __ATOMIC_RELAXED);
+    default:
+        return shim_account_released(tr, t);
+    }
+}
+
+/* An interval of this kind that ended at t is sampled.  What chance has given too much or too little up to the sample
+ * before is made up for bit by bit: it is settled before this one is drawn, so that all places share in it alike. */
+static void give(enum shim_sample_kind kind, uint64_t ticks, uint64_t mean, uint64_t t)
+{
+    int64_t limit = (int64_t)mean / 2, more = T.sample.lacking_ticks[kind] / MAKE_UP_PARTS;
+
+    ticks += (uint64_t)(more < -limit ? -limit : more > limit ? limit : more);
+    T.sample.weight_ticks[kind] += ticks;
+    T.sample.given_ticks[kind] += ticks;
+    T.sample.lacking_ticks[kind] = (int64_t)(exact(kind, t) - T.sample.given_ticks[kind]);
+    T.sample.pending |= (uint8_t)(1u << kind);
+}
+
 void shim_sample_hit(enum shim_sample_kind kind, uint64_t from, uint64_t to)
 {
     if (T.sample.due_ticks < from) /* what came before was not looked at: a pause, a forced switch */
         T.sample.due_ticks = from + draw(T.sample.mean_ticks);
     if (to < T.sample.due_ticks)
         return;
-    T.sample.weight_ticks[kind] += T.sample.mean_ticks + (to - T.sample.due_ticks);
-    T.sample.pending |= (uint8_t)(1u << kind);
+    give(kind, T.sample.mean_ticks + (to - T.sample.due_ticks), T.sample.mean_ticks, to);
     if (to - from > T.sample.span_ticks)
         T.sample.span_ticks = to - from;
     T.sample.mean_ticks = mean_now();
@@ -161,8 +191,7 @@ void shim_sample_charge_hit(uint64_t ticks)
     uint64_t beyond = ticks - T.sample.charge_left_ticks;
     if (!mean_ticks)
         return;
-    T.sample.weight_ticks[SHIM_SAMPLE_CHARGED] += T.sample.charge_mean_ticks + beyond;
-    T.sample.pending |= 1u << SHIM_SAMPLE_CHARGED;
+    give(SHIM_SAMPLE_CHARGED, T.sample.charge_mean_ticks + beyond, T.sample.charge_mean_ticks, 0);
     T.sample.charge_mean_ticks = mean_now();
     T.sample.charge_left_ticks = draw(T.sample.charge_mean_ticks);
 }
@@ -197,6 +226,8 @@ void shim_sample_attach(uint64_t since)
     T.sample.random = (since ^ (uint64_t)T.rec->index << 40) * 0x9e3779b97f4a7c15u | 1;
     next_random();
     T.sample.mean_ticks = T.sample.charge_mean_ticks = mean_ticks;
+    for (int kind = 0; kind < SHIM_SAMPLE_KINDS; kind++)
+        T.sample.given_ticks[kind] = 0, T.sample.lacking_ticks[kind] = 0;
     T.sample.due_ticks = since + draw(mean_ticks);
     if (native)
         T.sample.native_due_ticks = since;

@@ -144,6 +144,8 @@ struct shim_samples {           /* of a thread: shim-sample.h */
     uint64_t charge_left_ticks; /* so much more has the thread to be charged with to the next point; as above */
     uint64_t mean_ticks, charge_mean_ticks;                   /* with which those two were drawn */
     uint64_t weight_ticks[SHIM_SAMPLE_KINDS];                 /* of what is pending */
+    uint64_t given_ticks[SHIM_SAMPLE_KINDS];                  /* all weights so far */
+    int64_t lacking_ticks[SHIM_SAMPLE_KINDS];                 /* at the last sample: exact sum less given_ticks */
     uint64_t held_oncpu_ticks, longest_hold_ticks;            /* of what is pending */
     uint64_t span_ticks;                                      /* the longest interval of what is pending */
     uint64_t cpu_used_ns, cpu_held_ticks, cpu_released_ticks; /* in the last period between readings of the CPU clock */

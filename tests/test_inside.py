@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from helpers import gs, makerec, truth
+from helpers import gs, makerec, stacks, truth
 from test_stacks import eventually
 
 PROGRAM = gs.REPO / "tests" / "frames" / "inside.py"
@@ -52,6 +52,21 @@ def wrong_share(process, view, names, true, points=None):
     return [f"{view}: {told:.3f}, not {right:.3f} (±{limit:.3f}, {n} samples)"] if abs(told - right) > limit else []
 
 
+def wrong_looks(recording, names, true):
+    """What is wrong with the looks from outside by themselves, before the report does anything with them."""
+    file, = recording.dir.glob("*.holds")
+    looks = stacks.Stacks(file)
+    n = sum(s.samples["held"] for s in looks.stacks)
+    found, right = looks.by_function("held", names), true["f"] / (true["f"] + true["g"])
+    told = found[names[0]] / max(1, found[names[0]] + found[names[1]])
+    limit = SIGMAS * (right * (1 - right) / max(1, n)) ** 0.5 + SYSTEMATIC
+    spent, seen = true["f"] + true["g"], found[names[0]] + found[names[1]]
+    wrong = [f"looks: {told:.3f}, not {right:.3f} (±{limit:.3f}, {n})"] if abs(told - right) > limit or n < 50 else []
+    if not 0.5 * spent < seen < 1.1 * spent:  # they may begin late
+        wrong.append(f"the looks stand for {seen / 1e6:.0f} ms of {spent / 1e6:.0f} ms")
+    return wrong
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_holds_are_divided_by_what_they_were_spent_on(python, where, kind):
     """Of two functions, each has its share of the time held, and all of it, though the hold ends in neither."""
@@ -64,9 +79,10 @@ def test_holds_are_divided_by_what_they_were_spent_on(python, where, kind):
         both, spent = sum(ns for ns, _ in held.values()), true["f"] + true["g"]
         if not 0.93 * spent < both < 1.05 * spent:  # the rest is what is in between, and the start
             wrong.append(f"{both / 1e6:.0f} ms are theirs, not {spent / 1e6:.0f}")
-        if sampling["inside_samples"] < 0.9 * sampling["samples"]:
+        # How many looks there are depends on whether the launcher gets a processor; what they found does not.
+        if sampling["inside_samples"] < 0.5 * sampling["samples"]:
             wrong.append(f"{sampling}")
-        return wrong
+        return wrong + wrong_looks(recording, names, true)
     eventually(check)
 
 
@@ -130,7 +146,6 @@ while time.time() < end:
     recording = gs.run_code(python, code, where)
     found = [f for f in recording.dir.glob("*.holds")]
     assert len(found) == 1
-    from helpers import stacks
     seen = stacks.Stacks(found[0])
     for name in ("f", "g"):
         ns = {bool(s.native): 0 for s in seen.stacks}
@@ -173,7 +188,6 @@ def test_without_the_launcher_the_ends_of_holds_remain(one_python, where):
 @pytest.mark.parametrize("option", ["--no-stacks", "--no-native"])
 def test_options_hold_for_it_too(one_python, where, option):
     """--no-stacks looks at nothing; --no-native at Python frames only."""
-    from helpers import stacks
     recording, _ = run(one_python, where, "builtin", 0.5, options=(option,))
     files = list(recording.dir.glob("*.holds"))
     assert len(files) == (option == "--no-native")

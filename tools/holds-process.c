@@ -26,6 +26,7 @@
 #include "peer.h"
 
 #define TRIES 3
+#define MAKE_UP_PARTS 32 /* of what the looks lack, so much is made up for with each */
 #define GIL_LAST_HOLDER_AT (-24) /* from gil->cond; locked follows.  The same in 3.8 to 3.15 */
 #define NAME_BYTES 512
 #define PLACES_MAX 65536u
@@ -97,10 +98,11 @@ static bool see(const struct holds_process *p, struct holds_gil *g)
         g->n_changes = gil.n_changes;
     }
     g->n_waiters = gil.n_waiters < WAITERS_MAX ? gil.n_waiters : 0;
-    if (!g->cell || !get(p, &thread, offsetof(struct rec_thread, held_ticks), (uint64_t)g->cell * REC_CELL_BYTES) ||
+    if (!g->cell || !get(p, &thread, offsetof(struct rec_thread, late_hold_ticks), (uint64_t)g->cell * REC_CELL_BYTES) ||
         thread.head.type != REC_THREAD || thread.index != g->holder)
         return false;
     g->state_ticks = thread.state_ticks;
+    g->held_ticks = gil.held_base_ticks + thread.held_ticks;
     g->held = thread.state == REC_STATE_HELD;
     return g->held;
 }
@@ -158,6 +160,48 @@ static uint32_t callee_of(struct holds_process *p, struct cpython_reader *r, con
     return REC_STACK_CALLEE;
 }
 
+/* --- what a look stands for -------------------------------------------------------------------------------------- */
+/* The recording's clock, for which the process writes a second pair of readings now and then. */
+static void read_rate(struct holds_process *p)
+{
+    struct rec_header h;
+    const size_t from = offsetof(struct rec_header, beat_seq);
+
+    if (!get(p, (char *)&h + from, offsetof(struct rec_header, losses) - from, from) || h.beat_seq & 1 ||
+        h.beat_ticks <= p->header.start_ticks || h.beat_mono_ns <= p->header.start_mono_ns)
+        return;
+    p->ns_per_tick = (double)(h.beat_mono_ns - p->header.start_mono_ns) / (double)(h.beat_ticks - p->header.start_ticks);
+}
+
+/* How long the GIL, which is held, has been held altogether at now_ns. */
+static double held_ns(const struct holds_process *p, const struct holds_gil *g, uint64_t now_ns)
+{
+    double begin_ns =
+        (double)p->header.start_mono_ns + (double)(int64_t)(g->state_ticks - p->header.start_ticks) * p->ns_per_tick;
+
+    return (double)g->held_ticks * p->ns_per_tick + ((double)now_ns > begin_ns ? (double)now_ns - begin_ns : 0);
+}
+
+/* The time since the look before, and a little of what chance has given too much or too little until then: looks add up
+ * to how long the GIL was held, and all places share alike in what that takes. */
+static uint64_t stands_for(const struct holds_gil *g, uint64_t elapsed_ns)
+{
+    double limit = (double)elapsed_ns / 2, more = g->lacking_ns / MAKE_UP_PARTS;
+
+    return elapsed_ns + (uint64_t)(int64_t)(more < -limit ? -limit : more > limit ? limit : more);
+}
+
+static void has_given(const struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t given_ns)
+{
+    if (p->ns_per_tick <= 0)
+        return;
+    double exact_ns = held_ns(p, g, now_ns);
+    g->given_ns += (double)given_ns;
+    if (g->from_ns <= 0)
+        g->from_ns = exact_ns - g->given_ns;
+    g->lacking_ns = exact_ns - g->from_ns - g->given_ns;
+}
+
 /* --- looks ------------------------------------------------------------------------------------------------------- */
 static bool make_file(struct holds_process *p)
 {
@@ -191,7 +235,7 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
     errno = 0;
     if (holds_memory_read(&p->memory, g->cond + GIL_LAST_HOLDER_AT, &now, sizeof now))
         return errno == ESRCH || errno == EPERM ? GONE : NOTHING;
-    if (now.locked != 1 || !now.last_holder)
+    if ((uint32_t)now.locked > 1 || !now.last_holder) /* 0: it has just let go, and is where it did */
         return AGAIN;
     cpython_reader_init(&r, p->layout, holds_memory_read, &p->memory);
     cpython_walk_begin(&walk, &r, now.last_holder, p->code_type);
@@ -226,9 +270,13 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
 
 static enum found sample(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t elapsed_ns)
 {
+    uint64_t given_ns = stands_for(g, elapsed_ns);
+
     holds_memory_begin(&p->memory, g->holder);
-    enum found found = take(p, g, now_ns, elapsed_ns);
+    enum found found = take(p, g, now_ns, given_ns);
     holds_memory_end(&p->memory);
+    if (found == SEEN)
+        has_given(p, g, now_ns, given_ns);
     return found;
 }
 
@@ -241,6 +289,7 @@ enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uin
         if (holds_process_ended(p))
             return HOLDS_OVER;
         scan(p);
+        read_rate(p);
     }
     for (uint32_t i = 0; i < p->n_gils; i++) {
         struct holds_gil *g = &p->gil[i], before = *g;

@@ -19,6 +19,10 @@ struct holds_gil { /* as seen last */
     uint64_t cond; /* address of gil->cond in the process */
     uint32_t holder, cell;
     uint64_t n_changes, n_waiters, state_ticks;
+    uint64_t held_ticks; /* how long it had been held up to the begin of the present hold */
+    double from_ns;      /* the same at the first look at a holder, */
+    double given_ns;     /* what has been entered since, */
+    double lacking_ns;   /* and what was missing, after the last one */
     bool held;
 };
 
@@ -38,6 +42,7 @@ struct holds_process {
     struct holds_file *file; /* NULL = nothing has been seen yet */
     bool no_file;            /* it cannot be made */
     bool no_native;
+    double ns_per_tick; /* of the recording's clock, as far as is known; 0 = not yet */
     struct holds_memory memory;
     /* for the loop */
     uint64_t last_ns, due_ns, mean_ns, changed_ns, checked_ns;

@@ -30,14 +30,14 @@
 #define PROCESSES_MAX 256
 #define NAMES_MAX 65536 /* of recordings that have been tried: no directory of ours has more */
 #define SAMPLE_US 1000  /* the shim's default, to which these belong: */
-#define BUSY_NS 2500000 /* mean distance of looks */
+#define BUSY_NS 1250000 /* mean distance of looks */
 #define COST_PARTS 200  /* one part in this many of a processor's time goes into looks, at most; */
-#define EARLY_TIMES 2   /* so much more at first, for short runs have few looks, and it is soon over: */
+#define EARLY_TIMES 4   /* so much more at first, for short runs have few looks, and it is soon over: */
 #define EARLY_NS 10000000000
 #define COST_PARTS_LEAST 16
 #define COST_LOOKS 64   /* over which costs are averaged: what is new costs more */
-#define IDLE_TIMES 8    /* where nothing changes, looks are so much further apart, */
-#define ASLEEP_TIMES 40 /* and after a second so much */
+#define IDLE_TIMES 16   /* where nothing changes, looks are so much further apart, */
+#define ASLEEP_TIMES 80 /* and after a second so much */
 #define ASLEEP_NS 1000000000
 #define SCAN_NS 5000000           /* the directory is looked at, at most so often, */
 #define SCAN_AGAIN_NS 30000000    /* and so long after it has changed: the clock of its time is a coarse one */

@@ -22,6 +22,7 @@
 #define COLUMNS_DEFAULT 120 /* where there is no terminal that says so */
 #define COLUMNS_MIN 40
 #define COLUMNS_MAX 1000
+#define BUFFER_BYTES (256u << 10) /* the JSON of 100,000 stacks is a gigabyte */
 
 static const struct view *const views[] = {&view_text, &view_json,       &view_html, &view_folded,
                                            &view_svg,  &view_speedscope, &view_pprof};
@@ -184,6 +185,8 @@ static bool write_report(const struct view *view, const struct report_options *o
         return false;
     }
     if (out) {
+        if (out != stream || (out == stdout && !isatty(fileno(out))))
+            setvbuf(out, NULL, _IOFBF, BUFFER_BYTES);
         errno = 0;
         render(view, options, model, recordings, n, out);
         failed = fflush(out) || ferror(out);

@@ -86,22 +86,28 @@ void view_json_put_stacks(json_t *object, const struct model_stacks *stacks)
 }
 
 /* Each frame's text once: stacks are made of few of them. */
-static char **frame_texts(const struct model_stacks *stacks)
+struct frame_text {
+    char *bytes;
+    size_t n;
+};
+
+static struct frame_text *frame_texts(const struct model_stacks *stacks)
 {
-    char **texts = mem_zeroed(stacks->n_frames, sizeof *texts);
+    struct frame_text *texts = mem_zeroed(stacks->n_frames, sizeof *texts);
 
     for (size_t i = 0; i < stacks->n_frames; i++) {
         json_t *object = frame(stacks, &stacks->frames[i]);
-        texts[i] = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII);
-        if (!texts[i])
+        char *text = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII);
+        if (!text)
             view_json_checked(NULL);
+        texts[i] = (struct frame_text){text, strlen(text)};
         json_decref(object);
     }
     return texts;
 }
 
 static void print_stack(const struct model_process *process, const struct model_stack *stack, enum model_view view,
-                        char *const *texts, FILE *out)
+                        const struct frame_text *texts, FILE *out)
 {
     const struct model_stacks *stacks = &process->stacks;
     uint32_t tid = stack->thread < process->n_threads ? process->threads[stack->thread].tid : 0;
@@ -115,7 +121,8 @@ static void print_stack(const struct model_process *process, const struct model_
     for (size_t i = 0; i < stack->n_frames; i++) {
         if (i)
             putc_unlocked(',', out);
-        fputs_unlocked(texts[stacks->frame_ids[stack->first_frame + i]], out);
+        const struct frame_text *text = &texts[stacks->frame_ids[stack->first_frame + i]];
+        fwrite_unlocked(text->bytes, 1, text->n, out);
     }
     fputs("]}", out);
 }
@@ -123,7 +130,7 @@ static void print_stack(const struct model_process *process, const struct model_
 void view_json_print_stacks(const struct model_process *process, const enum model_view *only, FILE *out)
 {
     const struct model_stacks *stacks = &process->stacks;
-    char **texts = frame_texts(stacks);
+    struct frame_text *texts = frame_texts(stacks);
     bool first = true;
 
     for (enum model_view view = 0; view < MODEL_VIEWS; view++) {
@@ -137,6 +144,6 @@ void view_json_print_stacks(const struct model_process *process, const enum mode
         }
     }
     for (size_t i = 0; i < stacks->n_frames; i++)
-        free(texts[i]);
+        free(texts[i].bytes);
     free(texts);
 }
