@@ -394,6 +394,11 @@ enum rec_weight {
 /* weight_ticks[this] is no sum: the longest hold of those that the samples of "charged" and "held" stood for; 0 = not
  * known.  samples[this] is not used. */
 #define REC_STACK_LONGEST_HOLD 7
+/* Nor is this: how many holds ended here, by those that were sampled. */
+#define REC_STACK_HOLDS 6
+/* samples[this] is the longest time, us, for which the thread is known to have kept the GIL in one call of the innermost
+ * native function, or of one that called it; 0 = not known.  It may have been longer. */
+#define REC_STACK_LONGEST_CALL 6
 
 #define REC_STACK_PYTHON_CUT 1u /* there were more Python frames, nearer to the root */
 #define REC_STACK_NATIVE_CUT 2u /* there were more native frames, nearer to the root */

@@ -24,7 +24,7 @@ void shim_enter_nothing(void)
 {
     T.sample.pending = 0;
     T.sample.have_native = false;
-    T.sample.callee = 0;
+    T.sample.callee = T.sample.call_ticks = 0;
     T.sample.longest_hold_ticks = T.sample.span_ticks = 0;
     for (int kind = 0; kind < SHIM_SAMPLE_KINDS; kind++)
         T.sample.weight_ticks[kind] = 0;
@@ -90,6 +90,15 @@ static void add(struct rec_stack *s, enum rec_weight weight, uint64_t ticks)
     s->samples[weight]++;
 }
 
+/* How many holds of the length of the one that is pending there are for each that is sampled: 1 / (1 - exp(-x)). */
+static uint64_t holds_for_each(void)
+{
+    double x = (double)T.sample.hold_ticks / (double)(T.sample.hold_mean_ticks + 1);
+    double n = x > 4 ? 1 : x > 1e-6 ? 1 / x + 0.5 + x / 12 - x * x * x / 720 : 1e6;
+
+    return (uint64_t)(n + 0.5) + (n < 0.5);
+}
+
 /* Enters these kinds of what is pending into the record of its stack. */
 static void enter(struct rec_stack *s, uint8_t pending)
 {
@@ -111,17 +120,22 @@ static void enter(struct rec_stack *s, uint8_t pending)
     if ((pending & (1u << SHIM_SAMPLE_HELD | 1u << SHIM_SAMPLE_CHARGED)) &&
         T.sample.longest_hold_ticks > s->weight_ticks[REC_STACK_LONGEST_HOLD])
         s->weight_ticks[REC_STACK_LONGEST_HOLD] = T.sample.longest_hold_ticks;
+    uint64_t call_us = T.sample.call_ticks / shim_clock_ticks_per_us();
+    if ((pending & (1u << SHIM_SAMPLE_HELD | 1u << SHIM_SAMPLE_CHARGED)) && call_us > s->samples[REC_STACK_LONGEST_CALL])
+        s->samples[REC_STACK_LONGEST_CALL] = call_us < UINT32_MAX ? (uint32_t)call_us : UINT32_MAX;
 }
 
-/* The pending samples that `kinds` has, of the stack of these frames. */
+/* The pending samples that `kinds` has, of the stack of these frames, where so many holds have ended. */
 static void enter_stack(const uint32_t *python, uint32_t n, uint32_t flags, const struct shim_half *half,
-                        uint64_t place, uint8_t kinds)
+                        uint64_t place, uint8_t kinds, uint64_t n_holds)
 {
     struct rec_stack *s = shim_stack_get(python, n, flags, half, place, shim_native_generation());
     if (s)
         enter(s, kinds);
     else
         shim_file_loss(REC_LOSS_STACKS);
+    if (s && n_holds)
+        s->weight_ticks[REC_STACK_HOLDS] += n_holds;
 }
 
 /* A frame that is none. */
@@ -136,6 +150,7 @@ static void sample(uintptr_t tstate)
     uint64_t place;
     uint32_t *python = shim_frames_read(tstate, &n, &flags, &place);
     uint8_t kinds = T.sample.pending;
+    uint64_t n_holds = kinds & 1u << SHIM_SAMPLE_HELD ? holds_for_each() : 0;
     /* By count, not by the clock, which sees others' work, too. */
     uint64_t cost = (SAMPLE_NS + (uint64_t)n * FRAME_NS) * shim_clock_ticks_per_us() / 1000;
     T.sample.cost_ticks = (T.sample.cost_ticks * 3 + cost) / 4;
@@ -146,22 +161,22 @@ static void sample(uintptr_t tstate)
         uint32_t cell = note("[held until here]");
         if (cell) {
             python[-1] = cell;
-            enter_stack(python - 1, n + 1, flags, NULL, 0, 1u << SHIM_SAMPLE_HELD);
+            enter_stack(python - 1, n + 1, flags, NULL, 0, 1u << SHIM_SAMPLE_HELD, 0);
             kinds &= (uint8_t) ~(1u << SHIM_SAMPLE_HELD);
-            if (!kinds)
-                return;
         }
     }
     if (T.sample.callee > 1 && T.sample.have_native && T.sample.callee_place == place)
         shim_native_add_callee(T.sample.half, T.sample.callee);
-    enter_stack(python, n, flags, T.sample.have_native ? T.sample.half : NULL, place, kinds);
+    else
+        T.sample.call_ticks = 0;
+    enter_stack(python, n, flags, T.sample.have_native ? T.sample.half : NULL, place, kinds, n_holds);
 }
 
 void shim_enter_last(const char *text)
 {
     if (T.sample.pending && shim_stack_enter()) {
         uint32_t cell = note(text);
-        enter_stack(&cell, cell != 0, REC_STACK_NO_PYTHON, NULL, 0, T.sample.pending);
+        enter_stack(&cell, cell != 0, REC_STACK_NO_PYTHON, NULL, 0, T.sample.pending, 0);
         shim_stack_leave();
     }
     shim_enter_nothing();

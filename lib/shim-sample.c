@@ -180,6 +180,10 @@ void shim_sample_hit(enum shim_sample_kind kind, uint64_t from, uint64_t to)
     if (to < T.sample.due_ticks)
         return;
     give(kind, T.sample.mean_ticks + (to - T.sample.due_ticks), T.sample.mean_ticks, to);
+    if (kind == SHIM_SAMPLE_HELD) {
+        T.sample.hold_ticks = to - from;
+        T.sample.hold_mean_ticks = T.sample.mean_ticks;
+    }
     if (to - from > T.sample.span_ticks)
         T.sample.span_ticks = to - from;
     T.sample.mean_ticks = mean_now();

@@ -172,6 +172,7 @@ static inline void released(struct shim_gil *g, uint64_t t)
         T.sample.asked = g->asked_ticks >= from;
         T.sample.callee = T.sample.asked ? g->callee : 0;
         T.sample.callee_place = g->callee_place;
+        T.sample.call_ticks = T.sample.callee > 1 ? t - g->asked_ticks : 0;
     }
     shim_account_due();
 }

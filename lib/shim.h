@@ -157,6 +157,8 @@ struct shim_samples {           /* of a thread: shim-sample.h */
     bool unwound;           /* this is one of the threads whose native frames are taken */
     uint64_t callee_place;
     uint64_t callee; /* of what is pending: the C function in which the hold was when it was asked to end */
+    uint64_t call_ticks; /* and for how long it has been, at least */
+    uint64_t hold_ticks, hold_mean_ticks; /* length of the hold that is pending, and the mean with which it was chosen */
     uint8_t pending; /* bits of kinds: sampled, waiting for the next take, after which the frames are read */
 };
 

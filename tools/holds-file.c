@@ -228,6 +228,9 @@ void holds_file_add(struct holds_file *f, const struct holds_sample *s, uint64_t
     }
     add(&stack->weights, REC_WEIGHT_HELD, s->held_ns);
     add(&stack->weights, REC_WEIGHT_CHARGED, s->charged_ns);
+    uint64_t call_us = s->call_ns / 1000 < UINT32_MAX ? s->call_ns / 1000 : UINT32_MAX;
+    if (call_us > stack->weights.samples[REC_STACK_LONGEST_CALL])
+        stack->weights.samples[REC_STACK_LONGEST_CALL] = (uint32_t)call_us;
     if (!stack->changed)
         f->changed[f->n_changed++] = (uint32_t)(stack - f->stack);
     stack->changed = true;

@@ -30,6 +30,7 @@ struct holds_sample {
     uint32_t n_python;
     uint64_t callee; /* the address of the C function that is being called; 0 = none is known */
     uint64_t held_ns, charged_ns;
+    uint64_t call_ns; /* it is known to be in the same call for so long; 0 = not known */
 };
 
 struct holds_file;

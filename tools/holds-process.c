@@ -202,6 +202,21 @@ static void has_given(const struct holds_process *p, struct holds_gil *g, uint64
     g->lacking_ns = exact_ns - g->from_ns - g->given_ns;
 }
 
+/* --- calls ------------------------------------------------------------------------------------------------------- */
+/* For how long the holder has been in this call, as far as is known: since the first look that found it there in this
+ * hold.  It may be one call after the other; but a function that lets go of the GIL ends the hold with it. */
+static uint64_t in_call_ns(struct holds_gil *g, const struct cpython_frame *inner, uint64_t function, uint64_t now_ns)
+{
+    struct holds_call call = {function, inner->frame, inner->code, g->state_ticks, g->n_changes, (int64_t)inner->at, now_ns},
+                      *last = &g->call;
+
+    if (function && call.function == last->function && call.frame == last->frame && call.code == last->code &&
+        call.at == last->at && call.hold_ticks == last->hold_ticks && call.n_changes == last->n_changes)
+        return now_ns - last->since_ns;
+    *last = call;
+    return 0;
+}
+
 /* --- looks ------------------------------------------------------------------------------------------------------- */
 static bool make_file(struct holds_process *p)
 {
@@ -263,6 +278,7 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
         s.flags |= REC_STACK_PYTHON_CUT;
     if (!s.callee)
         s.flags |= REC_STACK_NO_NATIVE;
+    s.call_ns = in_call_ns(g, &inner, s.callee, now_ns);
     s.python = frames;
     holds_file_add(p->file, &s, now_ns);
     return SEEN;

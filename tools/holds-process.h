@@ -14,6 +14,12 @@
 #define HOLDS_GILS 8 /* of one process that are looked at */
 #define HOLDS_PYTHON_FRAMES 2000
 
+struct holds_call { /* that the holder was found in */
+    uint64_t function, frame, code, hold_ticks, n_changes;
+    int64_t at;
+    uint64_t since_ns; /* the first look that found it there, in this hold */
+};
+
 struct holds_gil { /* as seen last */
     uint64_t at;   /* offset of its record in the process's recording */
     uint64_t cond; /* address of gil->cond in the process */
@@ -23,6 +29,7 @@ struct holds_gil { /* as seen last */
     double from_ns;      /* the same at the first look at a holder, */
     double given_ns;     /* what has been entered since, */
     double lacking_ns;   /* and what was missing, after the last one */
+    struct holds_call call;
     bool held;
 };
 

@@ -159,6 +159,7 @@ static void see(struct inside *inside, struct samples *samples, const struct rea
     uint32_t id = samples_enter(samples, stack), list = variants_list_of(&inside->variants, &samples->merge);
     double oncpu = oncpu_share(inside, list, inside->stacks->stacks[id].thread);
 
+    samples_know_call(&inside->stacks->stacks[id], stack->raw);
     for (int view = 0; view < SEEN_VIEWS; view++) {
         double ns = (double)stack->raw->weight_ticks[weight[view]];
         uint32_t n = stack->raw->samples[weight[view]];

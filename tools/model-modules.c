@@ -112,6 +112,9 @@ static uint32_t add_to_call(struct model_stacks *stacks, size_t *capacity, struc
     call->samples += stack->samples[MODEL_HELD];
     if (stack->longest_hold_ns > call->longest_hold_ns)
         call->longest_hold_ns = stack->longest_hold_ns;
+    if (stack->longest_call_ns > call->longest_call_ns)
+        call->longest_call_ns = stack->longest_call_ns;
+    call->holds += stack->holds;
     return id;
 }
 
@@ -128,6 +131,13 @@ static bool lets_go(const struct model_process *process, const struct model_call
     return (double)call->released_ns > (ends_only(process) ? BUILD_LETS_GO_SHARE : 1) * (double)call->held_ns;
 }
 
+/* It is known to have kept the GIL itself, and not because the thread lost its processor once: its holds are long on
+ * average. */
+static bool keeps_it_first(const struct model_call *call)
+{
+    return call->longest_call_ns >= LONG_HOLD_NS && call->holds && call->held_ns / call->holds >= LONG_HOLD_NS;
+}
+
 static int by_harm(const void *a, const void *b)
 {
     const struct model_call *x = a, *y = b;
@@ -142,7 +152,7 @@ static double share(uint64_t part, uint64_t whole)
     return whole ? (double)part / (double)whole : 0;
 }
 
-/* Keeps those that keep the GIL for long, or that others have waited for, and do not release it. */
+/* Keeps those that keep the GIL for long, or that others have waited for, and do not release it before. */
 static void finish_calls(struct model_process *process)
 {
     struct model_stacks *stacks = &process->stacks;
@@ -150,13 +160,20 @@ static void finish_calls(struct model_process *process)
 
     for (size_t i = 0; i < stacks->n_calls; i++) {
         struct model_call call = stacks->calls[i];
+        if (!call.longest_hold_ns) /* none ended in it, but some were seen inside of it */
+            call.longest_hold_ns = call.longest_call_ns;
         call.longest_known = call.longest_hold_ns != 0;
         if (!call.longest_known && call.samples)
             call.longest_hold_ns = call.held_ns / call.samples;
         call.charged_share = share(call.charged_ns, stacks->flows[MODEL_CHARGED].total_ns);
         call.held_share = share(call.held_ns, stacks->flows[MODEL_HELD].total_ns);
-        if (lets_go(process, &call))
+        call.lets_go = lets_go(process, &call);
+        if (call.lets_go && !keeps_it_first(&call))
             continue;
+        if (call.lets_go) { /* of its own: the hold may have begun long before the call */
+            call.longest_hold_ns = call.longest_call_ns;
+            call.longest_known = true;
+        }
         if (call.charged_ns || call.longest_hold_ns >= LONG_HOLD_NS)
             stacks->calls[n++] = call;
     }

@@ -103,6 +103,14 @@ static void make_room(struct samples *samples, size_t n)
     samples->room = n;
 }
 
+void samples_know_call(struct model_stack *stack, const struct rec_stack *raw)
+{
+    uint64_t call_ns = raw->samples[REC_STACK_LONGEST_CALL] * UINT64_C(1000);
+
+    if (call_ns > stack->longest_call_ns)
+        stack->longest_call_ns = call_ns;
+}
+
 static void add_weights(struct model_stack *stack, const struct rec_stack *raw)
 {
     static const struct {
@@ -122,6 +130,8 @@ static void add_weights(struct model_stack *stack, const struct rec_stack *raw)
     }
     if (raw->weight_ticks[REC_STACK_LONGEST_HOLD] > stack->longest_hold_ns)
         stack->longest_hold_ns = raw->weight_ticks[REC_STACK_LONGEST_HOLD];
+    stack->holds += raw->weight_ticks[REC_STACK_HOLDS];
+    samples_know_call(stack, raw);
 }
 
 static bool has_weight(const struct rec_stack *raw)
@@ -129,7 +139,7 @@ static bool has_weight(const struct rec_stack *raw)
     for (int i = 0; i < REC_WEIGHTS; i++)
         if (raw->weight_ticks[i])
             return true;
-    return false;
+    return raw->weight_ticks[REC_STACK_HOLDS];
 }
 
 uint32_t samples_enter(struct samples *samples, const struct reader_stack *stack)

@@ -41,6 +41,9 @@ void samples_end(struct samples *samples);
 /* The number of the model's stack that a stack in the file is; `merge` has what it was made of. */
 uint32_t samples_enter(struct samples *samples, const struct reader_stack *stack);
 
+/* What a record says of how long a call has kept the GIL. */
+void samples_know_call(struct model_stack *stack, const struct rec_stack *raw);
+
 /* --- model-inside.c: what was seen from outside, inside of holds. */
 struct inside;
 struct inside *inside_new(const struct build *build);

@@ -56,6 +56,8 @@ struct model_stack {
     uint64_t oncpu_ns[MODEL_VIEWS]; /* of held and released */
     uint32_t samples[MODEL_VIEWS];
     uint64_t longest_hold_ns; /* 0 = not known */
+    uint64_t longest_call_ns; /* the longest time that it kept the GIL in one call, at least; 0 = not known */
+    uint64_t holds;           /* that ended here, as the preload library's samples have it; 0 = not known */
 };
 
 struct model_flow {                    /* one view of a process */
@@ -76,12 +78,16 @@ struct model_module {
     double charged_share; /* of all charged waiting */
 };
 
-/* A function of an extension that is called from Python, and keeps the GIL.  One that lets go of it is not listed. */
+/* A function of an extension that is called from Python, and keeps the GIL.  One that lets go of it is listed only if it
+ * is known to have kept it for long before. */
 struct model_call {
     uint32_t function;
     uint32_t caller; /* frame; == n_frames: not called from Python */
     uint64_t charged_ns, held_ns, released_ns, longest_hold_ns;
     bool longest_known; /* otherwise it is the mean of what the samples stood for */
+    uint64_t longest_call_ns; /* the longest time that it kept the GIL in one call, at least; 0 = not known */
+    uint64_t holds;           /* that ended in it; 0 = not known */
+    bool lets_go;             /* having kept it, it lets go of it: longest_hold_ns is longest_call_ns */
     uint64_t samples;
     double charged_share; /* of all charged waiting */
     double held_share;    /* of all time held */

@@ -241,7 +241,7 @@ static void call_row(const struct model_stacks *stacks, const struct model_call 
     cell_share(out, call->charged_share);
     cell_time(out, call->held_ns);
     fprintf(out, "<td class=\"n\" data-v=\"%" PRIu64 "\">%s%s</td></tr>\n", call->longest_hold_ns,
-            format_time(time, call->longest_hold_ns), call->longest_known ? "" : " on average");
+            call->longest_known ? format_time(time, call->longest_hold_ns) : "not known", call->lets_go ? " or more" : "");
 }
 
 void view_html_calls(const struct model_process *process, FILE *out)
@@ -251,7 +251,7 @@ void view_html_calls(const struct model_process *process, FILE *out)
     if (!stacks->n_calls)
         return;
     begin_table(out, "calls", "Calls that should release the GIL",
-                "Functions of extensions that kept the GIL while others wanted it, or for long.",
+                "Functions of extensions that kept the GIL while others wanted it, or for long. Some let it go, but too late.",
                 "<th>function</th><th>of</th><th>called by</th><th class=\"n\">made others wait</th><th "
                 "class=\"n\">share</th><th class=\"n\">held</th><th class=\"n\">longest hold</th>");
     for (size_t i = 0; i < stacks->n_calls && i < CALLS_MAX; i++)

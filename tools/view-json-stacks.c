@@ -50,6 +50,7 @@ static json_t *call(const struct model_stacks *stacks, const struct model_call *
     view_json_put(object, "released_ns", view_json_integer(c->released_ns));
     view_json_put(object, "longest_hold_ns", view_json_integer(c->longest_hold_ns));
     view_json_put(object, "longest_hold_is_mean", json_boolean(!c->longest_known));
+    view_json_put(object, "lets_go", json_boolean(c->lets_go));
     view_json_put(object, "samples", view_json_integer(c->samples));
     return object;
 }

@@ -106,7 +106,7 @@ static void print_calls(const struct text *text, const struct model_stacks *stac
             text_cell(text, &table, "-");
         time_cell(text, &table, call->charged_ns);
         time_cell(text, &table, call->held_ns);
-        time_cell(text, &table, call->longest_hold_ns);
+        time_cell(text, &table, call->longest_known ? call->longest_hold_ns : 0);
     }
     end_table(text, &table);
 }

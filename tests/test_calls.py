@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""The list of calls that should release the GIL: those that keep it for long, whatever they do afterwards, and no others."""
+import subprocess
+
+import pytest
+
+from helpers import gs, pythons, truth
+
+PROGRAM = """
+import hashlib, sys, threading, time, zlib
+sys.path.insert(0, sys.argv[1])
+import _keeps
+BLOCK = bytes(range(256)) * 2000
+def long_first():
+    _keeps.computes_then_sleeps(50, 100)
+def python_first():
+    t = time.perf_counter() + 0.02
+    while time.perf_counter() < t:
+        pass
+    _keeps.sleeps_soon(0.005, 20)
+def small():
+    for _ in range(30):
+        hashlib.sha256(BLOCK)
+        zlib.compress(BLOCK, 1)
+    time.sleep(0.001)
+def work(end):
+    while time.perf_counter() < end:
+        long_first(); python_first(); small()
+done = []
+def wait():
+    while not done:
+        time.sleep(0.0002)
+waiters = [threading.Thread(target=wait, name="waiter") for _ in range(int(sys.argv[3]))]
+for w in waiters: w.start()
+work(time.perf_counter() + float(sys.argv[2]))
+done.append(1)
+for w in waiters: w.join()
+"""
+
+
+@pytest.fixture(scope="module")
+def extension():
+    """The directory of the extension; one build is for all interpreters."""
+    include = next((p.include for p in pythons.SUPPORTED if p.has_headers), None)
+    if not include:
+        pytest.skip("no interpreter has C headers")
+    return truth.compile_shared(gs.WORK / "truth" / "_keeps.abi3.so", "_keeps.c", f"-I{include}").parent
+
+
+def calls_of(process):
+    return {c["function"] or c["module"].rsplit("/", 1)[-1]: c for c in process["calls_that_should_release"]}
+
+
+def check(process, waiters):
+    """The long one is listed with its own time; none that lets go at once is, though Python code kept the GIL before it."""
+    calls = calls_of(process)
+    assert "computes_then_sleeps" in calls, calls
+    call = calls["computes_then_sleeps"]
+    assert call["lets_go"] and call["caller"]["function"] == "long_first"
+    assert 20e6 < call["longest_hold_ns"] and not call["longest_hold_is_mean"], call
+    if waiters:
+        assert call["charged_ns"] > 0.3 * process["sampling"]["charged"]["total_ns"], call
+    assert not [name for name in calls if name != "computes_then_sleeps"], calls
+
+
+@pytest.mark.parametrize("waiters", [0, 2])
+def test_what_lets_go_late_is_listed(python, where, extension, waiters):
+    """Under `gilscope run`: 50 ms with the GIL, then 100 ms without it."""
+    recording = gs.run_code(python, PROGRAM, where, args=(extension, 3, waiters))
+    check(recording.process, waiters)
+    text = gs.gilscope("report", recording.dir).stdout
+    assert "computes_then_sleeps" in text.split("CALLS THAT SHOULD RELEASE THE GIL")[1].split("MODULES")[0]
+
+
+def test_with_the_library_alone_waiters_tell(python, where, extension):
+    """LD_PRELOAD alone: a request to let go that stays unanswered says how long the call has kept the GIL."""
+    script, directory = where / "program.py", where / "rec"
+    script.write_text(PROGRAM)
+    env = gs.clean_env({"LD_PRELOAD": gs.preload(), "GILSCOPE": f"output={directory}"})
+    subprocess.run([python.path, script, str(extension), "3", "2"], env=env, check=True)
+    process, = gs.report(directory)["processes"]
+    check(process, 2)
