@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import browser, gs, made
+from helpers import browser, gs, made, makerec
 
 VIEWS = {"wait": "wait", "charged": "charged", "held": "held", "released": "released"}
 HOSTILE = ["<script>document.title='owned'</script>", "\"'><img src=x onerror=document.title='owned'>",
@@ -219,6 +219,21 @@ def test_the_picture_is_whole_and_well_formed(hostile, where):
     titles = [t.firstChild.data for t in document.getElementsByTagName("title")]
     assert any(t.startswith("<script>document.title='owned'</script>") for t in titles)
     assert not re.search(r"(href|src|url\()\s*=?\s*[\"']?(https?:|//|data:)", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("form", ["svg", "html"])
+def test_small_shares_are_well_formed(where, form):
+    """"<0.1 %" is not the begin of an element."""
+    maker = makerec.Maker()
+    maker.thread("one", held=0.5, blocked=0.1, charged=1.0)
+    for name, ns in ("most", 999.6e6), ("least", 0.4e6):
+        maker.stack(1, [maker.frame(name)], charged=int(ns), samples=100)
+    text = report(form, maker.write(where), where).read_text(encoding="utf-8")
+    assert "&lt;0.1 %" in text or form == "html"
+    assert not re.search("<[^!/?a-zA-Z]", text.split("<script>")[0].split("<script><![CDATA[")[0])
+    if form == "svg":
+        titles = [t.firstChild.data for t in xml.dom.minidom.parseString(text).getElementsByTagName("title")]
+        assert any(t.startswith("least") and "<0.1 %" in t for t in titles), titles
 
 
 def test_the_picture_zooms_and_searches(hostile, where):

@@ -58,3 +58,12 @@ const char *format_count(char buffer[FORMAT_BYTES], uint64_t count)
     *to = 0;
     return buffer;
 }
+
+const char *format_share_xml(char buffer[FORMAT_BYTES], double share)
+{
+    char plain[FORMAT_BYTES];
+    const char *text = format_share(plain, share);
+
+    snprintf(buffer, FORMAT_BYTES, "%s%s", *text == '<' ? "&lt;" : "", text + (*text == '<'));
+    return buffer;
+}

@@ -14,6 +14,8 @@ const char *format_time(char buffer[FORMAT_BYTES], uint64_t ns);
 
 /* A share of 0..1: "24.1 %"; "<0.1 %" for what is not nothing. */
 const char *format_share(char buffer[FORMAT_BYTES], double share);
+/* The same for XML and HTML, where '<' is spelled. */
+const char *format_share_xml(char buffer[FORMAT_BYTES], double share);
 
 /* A count with separators: "2,412". */
 const char *format_count(char buffer[FORMAT_BYTES], uint64_t count);

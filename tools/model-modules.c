@@ -15,6 +15,8 @@
 
 #define LONG_HOLD_NS 1000000 /* a call that keeps the GIL this long should not */
 #define CALLS_MAX 50
+#define CHARGED_SHARE_MIN 0.01
+#define HELD_SHARE_MIN 0.02
 
 #define NO_CALL UINT32_MAX
 
@@ -138,6 +140,14 @@ static bool keeps_it_first(const struct model_call *call)
     return call->longest_call_ns >= LONG_HOLD_NS && call->holds && call->held_ns / call->holds >= LONG_HOLD_NS;
 }
 
+/* Others have waited for it, or it keeps the GIL for long: not one sample of a short call, nor the end of a hold that other
+ * code has had. */
+static bool matters(const struct model_call *call)
+{
+    return call->longest_call_ns >= LONG_HOLD_NS || call->charged_share >= CHARGED_SHARE_MIN ||
+           (call->longest_hold_ns >= LONG_HOLD_NS && call->held_share >= HELD_SHARE_MIN);
+}
+
 static int by_harm(const void *a, const void *b)
 {
     const struct model_call *x = a, *y = b;
@@ -174,7 +184,7 @@ static void finish_calls(struct model_process *process)
             call.longest_hold_ns = call.longest_call_ns;
             call.longest_known = true;
         }
-        if (call.charged_ns || call.longest_hold_ns >= LONG_HOLD_NS)
+        if (matters(&call))
             stacks->calls[n++] = call;
     }
     if (n)

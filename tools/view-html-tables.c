@@ -28,7 +28,7 @@ static void cell_share(FILE *out, double share)
     char text[FORMAT_BYTES];
 
     if (share > 0)
-        fprintf(out, "<td class=\"n\" data-v=\"%.6f\">%s</td>", share, format_share(text, share));
+        fprintf(out, "<td class=\"n\" data-v=\"%.6f\">%s</td>", share, format_share_xml(text, share));
     else
         fputs("<td class=\"n none\" data-v=\"0\">–</td>", out);
 }
@@ -72,7 +72,7 @@ void view_html_bar(const struct model_shares *shares, FILE *out)
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (parts[i].share > 0.0005)
             fprintf(out, "<span class=\"s-%s\" style=\"width:%.2f%%\" title=\"%s: %s\"></span>", parts[i].class,
-                    100 * parts[i].share, parts[i].title, format_share(text, parts[i].share));
+                    100 * parts[i].share, parts[i].title, format_share_xml(text, parts[i].share));
     fputs("</span>", out);
 }
 
@@ -96,7 +96,7 @@ static void thread_row(const struct model_process *process, const struct model_t
     cell_share(out, thread->shares.held);
     cell_share(out, thread->shares.wait);
     if (sampled)
-        fprintf(out, "<td class=\"n\">±%s</td>", format_share(count, thread->shares.error));
+        fprintf(out, "<td class=\"n\">±%s</td>", format_share_xml(count, thread->shares.error));
     cell_time(out, thread->charged_ns);
     if (thread->wait.max_ns)
         fprintf(out, "<td class=\"n\">%s / %s / %s</td>", format_time(p50, thread->wait.p50_ns),
@@ -171,7 +171,7 @@ void view_html_matrix(const struct model_process *process, FILE *out)
                 fputs("<td class=\"none\">–</td>", out);
             else
                 fprintf(out, "<td style=\"--heat:%.3f\"%s title=\"%s of all waiting\">%s</td>", matrix.heat[i][j],
-                        matrix.heat[i][j] > 0.6 ? " class=\"hot\"" : "", format_share(share, matrix.share[i][j]),
+                        matrix.heat[i][j] > 0.6 ? " class=\"hot\"" : "", format_share_xml(share, matrix.share[i][j]),
                         format_time(time, matrix.ns[i][j]));
         }
         fputs("</tr>\n", out);
@@ -303,7 +303,7 @@ void view_html_measuring(const struct model_process *process, FILE *out)
                     "<tr><th scope=\"row\">%s</th><td class=\"n\">%s</td><td class=\"n\">%s</td><td "
                     "class=\"n\">±%s</td><td class=\"n\">%.3f</td></tr>\n",
                     model_view_name(view), format_time(total, stacks->flows[view].total_ns),
-                    format_count(samples, stacks->flows[view].samples), format_share(error, stacks->flows[view].error),
+                    format_count(samples, stacks->flows[view].samples), format_share_xml(error, stacks->flows[view].error),
                     stacks->flows[view].scale);
         fputs("</tbody></table></div>\n", out);
         fputs(stacks->flows[MODEL_HELD].inside

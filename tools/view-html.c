@@ -66,13 +66,13 @@ static void print_figures(const struct model_process *process, FILE *out)
     char text[FORMAT_BYTES];
 
     fputs("<div class=\"figures\">\n", out);
-    figure(out, format_share(text, totals->wait_share),
+    figure(out, format_share_xml(text, totals->wait_share),
            "of the time in which threads wanted to run, they waited for "
            "the GIL");
     snprintf(text, sizeof text, "%.1f", totals->waiting);
     figure(out, text, "threads waiting for it at any moment");
     if (process->n_gils) {
-        figure(out, format_share(text, process->gils[0].held_share), "of the time somebody held it");
+        figure(out, format_share_xml(text, process->gils[0].held_share), "of the time somebody held it");
     }
     snprintf(text, sizeof text, process->verdict.speedup_high < 1.05 ? "1×" : "%.1f–%.1f×",
              process->verdict.speedup_low, process->verdict.speedup_high);
@@ -177,7 +177,7 @@ static void print_list(const struct model *model, FILE *out)
         fprintf(out,
                 " <span class=\"dim\">%u</span></th><td>%s</td><td class=\"n\">%s</td><td class=\"n\">%s</td></tr>\n",
                 process->pid, verdict_name(process->verdict.class), format_time(time, process->wall_ns),
-                format_share(share, process->totals.wait_share));
+                format_share_xml(share, process->totals.wait_share));
     }
     fputs("</tbody></table></div></section>\n", out);
 }

@@ -77,10 +77,11 @@ static void print_node(const struct panel *panel, const struct flame_node *node,
     fprintf(out, "<g class=\"f\" tabindex=\"0\" data-ns=\"%" PRIu64 "\"%s><title>", node->total.ns[view],
             node->depth ? "" : " data-root=\"1\"");
     label_xml(out, label);
-    fprintf(out, "\n%s, %s", format_time(time, node->total.ns[view]), format_share(share, node->share));
+    fprintf(out, "\n%s, %s", format_time(time, node->total.ns[view]), format_share_xml(share, node->share));
     if (view == MODEL_HELD || view == MODEL_RELEASED)
         fprintf(out, ", of which on a processor %s", format_time(oncpu, node->total.oncpu_ns[view]));
-    fprintf(out, "\n%s samples</title>", format_count(samples, node->total.samples[view]));
+    fprintf(out, "\n%s sample%s</title>", format_count(samples, node->total.samples[view]),
+            node->total.samples[view] == 1 ? "" : "s");
     fprintf(out, "<rect x=\"%.2f\" y=\"%d\" width=\"%.2f\" height=\"%d\" fill=\"%s\"/><text x=\"%.2f\" y=\"%d\">", x, y,
             width, ROW - 1, node_color(panel, node, label), x + 3, y + 13);
     label_xml(out, text);
@@ -99,7 +100,7 @@ static void print_head(const struct panel *panel, enum model_view view, FILE *ou
     fprintf(out, ": %s</text>\n<text class=\"note\" x=\"%d\" y=\"%d\">", model_view_title(view), MARGIN,
             panel->top - 12);
     fprintf(out, "%s · %s samples, ±%s · scaled by %.2f to the exact total", format_time(time, flow->total_ns),
-            format_count(samples, flow->samples), format_share(error, flow->error), flow->scale);
+            format_count(samples, flow->samples), format_share_xml(error, flow->error), flow->scale);
     fputs("</text>\n", out);
     free(process);
 }
