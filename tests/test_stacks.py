@@ -116,6 +116,15 @@ def test_waits_and_charges_have_their_places(python, where):
     eventually(check)
 
 
+@pytest.mark.skipif(not gs.FULL, reason="takes minutes: ./runtests --full")
+def test_shares_are_right_in_ten_seconds(python):
+    """As it is by default: shares within 2 points and sums within 2 % of the truth, in all views, by bench/shares.py."""
+    done = subprocess.run([sys.executable, gs.REPO / "bench" / "shares.py", "--python", python.path, "--check", "contended",
+                           "releases", "extension", "keeps"], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True)
+    assert done.returncode == 0, done.stdout
+
+
 def test_released_time_has_its_places(python, where):
     """Of two functions that let go of the GIL, busy and asleep, each has its share, and only one is on a processor."""
     def check(i):

@@ -4,6 +4,7 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "format.h"
 #include "label.h"
@@ -274,6 +275,35 @@ static void print_losses(const struct model_process *process, FILE *out)
     fputs("</ul>\n", out);
 }
 
+/* What the fields of the JSON report are called in tables. */
+static const char *in_words(const char *field)
+{
+    static const char *const words[][2] = {
+        {"held_ns", "held"},
+        {"held_oncpu_ns", "held on a processor"},
+        {"held_offcpu_ns", "held without running"},
+        {"released_oncpu_ns", "work without the GIL"},
+        {"released_offcpu_ns", "sleep and I/O"},
+        {"free_ns", "when nobody held it"},
+        {"wait_blocked_ns", "waits"},
+        {"wait_wakeup_ns", "wake-ups"},
+        {"wait_forced_ns", "forced switches"},
+        {"charged_ns", "what made others wait"},
+        {"lock_wait_ns", "waits for locks"},
+        {"acquisitions", "number of holds"},
+        {"contended", "number of waits"},
+        {"hold", "lengths of holds"},
+        {"wait", "lengths of waits"},
+        {"lock_wait", "lengths of waits for locks"},
+        {"blocking", "who waits for whom"},
+    };
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (!strcmp(field, words[i][0]))
+            return words[i][1];
+    return field;
+}
+
 void view_html_measuring(const struct model_process *process, FILE *out)
 {
     const struct model_stacks *stacks = &process->stacks;
@@ -284,7 +314,7 @@ void view_html_measuring(const struct model_process *process, FILE *out)
     if (process->n_estimated) {
         fputs("<p>Estimated:", out);
         for (size_t i = 0; i < process->n_estimated; i++)
-            fprintf(out, "%s %s", i ? "," : "", process->estimated[i]);
+            fprintf(out, "%s %s", i ? "," : "", in_words(process->estimated[i]));
         fputs(".</p>\n", out);
     }
     if (process->inert) {

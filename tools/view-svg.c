@@ -158,7 +158,7 @@ static void render(const struct model *model, const struct view_options *options
             "<text id=\"info\" class=\"note\" x=\"%d\" y=\"%d\">%s</text>\n"
             "<text id=\"search\" class=\"button hidden\" x=\"%d\" y=\"26\" text-anchor=\"end\">search</text>\n"
             "<text id=\"reset\" class=\"button hidden\" x=\"%d\" y=\"44\" text-anchor=\"end\">zoom out</text>\n",
-            MARGIN, height - 12, n ? "orange: Python, blue: extensions, grey: C library" : "", PICTURE_WIDTH - MARGIN,
+            MARGIN, height - 12, n ? "orange: Python, blue: extensions, grey: C library, interpreter" : "", PICTURE_WIDTH - MARGIN,
             PICTURE_WIDTH - MARGIN);
     fprintf(out, "<script><![CDATA[\n%s]]></script>\n</svg>\n", embedded_svg_js);
 }

@@ -286,7 +286,7 @@
     text = ": " + time(tree.total[i]) + ", " + share(tree.total[i], tree.total[0]) + " of all";
     if (this.zoomed) { text += ", " + share(tree.total[i], tree.total[this.zoomed]) + " of what is shown"; }
     if (!this.cpu.disabled && this.cpu.value === "all") { text += "; on a processor " + time(tree.on[i]); }
-    text += "; itself " + time(tree.own[i]) + "; " + tree.samples[i] + " samples";
+    text += "; itself " + time(tree.own[i]) + "; " + tree.samples[i] + (tree.samples[i] === 1 ? " sample" : " samples");
     this.detail.textContent = "";
     this.detail.appendChild(element("b", "", tree.name(i)));
     this.detail.appendChild(document.createTextNode((place ? " " + place : "") + text));
