@@ -121,7 +121,8 @@ static void enter(struct rec_stack *s, uint8_t pending)
         T.sample.longest_hold_ticks > s->weight_ticks[REC_STACK_LONGEST_HOLD])
         s->weight_ticks[REC_STACK_LONGEST_HOLD] = T.sample.longest_hold_ticks;
     uint64_t call_us = T.sample.call_ticks / shim_clock_ticks_per_us();
-    if ((pending & (1u << SHIM_SAMPLE_HELD | 1u << SHIM_SAMPLE_CHARGED)) && call_us > s->samples[REC_STACK_LONGEST_CALL])
+    if ((pending & (1u << SHIM_SAMPLE_HELD | 1u << SHIM_SAMPLE_CHARGED)) &&
+        call_us > s->samples[REC_STACK_LONGEST_CALL])
         s->samples[REC_STACK_LONGEST_CALL] = call_us < UINT32_MAX ? (uint32_t)call_us : UINT32_MAX;
 }
 

@@ -26,7 +26,6 @@
 #include "peer.h"
 
 #define TRIES 3
-#define MAKE_UP_PARTS 32 /* of what the looks lack, so much is made up for with each */
 #define GIL_LAST_HOLDER_AT (-24) /* from gil->cond; locked follows.  The same in 3.8 to 3.15 */
 #define NAME_BYTES 512
 #define PLACES_MAX 65536u
@@ -98,11 +97,12 @@ static bool see(const struct holds_process *p, struct holds_gil *g)
         g->n_changes = gil.n_changes;
     }
     g->n_waiters = gil.n_waiters < WAITERS_MAX ? gil.n_waiters : 0;
-    if (!g->cell || !get(p, &thread, offsetof(struct rec_thread, late_hold_ticks), (uint64_t)g->cell * REC_CELL_BYTES) ||
+    if (!g->cell || !get(p, &thread, offsetof(struct rec_thread, released_ticks), (uint64_t)g->cell * REC_CELL_BYTES) ||
         thread.head.type != REC_THREAD || thread.index != g->holder)
         return false;
     g->state_ticks = thread.state_ticks;
     g->held_ticks = gil.held_base_ticks + thread.held_ticks;
+    g->charged_ticks = thread.charged_ticks + thread.charged_late_ticks;
     g->held = thread.state == REC_STATE_HELD;
     return g->held;
 }
@@ -170,7 +170,8 @@ static void read_rate(struct holds_process *p)
     if (!get(p, (char *)&h + from, offsetof(struct rec_header, losses) - from, from) || h.beat_seq & 1 ||
         h.beat_ticks <= p->header.start_ticks || h.beat_mono_ns <= p->header.start_mono_ns)
         return;
-    p->ns_per_tick = (double)(h.beat_mono_ns - p->header.start_mono_ns) / (double)(h.beat_ticks - p->header.start_ticks);
+    p->ns_per_tick =
+        (double)(h.beat_mono_ns - p->header.start_mono_ns) / (double)(h.beat_ticks - p->header.start_ticks);
 }
 
 /* How long the GIL, which is held, has been held altogether at now_ns. */
@@ -182,24 +183,25 @@ static double held_ns(const struct holds_process *p, const struct holds_gil *g, 
     return (double)g->held_ticks * p->ns_per_tick + ((double)now_ns > begin_ns ? (double)now_ns - begin_ns : 0);
 }
 
-/* The time since the look before, and a little of what chance has given too much or too little until then: looks add up
- * to how long the GIL was held, and all places share alike in what that takes. */
-static uint64_t stands_for(const struct holds_gil *g, uint64_t elapsed_ns)
+/* Of what this thread is charged with; NULL if there is no memory. */
+static struct holds_sum *charged_sum(struct holds_process *p, uint32_t thread)
 {
-    double limit = (double)elapsed_ns / 2, more = g->lacking_ns / MAKE_UP_PARTS;
+    bool found;
+    uint32_t *number = holds_table_at(&p->charged, holds_hash(2, &thread, sizeof thread), &found);
 
-    return elapsed_ns + (uint64_t)(int64_t)(more < -limit ? -limit : more > limit ? limit : more);
-}
-
-static void has_given(const struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t given_ns)
-{
-    if (p->ns_per_tick <= 0)
-        return;
-    double exact_ns = held_ns(p, g, now_ns);
-    g->given_ns += (double)given_ns;
-    if (g->from_ns <= 0)
-        g->from_ns = exact_ns - g->given_ns;
-    g->lacking_ns = exact_ns - g->from_ns - g->given_ns;
+    if (!number || *number)
+        return number ? &p->charged_sum[*number - 1] : NULL;
+    if (p->n_charged == p->charged_room) {
+        size_t room = p->charged_room ? p->charged_room * 2 : 16;
+        struct holds_sum *larger = realloc(p->charged_sum, room * sizeof *larger);
+        if (!larger)
+            return NULL;
+        p->charged_sum = larger;
+        p->charged_room = room;
+    }
+    p->charged_sum[p->n_charged] = (struct holds_sum){.given_ns = 0};
+    *number = (uint32_t)++p->n_charged;
+    return &p->charged_sum[*number - 1];
 }
 
 /* --- calls ------------------------------------------------------------------------------------------------------- */
@@ -207,7 +209,8 @@ static void has_given(const struct holds_process *p, struct holds_gil *g, uint64
  * hold.  It may be one call after the other; but a function that lets go of the GIL ends the hold with it. */
 static uint64_t in_call_ns(struct holds_gil *g, const struct cpython_frame *inner, uint64_t function, uint64_t now_ns)
 {
-    struct holds_call call = {function, inner->frame, inner->code, g->state_ticks, g->n_changes, (int64_t)inner->at, now_ns},
+    struct holds_call call = {function,     inner->frame,       inner->code, g->state_ticks,
+                              g->n_changes, (int64_t)inner->at, now_ns},
                       *last = &g->call;
 
     if (function && call.function == last->function && call.frame == last->frame && call.code == last->code &&
@@ -234,7 +237,8 @@ static bool make_file(struct holds_process *p)
 enum found { SEEN, GONE, AGAIN, NOTHING };
 
 /* Reads the holder's stack and enters it. */
-static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t elapsed_ns)
+static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t held_ns,
+                       uint64_t charged_ns)
 {
     struct {
         uint64_t last_holder;
@@ -244,7 +248,7 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
     struct cpython_walk walk;
     struct cpython_frame f = {.code = 0}, inner;
     static uint32_t frames[HOLDS_PYTHON_FRAMES];
-    struct holds_sample s = {.thread = g->holder, .held_ns = elapsed_ns, .charged_ns = elapsed_ns * g->n_waiters};
+    struct holds_sample s = {.thread = g->holder, .held_ns = held_ns, .charged_ns = charged_ns};
     bool more;
 
     errno = 0;
@@ -286,13 +290,18 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
 
 static enum found sample(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t elapsed_ns)
 {
-    uint64_t given_ns = stands_for(g, elapsed_ns);
+    struct holds_sum *charges = g->n_waiters ? charged_sum(p, g->holder) : NULL;
+    uint64_t held = holds_sum_made_up(&g->held_sum, elapsed_ns),
+             charged = holds_sum_made_up(charges, elapsed_ns * g->n_waiters);
 
     holds_memory_begin(&p->memory, g->holder);
-    enum found found = take(p, g, now_ns, given_ns);
+    enum found found = take(p, g, now_ns, held, charged);
     holds_memory_end(&p->memory);
-    if (found == SEEN)
-        has_given(p, g, now_ns, given_ns);
+    if (found != SEEN || p->ns_per_tick <= 0)
+        return found;
+    holds_sum_given(&g->held_sum, held, held_ns(p, g, now_ns));
+    if (charges)
+        holds_sum_given(charges, charged, (double)g->charged_ticks * p->ns_per_tick);
     return found;
 }
 
@@ -380,6 +389,8 @@ void holds_process_free(struct holds_process *p, uint64_t now_ns)
     if (p->pidfd >= 0)
         close(p->pidfd);
     holds_table_clear(&p->places);
+    holds_table_clear(&p->charged);
+    free(p->charged_sum);
     maps_free(&p->maps);
     free(p->name);
     free(p);

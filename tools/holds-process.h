@@ -8,6 +8,7 @@
 #include "cpython-frames.h"
 #include "holds-file.h"
 #include "holds-memory.h"
+#include "holds-sum.h"
 #include "holds-table.h"
 #include "maps.h"
 
@@ -25,10 +26,9 @@ struct holds_gil { /* as seen last */
     uint64_t cond; /* address of gil->cond in the process */
     uint32_t holder, cell;
     uint64_t n_changes, n_waiters, state_ticks;
-    uint64_t held_ticks; /* how long it had been held up to the begin of the present hold */
-    double from_ns;      /* the same at the first look at a holder, */
-    double given_ns;     /* what has been entered since, */
-    double lacking_ns;   /* and what was missing, after the last one */
+    uint64_t held_ticks;    /* how long it had been held up to the begin of the present hold */
+    uint64_t charged_ticks; /* what the holder has been charged with up to then */
+    struct holds_sum held_sum;
     struct holds_call call;
     bool held;
 };
@@ -49,6 +49,9 @@ struct holds_process {
     struct holds_file *file; /* NULL = nothing has been seen yet */
     bool no_file;            /* it cannot be made */
     bool no_native;
+    struct holds_table charged; /* by thread: 1 + index of charged_sum[] */
+    struct holds_sum *charged_sum;
+    size_t n_charged, charged_room;
     double ns_per_tick; /* of the recording's clock, as far as is known; 0 = not yet */
     struct holds_memory memory;
     /* for the loop */

@@ -60,6 +60,7 @@ libgilscope_tool_a_SOURCES = \
     tools/holds-memory.h \
     tools/holds-process.c \
     tools/holds-process.h \
+    tools/holds-sum.h \
     tools/holds-table.c \
     tools/holds-table.h \
     tools/holds.c \

@@ -140,8 +140,8 @@ static bool keeps_it_first(const struct model_call *call)
     return call->longest_call_ns >= LONG_HOLD_NS && call->holds && call->held_ns / call->holds >= LONG_HOLD_NS;
 }
 
-/* Others have waited for it, or it keeps the GIL for long: not one sample of a short call, nor the end of a hold that other
- * code has had. */
+/* Others have waited for it, or it keeps the GIL for long: not one sample of a short call, nor the end of a hold that
+ * other code has had. */
 static bool matters(const struct model_call *call)
 {
     return call->longest_call_ns >= LONG_HOLD_NS || call->charged_share >= CHARGED_SHARE_MIN ||
