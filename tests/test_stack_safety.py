@@ -157,8 +157,8 @@ print("done")
 """
     interpreters = with_greenlets()
     assert interpreters, "no interpreter has greenlet: install python3-greenlet"
-    for python in interpreters:
-        recording = gs.run_code(python, code, where, options=FASTEST, name=python.name)
+    for i, python in enumerate(interpreters):
+        recording = gs.run_code(python, code, where, options=FASTEST, name=f"{python.name}-{i}")
         assert "done" in recording.stdout
         found = stacks.read(recording)
         stepping = [s for s in found.stacks if any(f.function.endswith("step") for f in s.frames)]

@@ -14,6 +14,7 @@
 #include "model-names.h"
 
 #define LONG_HOLD_NS 1000000 /* a call that keeps the GIL this long should not */
+#define BLOCKED_HOLD_NS 20000000 /* nor even if it does nothing meanwhile */
 #define CALLS_MAX 50
 #define CHARGED_SHARE_MIN 0.01
 #define HELD_SHARE_MIN 0.02
@@ -110,6 +111,7 @@ static uint32_t add_to_call(struct model_stacks *stacks, size_t *capacity, struc
     call = &stacks->calls[id];
     call->charged_ns += stack->ns[MODEL_CHARGED];
     call->held_ns += stack->ns[MODEL_HELD];
+    call->held_oncpu_ns += stack->oncpu_ns[MODEL_HELD];
     call->released_ns += stack->ns[MODEL_RELEASED];
     call->samples += stack->samples[MODEL_HELD];
     if (stack->longest_hold_ns > call->longest_hold_ns)
@@ -133,11 +135,12 @@ static bool lets_go(const struct model_process *process, const struct model_call
     return (double)call->released_ns > (ends_only(process) ? BUILD_LETS_GO_SHARE : 1) * (double)call->held_ns;
 }
 
-/* It is known to have kept the GIL itself, and not because the thread lost its processor once: its holds are long on
- * average. */
+/* It is known to have kept the GIL itself, and not because the thread lost its processor meanwhile: its holds are long on
+ * average, and it runs for so long in them, or they are so long that no want of processors explains them. */
 static bool keeps_it_first(const struct model_call *call)
 {
-    return call->longest_call_ns >= LONG_HOLD_NS && call->holds && call->held_ns / call->holds >= LONG_HOLD_NS;
+    return call->longest_call_ns >= LONG_HOLD_NS && call->holds &&
+           (call->held_oncpu_ns / call->holds >= LONG_HOLD_NS || call->held_ns / call->holds >= BLOCKED_HOLD_NS);
 }
 
 /* Others have waited for it, or it keeps the GIL for long: not one sample of a short call, nor the end of a hold that

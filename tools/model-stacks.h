@@ -83,7 +83,7 @@ struct model_module {
 struct model_call {
     uint32_t function;
     uint32_t caller; /* frame; == n_frames: not called from Python */
-    uint64_t charged_ns, held_ns, released_ns, longest_hold_ns;
+    uint64_t charged_ns, held_ns, held_oncpu_ns, released_ns, longest_hold_ns;
     bool longest_known; /* otherwise it is the mean of what the samples stood for */
     uint64_t longest_call_ns; /* the longest time that it kept the GIL in one call, at least; 0 = not known */
     uint64_t holds;           /* that ended in it; 0 = not known */
