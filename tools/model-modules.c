@@ -13,7 +13,7 @@
 #include "model-build.h"
 #include "model-names.h"
 
-#define LONG_HOLD_NS 1000000 /* a call that keeps the GIL this long should not */
+#define LONG_HOLD_NS 1000000     /* a call that keeps the GIL this long should not */
 #define BLOCKED_HOLD_NS 20000000 /* nor even if it does nothing meanwhile */
 #define CALLS_MAX 50
 #define CHARGED_SHARE_MIN 0.01
@@ -135,8 +135,8 @@ static bool lets_go(const struct model_process *process, const struct model_call
     return (double)call->released_ns > (ends_only(process) ? BUILD_LETS_GO_SHARE : 1) * (double)call->held_ns;
 }
 
-/* It is known to have kept the GIL itself, and not because the thread lost its processor meanwhile: its holds are long on
- * average, and it runs for so long in them, or they are so long that no want of processors explains them. */
+/* It is known to have kept the GIL itself, and not because the thread lost its processor meanwhile: its holds are long
+ * on average, and it runs for so long in them, or they are so long that no want of processors explains them. */
 static bool keeps_it_first(const struct model_call *call)
 {
     return call->longest_call_ns >= LONG_HOLD_NS && call->holds &&

@@ -78,13 +78,13 @@ struct model_module {
     double charged_share; /* of all charged waiting */
 };
 
-/* A function of an extension that is called from Python, and keeps the GIL.  One that lets go of it is listed only if it
- * is known to have kept it for long before. */
+/* A function of an extension that is called from Python, and keeps the GIL.  One that lets go of it is listed only if
+ * it is known to have kept it for long before. */
 struct model_call {
     uint32_t function;
     uint32_t caller; /* frame; == n_frames: not called from Python */
     uint64_t charged_ns, held_ns, held_oncpu_ns, released_ns, longest_hold_ns;
-    bool longest_known; /* otherwise it is the mean of what the samples stood for */
+    bool longest_known;       /* otherwise it is the mean of what the samples stood for */
     uint64_t longest_call_ns; /* the longest time that it kept the GIL in one call, at least; 0 = not known */
     uint64_t holds;           /* that ended in it; 0 = not known */
     bool lets_go;             /* having kept it, it lets go of it: longest_hold_ns is longest_call_ns */
@@ -119,7 +119,7 @@ struct model_stacks {
     struct model_module *modules; /* the interpreter last, else the most charged first, then the most released */
     size_t n_modules;
     struct model_module no_module; /* of which nobody knows whose it was; with modules it is the whole of each view */
-    struct model_call *calls; /* that should release the GIL, the worst first */
+    struct model_call *calls;      /* that should release the GIL, the worst first */
     size_t n_calls;
     struct model_hot *hot; /* of the charged view, the most first */
     size_t n_hot;
