@@ -62,12 +62,18 @@ def switches(pid):
                for line in status.read_text(encoding="ascii", errors="replace").splitlines() if "ctxt_switches" in line)
 
 
+def used_ms(pid):
+    """What the threads of a process have used of processors."""
+    return sum(int(path.read_text(encoding="ascii").split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
+
+
 def in_turns(workers, seconds):
-    """Loads both servers, one at a time in short turns; of each, the requests answered and the switches for each."""
+    """Loads both servers, one at a time in short turns; of each, the requests answered, and for each of these the
+    switches and the ms of processor."""
     clients = [wrk(port, int(seconds) + 1) for port in PORTS]
     for client in clients:
         client.send_signal(signal.SIGSTOP)
-    before = [switches(pid) for pid in workers]
+    before = [(switches(pid), used_ms(pid)) for pid in workers]
     end, turn = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         client = clients[turn % 2]
@@ -76,15 +82,16 @@ def in_turns(workers, seconds):
         client.send_signal(signal.SIGSTOP)
         time.sleep(REST_S)
         turn += 1
-    after = [switches(pid) for pid in workers]
+    after = [(switches(pid), used_ms(pid)) for pid in workers]
     for client in clients:
         client.send_signal(signal.SIGCONT)
     counts = [int(re.search(r"(\d+) requests in", client.communicate()[0]).group(1)) for client in clients]
-    return counts, [(b - a) / n for a, b, n in zip(before, after, counts)]
+    return counts, [tuple((b - a) / n for a, b in zip(*pair)) for pair, n in zip(zip(before, after), counts)]
 
 
 def attach(args, pid, place):
-    collector = subprocess.Popen([args.gilscope, "attach", "-q", "--method", args.method, "-o", place, str(pid)],
+    collector = subprocess.Popen([args.gilscope, "attach", "-q", "--method", args.method, "-o", place, *args.options,
+                                  str(pid)],
                                  stderr=subprocess.DEVNULL)
     while not list(place.glob("*.gil")):
         if collector.poll() is not None:
@@ -111,11 +118,12 @@ def main():
     parser.add_argument("--server", default="gunicorn", choices=["gunicorn", "uvicorn"])
     parser.add_argument("--rounds", type=int, default=8, help="the attached one is the first, then the second [%(default)s]")
     parser.add_argument("--seconds", type=int, default=6, help="of load in a round, both together [%(default)s]")
+    parser.add_argument("--option", dest="options", action="append", default=[], help="for gilscope attach")
     parser.add_argument("--null", action="store_true", help="attach to none: what it shows is noise")
     args = parser.parse_args()
     args.gilscope = common.gilscope_bin(args.gilscope)
     servers = [serve(args, port) for port in PORTS]
-    rates, latencies, holders = [], [], []
+    rates, costs, latencies, holders = [], [], [], []
     try:
         time.sleep(5)
         workers = [worker_of(args, server) for server in servers]
@@ -135,14 +143,18 @@ def main():
                     collector.wait()
                     holders.append(held_in(args, place, "features"))
             rates.append(counts[one] / counts[1 - one])
+            costs.append(per_request[one][1] / per_request[1 - one][1])
             latencies.append(late[one] / late[1 - one])
-            print(f"round {i}: {counts[1 - one]} -> {counts[one]} requests, of {per_request[1 - one]:.1f} -> "
-                  f"{per_request[one]:.1f} switches each; p99 {late[1 - one]:.1f} -> {late[one]:.1f} ms", flush=True)
+            print(f"round {i}: {counts[1 - one]} -> {counts[one]} requests, of {per_request[1 - one][0]:.1f} -> "
+                  f"{per_request[one][0]:.1f} switches and {per_request[1 - one][1]:.4f} -> {per_request[one][1]:.4f} ms of a "
+                  f"processor each; p99 {late[1 - one]:.1f} -> {late[one]:.1f} ms", flush=True)
     finally:
         for server in servers:
             server.terminate()
             server.wait()
     print(f"throughput, attached over not: median {statistics.median(rates):.3f} ({min(rates):.3f} - {max(rates):.3f})")
+    print(f"processor for a request, attached over not: median {statistics.median(costs):.3f} ({min(costs):.3f} - "
+          f"{max(costs):.3f})")
     print(f"p99, attached over not: median {statistics.median(latencies):.3f} ({min(latencies):.3f} - "
           f"{max(latencies):.3f})")
     if holders:

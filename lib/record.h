@@ -274,8 +274,8 @@ struct rec_thread {
     uint64_t row_other_ticks;  /* blocked, but the row has no entry left for the holder */
     uint64_t lock_open_ticks;  /* in a lock wait since then, 0 = no: not yet in the sums */
     uint32_t lock_open_notify; /* 1: that wait is for a notification */
-    uint32_t error_ppm;        /* sampled: how long it held, waited and was without the GIL is off by at most so many
-                                  millionths of its time, in 95 of 100 cases; 0 = not sampled.  once */
+    uint32_t error_ppm;        /* from outside: how long it held, waited and was without the GIL is off by at most so
+                                  many millionths of its time, in 95 of 100 cases; 0 = exact.  once */
     uint64_t gil_contended, gil_blocked_ticks, gil_wakeup_ticks; /* REC_THREAD_OWN_WAITS */
     uint64_t paused_ticks; /* how long measuring had been paused before state_ticks: REC_THREAD_PAUSES */
     uint64_t want_ticks;   /* not below state_ticks: without the GIL until then, since then it has asked for it */

@@ -187,7 +187,7 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
     if (before && (t = bpf_map_lookup_elem(&slots, &before)))
         switch_out(t, prev, !preempt && task_sleeps(prev), now);
     if (after && (t = bpf_map_lookup_elem(&slots, &after)))
-        switch_in(t, now);
+        switch_in(t, before ? bpf_ktime_get_ns() : now); /* what the one that leaves took is not the other's yet */
     return 0;
 }
 
@@ -219,7 +219,7 @@ int BPF_PROG(on_sched_waking, struct task_struct *sleeper)
         released(t, gil, call.gil);
     } else if (call.offset >= AT_SWITCH_COND && other->state == GS_FORCED) {
         if (t->state == GS_WAITS && t->tentative_ns)
-            take(t, t->tentative_ns);
+            take(t, bpf_ktime_get_ns()); /* take_gil tells it just after */
     }
     return 0;
 }

@@ -39,7 +39,7 @@ struct gs_target {
     gs_u32 walk_frames;      /* 1: take stacks */
     gs_u32 walk_native;      /* 1: native ones, too */
     gs_u32 knows_frames;     /* 1: the offsets that follow are known (struct cpython_layout) */
-    gs_u32 tstate_frame;
+    gs_u32 tstate_frame, tstate_bytes; /* both these fields are within */
     gs_s32 cframe_current; /* -1 = tstate_frame points to the frame itself */
     gs_u32 frame_code, frame_back, frame_instruction, frame_entry, frame_owner; /* entry, owner: 0 = no such field */
     gs_u32 frame_bytes;       /* all these are within */
@@ -146,10 +146,10 @@ struct gs_stack {
     gs_u32 n, cut;
     struct gs_frame frame[GS_FRAMES];
 };
-#define GS_RAW 128 /* a power of 2, and more than a frame has */
+#define GS_RAW 256 /* a power of 2, and more than what is read of a frame or of a thread state */
 struct gs_scratch {
     struct gs_stack stack;
-    gs_u8 raw[GS_RAW + 8]; /* the frame that was read last */
+    gs_u8 raw[GS_RAW + 8]; /* the frame, or thread state, that was read last */
 };
 struct gs_pace { /* of waits and times off a processor that begin on one, on average */
     gs_u64 last_ns;

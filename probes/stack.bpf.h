@@ -14,7 +14,7 @@
 #define WAIT_TYPICAL_NS 200000 /* waits and ...  */
 #define OFF_TYPICAL_NS 1000000 /* ... times off the processor that are so long on average are all looked at */
 #define CHANCE_MOST 64
-#define STACK_EVERY_NS 1000000 /* on one processor: on average a walk is at least so far from the last one */
+#define STACK_EVERY_NS 2000000 /* on one processor: on average a walk is at least so far from the last one */
 
 static __always_inline gs_u64 read_pointer(gs_u64 address)
 {
@@ -24,25 +24,26 @@ static __always_inline gs_u64 read_pointer(gs_u64 address)
     return value;
 }
 
-static __always_inline gs_u64 first_frame(const struct gs_target *l, gs_u64 tstate)
-{
-    gs_u64 frame = read_pointer(tstate + l->tstate_frame);
-
-    return l->cframe_current >= 0 && frame ? read_pointer(frame + l->cframe_current) : frame;
-}
-
-/* Its thread state is still its own. */
-static __always_inline bool knows_tstate(struct gs_thread *t, const struct gs_target *target)
-{
-    if (t->tstate && read_pointer(t->tstate + target->tstate_thread_id) != t->self)
-        t->tstate = 0; /* it has another one by now, or none */
-    return t->tstate;
-}
-
-/* Of the frame that was read last. */
+/* Of the frame, or thread state, that was read last. */
 static __always_inline gs_u64 raw_field(const struct gs_scratch *s, gs_u32 offset)
 {
     return *(const gs_u64 *)(s->raw + (offset & (GS_RAW - 1)));
+}
+
+/* The innermost frame of a thread; 0 = none, or its thread state is not its own any more. */
+static __always_inline gs_u64 first_frame(struct gs_thread *t, const struct gs_target *l)
+{
+    gs_u32 zero = 0;
+    struct gs_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+
+    if (!s || !t->tstate || bpf_probe_read_user(s->raw, l->tstate_bytes & (GS_RAW - 1), (void *)t->tstate))
+        return 0;
+    if (raw_field(s, l->tstate_thread_id) != t->self) {
+        t->tstate = 0;
+        return 0;
+    }
+    gs_u64 frame = raw_field(s, l->tstate_frame);
+    return l->cframe_current >= 0 && frame ? read_pointer(frame + l->cframe_current) : frame;
 }
 
 static __always_inline gs_u64 raw_instruction(const struct gs_scratch *s, const struct gs_target *l)
@@ -57,7 +58,7 @@ static __always_inline void innermost(struct gs_thread *t, const struct gs_targe
 {
     gs_u32 zero = 0;
     struct gs_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
-    gs_u64 frame = s && l->knows_frames && knows_tstate(t, l) ? first_frame(l, t->tstate) : 0;
+    gs_u64 frame = s && l->knows_frames ? first_frame(t, l) : 0;
 
     *code = *at = 0;
     if (!frame || bpf_probe_read_user(s->raw, l->frame_bytes & (GS_RAW - 1), (void *)frame))
@@ -67,17 +68,16 @@ static __always_inline void innermost(struct gs_thread *t, const struct gs_targe
         *at = raw_instruction(s, l);
 }
 
-/* Enters the frames of the current thread, whose thread state is at tstate, among the stacks; their hash, 0 = there is
- * nothing to be read.  As cpython_walk_next() in lib/cpython-frames.c, but raw: what they mean is found out later. */
-__noinline gs_u64 walk(const struct gs_target *l, gs_u64 tstate)
+/* Enters the frames of the current thread, from this one on, among the stacks; their hash, 0 = there is nothing to be
+ * read.  As cpython_walk_next() in lib/cpython-frames.c, but raw: what they mean is found out later. */
+__noinline gs_u64 walk(const struct gs_target *l, gs_u64 frame)
 {
     gs_u32 zero = 0, n = 0;
     struct gs_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
-    gs_u64 hash = 0xcbf29ce484222325ull, frame;
+    gs_u64 hash = 0xcbf29ce484222325ull;
 
     if (!s || !l)
         return 0;
-    frame = first_frame(l, tstate);
     for (n = 0; n < GS_FRAMES && frame; n++) {
         if (bpf_probe_read_user(s->raw, l->frame_bytes & (GS_RAW - 1), (void *)frame))
             break;
@@ -104,7 +104,7 @@ __noinline gs_u64 walk(const struct gs_target *l, gs_u64 tstate)
 /* 0 = none could be read. */
 static __always_inline gs_u64 own_stack(struct gs_thread *t, const struct gs_target *target)
 {
-    return target->walk_frames && knows_tstate(t, target) ? walk(target, t->tstate) : 0;
+    return target->walk_frames ? walk(target, first_frame(t, target)) : 0;
 }
 
 static __always_inline void weigh(struct gs_thread *t, gs_u64 stack, gs_s32 native, gs_u32 weight, gs_u64 ns,

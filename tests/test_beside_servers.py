@@ -4,49 +4,21 @@ the same answers and end the same way."""
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from helpers import beside, gs
+from helpers.servers import fetch, free_port, wait_until_ready
 
 sys.path.insert(0, str(beside.PROGRAMS))
 from app import answer  # noqa: E402  (needs the path above)
 
 REQUESTS = 200
-
-
-def free_port():
-    """A port that nobody has just now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def fetch(port, path):
-    """The answer to one request."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as reply:
-        return reply.read()
-
-
-def wait_until_ready(process, port, path):
-    """Until the server answers."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        assert process.poll() is None, f"the server ended: {process.returncode}"
-        try:
-            return fetch(port, path)
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    raise AssertionError("the server does not answer")
 
 
 def serve(command, where, port, preload, prefixes=("",), stop=signal.SIGTERM):

@@ -3,11 +3,12 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from helpers import gs, rights
+from helpers import beside, gs, rights
 from helpers.attach import READY, Target, bpf_refused, need_bpf
 from helpers.rights import OTHER, USER, as_user
 
@@ -40,6 +41,21 @@ def test_every_item_has_a_line():
     else:
         assert word(found, "attach bpf") == "ok" and "by BPF" in last, done.stdout
     assert f"Linux {os.uname().release.split('.')[0]}." in found["kernel"][0][1]
+
+
+def test_the_clock_that_attach_uses_is_tried(where):
+    """The doctor tries the processors' clock at the rate at which attach would read it: some kernels permit slow ones only."""
+    need_bpf()
+    strace = beside.need_program("strace", "strace")
+    rates = []
+    with Target([sys.executable, "-c", READY]) as target:
+        for what in (["doctor"], ["attach", "-q", "--method", "bpf", "-d", "0.1", "-o", where / "r", target.pid]):
+            calls = where / what[0]
+            subprocess.run([strace, "-f", "-e", "trace=perf_event_open", "-o", calls, gs.BIN, *map(str, what)],
+                           check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=gs.clean_env())
+            rates.append(set(re.findall(r"PERF_COUNT_SW_CPU_CLOCK, sample_freq=(\d+)", calls.read_text())))
+        target.go()
+    assert len(rates[0]) == 1 and rates[0] == rates[1], rates
 
 
 def test_plain_user(installed):

@@ -4,13 +4,17 @@
  */
 #include "brief.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define SLICE_NS 100000 /* the shortest that the kernel knows */
 #define SLACK_NS 1000ul
+#define NICE 10 /* of a processor that two want, a tenth */
 
 /* Whoever wakes up for a short while is let in front of those that run for long: on Linux 6.12 and later, which keep
  * them running else.  include/uapi/linux/sched/types.h, struct sched_attr; no privilege is needed. */
@@ -29,4 +33,15 @@ void brief_be(void)
         attributes.runtime_ns = SLICE_NS;
         syscall(SYS_sched_setattr, 0, &attributes, 0);
     }
+}
+
+void brief_give_way(void)
+{
+    const struct sched_param none = {0};
+
+    errno = 0;
+    if (getpriority(PRIO_PROCESS, 0) < NICE && !errno)
+        setpriority(PRIO_PROCESS, 0, NICE);
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        sched_setscheduler(0, SCHED_BATCH, &none);
 }

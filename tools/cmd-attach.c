@@ -18,7 +18,6 @@
 #include "recdir.h"
 #include "recoptions.h"
 
-#define SAMPLE_HZ 241 /* a prime: not in step with what runs every millisecond.  HACKING.md: what it costs */
 
 struct attach_options {
     struct recoptions common;
@@ -154,7 +153,7 @@ static char **command_of(int pid, char *bytes, size_t size)
 
 int cmd_attach(int argc, char **argv)
 {
-    struct attach_options options_given = {.sample_hz = SAMPLE_HZ};
+    struct attach_options options_given = {.sample_hz = COLLECT_SAMPLE_HZ};
     struct find_process found;
     char error[FIND_GIL_ERROR_BYTES], command[4096];
     int made_dir = 0, made_file = 0, status = CMD_FAILED;

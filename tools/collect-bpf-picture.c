@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chance.h"
 #include "collect-bpf.h"
 #include "live.h"
 #include "mem.h"
@@ -12,6 +13,8 @@
 #define NAME_TRIES 50
 #define RUN_DELAY_EVERY 10 /* pictures: reading a file for each thread is not for nothing */
 #define COPY_TRIES 5
+#define WAIT_SHORT_NS                                                                                                  \
+    5000 /* of a wait, before the sleep and behind it: seen to be missing (bench/attach_accuracy.py) */
 
 struct open_pair {
     uint32_t waiter, holder;
@@ -188,6 +191,18 @@ static uint64_t held_oncpu(const struct gs_thread *t)
     return n ? known + part(t->oncpu_ns - known, (double)held / (double)n) : known;
 }
 
+/* How far off its times may be: what the samples left to chance, and what is lost of its waits. */
+static uint32_t error_ppm(const struct gs_thread *t, uint64_t wall_ns)
+{
+    uint64_t known = t->known_held_ns < t->oncpu_ns ? t->known_held_ns : t->oncpu_ns;
+    double held = (double)(t->samples_held + t->hold_samples), n = held + (double)t->samples_released;
+    double error = (double)(t->oncpu_ns - known) * chance_error(held, n) + (double)t->contended * WAIT_SHORT_NS;
+
+    if (!wall_ns)
+        return 0;
+    return error < (double)wall_ns ? (uint32_t)(error / (double)wall_ns * 1e6 + 1) : 1000000;
+}
+
 static void fill(struct picture *p, uint32_t slot, const struct gs_thread *t, struct recwriter_thread *out)
 {
     const struct bpf_slot *s = &p->c->slots[slot];
@@ -218,6 +233,7 @@ static void fill(struct picture *p, uint32_t slot, const struct gs_thread *t, st
     out->lock_wait_ns = t->lock_ns;
     out->notify_wait_ns = t->notify_ns + p->notified_ns[slot];
     out->contended = t->contended;
+    out->error_ppm = error_ppm(t, out->end_ns - out->start_ns);
     out->lost_wakeups = t->lost_wakeups;
     out->drop_requests = t->drop_requests;
     out->forced_switches = t->forced_switches;

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "brief.h"
 #include "cpython.h"
 #include "gilscope.skel.h"
 #include "mem.h"
@@ -230,6 +231,7 @@ static int start(const struct collect_options *options, char error[COLLECT_ERROR
         stop();
         return -1;
     }
+    brief_give_way(); /* a picture takes some ms, which those who serve should not have to wait */
     return 0;
 }
 

@@ -2,11 +2,11 @@
 /*
  * collect-sample-picture.c - from the sampler's counts to a picture for the recording.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "chance.h"
 #include "collect-sample.h"
 #include "mem.h"
 
@@ -29,9 +29,8 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* How far its shares may be off, 95 %: a share p of n looks has a standard error of sqrt(p (1 - p) / n), with two looks
- * more of each kind, for rare states (Agresti and Coull); n looks that stand for different times count as fewer.  To
- * that comes what might have been a part of another state. */
+/* How far its shares may be off, 95 %: n looks that stand for different times count as fewer.  To what chance makes comes
+ * what might have been a part of another state. */
 static uint32_t error_ppm(const struct sample_thread *t, const struct recwriter_thread *out, uint64_t wall_ns)
 {
     const uint64_t states[] = {out->held_ns, out->wait_blocked_ns + out->wait_wakeup_ns, out->wait_forced_ns,
@@ -39,8 +38,8 @@ static uint32_t error_ppm(const struct sample_thread *t, const struct recwriter_
     double n = t->looks_ns2 > 0 ? t->looks_ns * t->looks_ns / t->looks_ns2 : 0, largest = 0;
 
     for (size_t i = 0; i < sizeof states / sizeof *states && wall_ns; i++) {
-        double p = ((double)states[i] / (double)wall_ns * n + 2) / (n + 4), error = 1.96 * sqrt(p * (1 - p) / (n + 4));
-        if (p <= 1 && error > largest)
+        double error = chance_error((double)states[i] / (double)wall_ns * n, n);
+        if (error > largest)
             largest = error;
     }
     largest += wall_ns ? (double)t->unsure_ns / (double)wall_ns : 0;

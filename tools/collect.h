@@ -14,6 +14,7 @@
 
 #define COLLECT_ERROR_BYTES 512
 #define COLLECT_PROCESSES 64 /* at once */
+#define COLLECT_SAMPLE_HZ 241 /* a prime: not in step with what runs every millisecond.  HACKING.md: what it costs */
 
 struct collect_options {
     uint32_t sample_hz;

@@ -164,7 +164,7 @@ static void report_kernel(void)
 static int try_bpf(void)
 {
     static volatile const sig_atomic_t never = 0;
-    const struct collect_options options = {.sample_hz = 997, .n_threads = 1, .stop = &never};
+    const struct collect_options options = {.sample_hz = COLLECT_SAMPLE_HZ, .n_threads = 1, .stop = &never};
     char error[COLLECT_ERROR_BYTES] = "";
 
     if (!collect_bpf.usable(error) || collect_bpf.start(&options, error)) {

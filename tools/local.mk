@@ -17,6 +17,8 @@ libgilscope_tool_a_SOURCES = \
     tools/attach.h \
     tools/brief.c \
     tools/brief.h \
+    tools/chance.c \
+    tools/chance.h \
     tools/children.c \
     tools/children.h \
     tools/closer.c \

@@ -15,7 +15,8 @@
 #include "mem.h"
 #include "peer.h"
 
-#define AGAIN_NS 500000000u
+#define AGAIN_NS 500000000u   /* at least, between two readings; ... */
+#define SELDOM_NS 4000000000u /* ... at most, where they bring nothing new */
 #define PHDRS_MAX 64
 
 static const struct maps_object *find(const struct maps *maps, uint64_t address)
@@ -80,14 +81,19 @@ static void read_maps(struct maps *maps, int pid)
 bool maps_is_code(struct maps *maps, int pid, uint64_t address)
 {
     uint64_t now_ns;
+    size_t n = maps->n;
 
     if (find(maps, address))
         return true;
     now_ns = collect_now_ns();
-    if (maps->read_ns && now_ns - maps->read_ns < AGAIN_NS)
+    if (maps->read_ns && now_ns - maps->read_ns < maps->again_ns)
         return false;
     maps->read_ns = now_ns;
     read_maps(maps, pid);
+    if (maps->n != n || !maps->again_ns)
+        maps->again_ns = AGAIN_NS;
+    else if (maps->again_ns < SELDOM_NS)
+        maps->again_ns *= 2;
     return find(maps, address) != NULL;
 }
 

@@ -18,6 +18,7 @@ struct maps {
     } * object;
     size_t n, room;
     uint64_t read_ns; /* when, CLOCK_MONOTONIC */
+    uint64_t again_ns;
 };
 
 /* Whether an address lies in a file's code.  Reads /proc/PID/maps again where it is not known, but not all the time. */

@@ -117,8 +117,8 @@ void view_html_threads(const struct model_process *process, FILE *out)
         sampled |= process->threads[i].error_ns > 0;
     begin_table(
         out, "threads", "Threads",
-        sampled ? "Where each thread&#39;s time went. Each bar is the thread&#39;s whole time. It was sampled: in 95 "
-                  "of 100 cases, no share is off by more points than the column says."
+        sampled ? "Where each thread&#39;s time went. Each bar is the thread&#39;s whole time. In 95 of 100 "
+                  "cases, no share is off by more points than the column says."
                 : "Where each thread&#39;s time went. Each bar is the thread&#39;s whole time.",
         sampled ? "<th>thread</th><th>where its time went</th><th class=\"n\">time</th><th class=\"n\">held</th>"
                   "<th class=\"n\">waited</th><th class=\"n\">off by</th><th class=\"n\">made others wait</th><th "
