@@ -17,8 +17,17 @@ enum { FUTEX_WAIT_CALL, FUTEX_WAKE_CALL };
 struct gs_call {
     gs_u32 gil;         /* index */
     gs_u32 offset;      /* of the word in the GIL */
+    bool bitset;        /* FUTEX_WAIT_BITSET or FUTEX_WAKE_BITSET */
     gs_u64 deadline_ns; /* of a wait, CLOCK_MONOTONIC; 0 = none */
 };
+
+/* Whether a wait is that of pthread_cond_wait for gil->switch_cond to be signalled, on __g_signals (at 40 of the
+ * condition variable until glibc 2.40, at 32 since).  Who signals may have to wait as well, for those who have not left
+ * it yet and for its inner lock (at 32 until 2.40: a plain FUTEX_WAIT); that one has just taken the GIL. */
+static __always_inline bool forced_wait(const struct gs_call *call)
+{
+    return call->offset >= AT_SWITCH_COND + (call->bitset ? 32 : 40) && call->offset < AT_SWITCH_MUTEX;
+}
 
 /* Whether the thread is in a futex call of this kind on a word of one of its process's GILs. */
 static __always_inline bool futex_call(struct task_struct *task, const struct gs_target *target, int kind,
@@ -42,6 +51,7 @@ static __always_inline bool futex_call(struct task_struct *task, const struct gs
             continue;
         call->gil = index;
         call->offset = word - gil->address;
+        call->bitset = command >= 9;
         call->deadline_ns = 0;
         if (kind == FUTEX_WAIT_CALL && regs->r10) {
             gs_u64 at[2] = {0, 0}; /* struct timespec */

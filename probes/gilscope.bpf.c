@@ -118,8 +118,8 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
         struct gs_gil *gil = bpf_map_lookup_elem(&gils, &call.gil);
         if (gil) {
             /* Without a deadline it is glibc's own lock in the condition variable: of a waiter, a part of the wait. */
-            bool counts =
-                call.offset < AT_MUTEX ? call.deadline_ns || t->state == GS_WAITS : call.offset < AT_SWITCH_MUTEX;
+            bool counts = call.offset < AT_MUTEX ? call.deadline_ns || t->state == GS_WAITS
+                                                 : call.offset < AT_SWITCH_COND || forced_wait(&call);
             look(gil, target, t, &view);
             bool another = call.deadline_ns && call.deadline_ns != t->deadline_ns;
             if (counts && t->state == GS_WAITS && !sleeps &&
@@ -219,7 +219,7 @@ int BPF_PROG(on_sched_waking, struct task_struct *sleeper)
         released(t, gil, call.gil);
     } else if (call.offset >= AT_SWITCH_COND && other->state == GS_FORCED) {
         if (t->state == GS_WAITS && t->tentative_ns)
-            take(t, bpf_ktime_get_ns()); /* take_gil tells it just after */
+            take(t, t->tentative_ns);
     }
     return 0;
 }
