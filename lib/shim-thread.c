@@ -31,12 +31,10 @@ static uint32_t next_index;
 
 /* The CPU clock costs about 0.5 us.  It is read at releases; now and then three times in a row, at a release, in front
  * of the take that follows and at the next release, which encloses one released interval and one hold.  A reading in
- * front of a take delays it, so that these are few where takes are many; of a thread that seldom gives the GIL up, each
- * interval is enclosed, so that nothing has to be shared out. */
+ * front of a take delays it, so that these are few. */
 #define BURST_READINGS 3
 #define BRACKET_EVERY 16
 #define BURST_EVERY_US 400
-#define SELDOM_US 1000
 /* A reading cannot be taken at the very instant of a take: a period counts as one state if the other has less than
  * one part in this many of it. */
 #define ALMOST_ALL 32
@@ -261,9 +259,8 @@ void shim_thread_check_release(void)
     int saved_errno = errno;
 
     shim_enter();
-    bool seldom = now >= T.cpu_due_ticks + (SELDOM_US - BURST_EVERY_US) * us;
-    if (T.cpu_burst == 0 || seldom) {
-        T.cpu_burst = seldom || T.cpu_bursts++ % BRACKET_EVERY == 0 ? BURST_READINGS : 1;
+    if (T.cpu_burst == 0) {
+        T.cpu_burst = T.cpu_bursts++ % BRACKET_EVERY == 0 ? BURST_READINGS : 1;
         T.cpu_due_ticks = now + BURST_EVERY_US * us;
     }
     T.cpu_burst--;

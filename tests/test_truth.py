@@ -215,30 +215,6 @@ def test_processor_time_agrees_beside_busy_neighbours(python, mix, where):
         agree(python, mix[1], where, truth.compare_processor_time, ms=1500)
 
 
-SPINNERS = """
-import json, sys, threading, time
-def spin():
-    while time.thread_time() < 0.2:
-        json.loads('[1, 2, 3, {"a": 4}]')
-threads = [threading.Thread(target=spin) for _ in range(2)]
-for t in threads: t.start()
-for t in threads: t.join()
-"""
-
-
-def test_threads_that_never_work_without_the_gil(python, where):
-    """They give it up only when they are asked to: however often they lose their processor on the way, none of their
-    processor's time is of work without it."""
-    with neighbours(5):
-        process = gs.run_code(python, SPINNERS, where).process
-    spinners = [t for t in process["threads"] if not t["main"]]
-    assert len(spinners) == 2
-    for t in spinners:
-        used_ns = t["held_oncpu_ns"] + t["released_oncpu_ns"]
-        assert used_ns > 190 * MS
-        assert t["released_oncpu_ns"] < 0.02 * used_ns, t
-
-
 ASLEEP_WITH_IT = """
 import ctypes, hashlib, time
 usleep, some = ctypes.PyDLL(None).usleep, bytearray(50_000)   # PyDLL: a call that keeps the GIL
