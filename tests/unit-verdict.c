@@ -101,6 +101,8 @@ static void test_classes(void)
     check_class("idle", 4, &joining, &nothing, 8);
     const struct shape phases = {.held = 80, .blocked = 250, .released_off = 670, .lock = 250, .lock_count = 50};
     check_class("mixed", 4, &joining, &phases, 4);
+    const struct shape queued = {.held = 240, .blocked = 330, .released_off = 430, .lock = 400, .lock_count = 50};
+    check_class("gil-bound", 4, &joining, &queued, 4);
 }
 
 /* A thread that is busy all the time is no contention, whatever else there is. */

@@ -84,13 +84,14 @@ static void gather_thread(const struct model_process *process, const struct mode
 }
 
 /* Waiting for a holder that itself waits for a processor is a want of processors; so is a wake-up while others run. */
-static double gil_wait(const struct model_totals *totals, double run_delay)
+static void set_gil_wait(struct verdict_facts *facts, const struct model_totals *totals)
 {
     const struct model_states *states = &totals->states;
-    double preempted = least((double)states->held_offcpu_ns, run_delay);
-    double blocked = (double)states->wait_blocked_ns * (1 - ratio(preempted, (double)totals->held_ns));
+    double preempted = least((double)states->held_offcpu_ns, most(0, facts->run_delay));
 
-    return blocked + most(0, (double)states->wait_wakeup_ns - run_delay);
+    facts->had_processor = 1 - ratio(preempted, (double)totals->held_ns);
+    facts->gil_wait = (double)states->wait_blocked_ns * facts->had_processor +
+                      most(0, (double)states->wait_wakeup_ns - facts->run_delay);
 }
 
 static void gather_sums(struct verdict_facts *facts)
@@ -113,7 +114,7 @@ static void gather_sums(struct verdict_facts *facts)
     /* With the rest of a long run, this makes no difference. */
     facts->work = most(0, all_work - startup);
     facts->demand = most(0, (double)totals->demand_ns - startup);
-    facts->gil_wait = gil_wait(totals, facts->run_delay);
+    set_gil_wait(facts, totals);
     facts->released_work = (double)totals->states.released_oncpu_ns;
 }
 

@@ -20,6 +20,8 @@ struct verdict_limits {
     double run_delay_share;    /* cpu-starved: of the time in which threads could have run, without a processor */
     double run_delay_threads;  /* cpu-starved: threads without a processor, on average */
     double runner_up;          /* mixed: the second cause of waiting is this large a part of the first */
+    double saturated_share;    /* gil-bound and not mixed, where the second cause is locks: of the time, GIL held, */
+    double saturated_waiting;  /* and threads waiting for it, on average */
     double idle_cpus;          /* idle, io-bound: processors in use, at most */
     double idle_rate_per_s;    /* idle: times a second that a thread leaves the GIL for 0.1 ms or longer, at most */
     double io_cpus;            /* io-bound: processors in use, at most, where threads wait in between */
@@ -44,6 +46,7 @@ struct verdict_facts {
     double demand;          /* wanting to run, start-up left out */
     double work;            /* on CPU, start-up left out */
     double gil_wait;        /* for the GIL, without what a want of processors adds to it */
+    double had_processor;   /* not ns: of the time in which the GIL was held, that its holder did not lack a processor */
     double lock_wait;       /* for locks that others had; joins and notifications are left out */
     double run_delay;       /* runnable without processor, when it would have been of use */
     double released_work;   /* on CPU without the GIL */

@@ -24,6 +24,8 @@ const struct verdict_limits verdict_limits = {
     .run_delay_share = 0.25,
     .run_delay_threads = 0.30,
     .runner_up = 0.67,
+    .saturated_share = 0.95,
+    .saturated_waiting = 1,
     .idle_cpus = 0.10,
     .idle_rate_per_s = 25,
     .io_cpus = 0.50,
@@ -181,6 +183,19 @@ static double confidence(const struct verdict_facts *facts, double strength, dou
     return floor(least(0.99, sure) * 100 + 0.5) / 100;
 }
 
+/* A GIL that is never free and always waited for limits the whole: who waits for a lock or a queue meanwhile, waits for
+ * threads that wait for the GIL. */
+static bool is_saturated(const struct verdict_facts *facts, const struct cause causes[N_CAUSES])
+{
+    const struct model_process *process = facts->process;
+    const enum verdict_class other = causes[causes[0].class == VERDICT_GIL_BOUND].class;
+
+    return (causes[0].class == VERDICT_GIL_BOUND || causes[1].class == VERDICT_GIL_BOUND) &&
+           other == VERDICT_LOCK_BOUND && process->n_gils == 1 &&
+           (double)process->totals.held_ns >= verdict_limits.saturated_share * facts->wall &&
+           facts->gil_waiting >= verdict_limits.saturated_waiting;
+}
+
 static void judge(const struct verdict_facts *facts, struct verdict *verdict)
 {
     struct cause causes[N_CAUSES];
@@ -193,9 +208,11 @@ static void judge(const struct verdict_facts *facts, struct verdict *verdict)
         for (int i = 0; i < N_CAUSES; i++)
             rival = rival > causes[i].strength ? rival : causes[i].strength;
     } else if (causes[1].strength >= 1 && causes[1].ns >= verdict_limits.runner_up * causes[0].ns) {
-        verdict->class = VERDICT_MIXED;
-        strength = causes[1].ns / (verdict_limits.runner_up * causes[0].ns);
-        rival = 0;
+        bool saturated = is_saturated(facts, causes);
+        verdict->class = saturated ? VERDICT_GIL_BOUND : VERDICT_MIXED;
+        strength = saturated ? least(facts->gil_waiting / verdict_limits.saturated_waiting, causes[0].strength)
+                             : causes[1].ns / (verdict_limits.runner_up * causes[0].ns);
+        rival = saturated ? 1 : 0;
     } else {
         verdict->class = causes[0].class;
         strength = causes[0].strength;
