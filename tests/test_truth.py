@@ -107,8 +107,9 @@ def test_waits_and_holds_agree_in_python_threads(python, mix, where):
 @pytest.mark.parametrize("n,hold,release", list(itertools.product(THREADS, HOLDS, RELEASES)))
 def test_waits_and_holds_agree_in_all_combinations(one_python, n, hold, release, where):
     """Per thread, wait and hold agree for 1 to 32 threads, holds of 1 us to 10 ms and every way to release."""
-    # After a millisecond away the extension's own call finds cold caches and takes 1 us: not more than some 100 of them.
-    ms = 100 if RELEASES[release][0] >= 1 * MS else 200
+    # After a millisecond away the extension's own call finds cold caches and takes 1 us, or 4 us where a virtual processor
+    # has been halted meanwhile: not more than some 20 of them.
+    ms = 40 if RELEASES[release][0] >= 1 * MS else 200
     agree(one_python, [[*HOLDS[hold], *RELEASES[release], 0]] * n, where, ms=ms)
 
 
