@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from bisect import bisect_left
 from collections import namedtuple
 from pathlib import Path
@@ -17,7 +18,26 @@ US, MS, S = 1000, 1000 * 1000, 1000 * 1000 * 1000
 # gilscope and the extension may differ by this much: 1 % or 100 us, whichever is larger, and the extension's own calls.
 # The extension's sums come in two kinds: by the stamps around its calls into CPython (hold_ns, save_ns, wait_ns), and
 # by the instants at which the GIL changed hands within those (exact_hold_ns, forced_ns, exact_wait_ns; see stamps.c).
+# Those take 0.3 us a cycle at most, more where the machine is slower just now than one that reads a byte of /dev/zero in
+# USUAL_READ_NS.
 SHARE, FLOOR_NS, PER_CYCLE_NS = 0.01, 100 * US, 300
+USUAL_READ_NS, READS = 220, 5000
+pace = [1]  # how much slower it was when the last mix ran
+
+
+def measure_pace():
+    with open("/dev/zero", "rb", buffering=0) as zero:
+        fd, read, took = zero.fileno(), os.read, []
+        for _ in range(3):
+            start = time.perf_counter_ns()
+            for _ in range(READS):
+                read(fd, 1)
+            took.append((time.perf_counter_ns() - start) / READS)
+    return max(1, min(took) / USUAL_READ_NS)
+
+
+def per_cycle_ns():
+    return PER_CYCLE_NS * pace[0]
 
 
 def spin(hold_ns, release_ns=0, cpu=False):
@@ -84,7 +104,7 @@ class Measured:
         self.log = [Cycle(*log[i:i + 6]) for i in range(0, len(log), 6)]
 
     def tolerance(self, value_ns):
-        return max(SHARE * value_ns, FLOOR_NS) + PER_CYCLE_NS * self.cycles
+        return max(SHARE * value_ns, FLOOR_NS) + per_cycle_ns() * self.cycles
 
 
 def run_mix(python, threads, where, ms=500, kind="native", log=0, pinned=False, name="mix", **kwargs):
@@ -100,6 +120,7 @@ def run_mix(python, threads, where, ms=500, kind="native", log=0, pinned=False, 
     env = dict(kwargs.pop("env", {}), PYTHONPATH=build(python), LD_PRELOAD=stamps())
     recording = gs.run([python.path, SOURCE / "driver.py", spec, out], where, name=name, env=env,
                        options=("--no-stacks", *kwargs.pop("options", ())), **kwargs)
+    pace[0] = measure_pace()
     return recording, [Measured(r) for r in json.loads(out.read_text())]
 
 
@@ -181,7 +202,7 @@ def compare_matrix(process, measured):
     reported = {(p["waiter_tid"], p["holder_tid"]): p["ns"] for p in process["blocking"]}
 
     def check(what, value, true, n):
-        allowed = max(SHARE * true, FLOOR_NS) + PER_CYCLE_NS * n
+        allowed = max(SHARE * true, FLOOR_NS) + per_cycle_ns() * n
         if abs(value - true) > allowed:
             wrong.append(f"{what}: gilscope {value / MS:.3f} ms, truth {true / MS:.3f} ms, "
                          f"allowed difference {allowed / MS:.3f} ms")
@@ -211,7 +232,7 @@ def compare_quantiles(what, summary, samples, share=0.05):
         slack = 0 if q == 1.0 else 0.002 * n + 1
         low = samples[max(0, min(n - 1, int(q * n - slack) - 1))]
         high = samples[max(0, min(n - 1, int(q * n + slack)))]
-        if not low * (1 - share) - PER_CYCLE_NS <= summary[key] <= high * (1 + share) + PER_CYCLE_NS:
+        if not low * (1 - share) - per_cycle_ns() <= summary[key] <= high * (1 + share) + per_cycle_ns():
             wrong.append(f"{what} {key}: gilscope {summary[key]}, truth {low}..{high} of {n}")
     return wrong
 
