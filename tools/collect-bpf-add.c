@@ -169,14 +169,14 @@ static void begin_thread(const struct adding *a, uint32_t slot)
 
 static void set_walk(struct gs_target *target, const struct cpython_layout *l, const struct collect_options *options)
 {
-    if (!l)
+    target->tstate_bytes =
+        8 + (l && l->tstate_frame > target->tstate_thread_id ? l->tstate_frame : target->tstate_thread_id);
+    if (!l || target->tstate_bytes >= GS_RAW)
         return;
     target->walk_frames = !options->no_stacks;
     target->walk_native = target->walk_frames && !options->no_native;
     target->knows_frames = 1;
     target->tstate_frame = l->tstate_frame;
-    target->tstate_bytes =
-        8 + (l->tstate_frame > target->tstate_thread_id ? l->tstate_frame : target->tstate_thread_id);
     target->cframe_current = l->cframe_current == 255 ? -1 : l->cframe_current;
     target->frame_code = l->frame_code;
     target->frame_back = l->frame_back;
