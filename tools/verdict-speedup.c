@@ -25,7 +25,7 @@ static double least(double a, double b)
 
 /* The time that the threads' own parts need: what they waited for the GIL, and for each other's results, is left out.
  */
-static double longest_own_time(const struct model_process *process, double had_processor)
+static double longest_own_time(const struct model_process *process, double worth)
 {
     double longest = 0;
 
@@ -34,7 +34,7 @@ static double longest_own_time(const struct model_process *process, double had_p
         double waits = (double)(thread->wait_ns + thread->states.wait_forced_ns);
         double awaits = (double)thread->lock_wait_ns - verdict_thread_lock_wait(process, thread);
         if (!thread->folded)
-            longest = most(longest, (double)thread->wall_ns - waits * had_processor - awaits);
+            longest = most(longest, (double)thread->wall_ns - waits * worth - awaits);
     }
     return longest;
 }
@@ -65,15 +65,15 @@ static double rounded(double speedup)
 void verdict_speedup(const struct verdict_facts *facts, struct verdict *verdict)
 {
     double n_cpus = (double)facts->process->cpus, wall = facts->wall;
-    /* Who waited for a holder that had no processor would have lacked one, too. */
-    double blocked = (double)facts->process->totals.states.wait_blocked_ns * facts->had_processor;
-    double contended = contended_time(facts) * facts->had_processor, bound, side_by_side, high, low;
+    /* Where processors are what is short, who waited for a holder without one would have lacked one, too. */
+    double worth = verdict->class == VERDICT_CPU_STARVED ? facts->had_processor : 1;
+    double blocked = (double)facts->process->totals.states.wait_blocked_ns * worth;
+    double contended = contended_time(facts) * worth, bound, side_by_side, high, low;
 
     verdict->speedup_low = verdict->speedup_high = 1;
     if (wall <= 0 || contended <= 0)
         return;
-    bound =
-        most(longest_own_time(facts->process, facts->had_processor), (double)facts->process->totals.oncpu_ns / n_cpus);
+    bound = most(longest_own_time(facts->process, worth), (double)facts->process->totals.oncpu_ns / n_cpus);
     bound = most(bound, wall - least(wall, blocked)); /* what nobody waited in stays as it is */
     bound = most(bound, wall / n_cpus);
     side_by_side = least(n_cpus, 1 + blocked / contended);
