@@ -2,7 +2,6 @@
 """Live web servers are attached to while they answer: they go on answering rightly, and the report names the handler that
 holds the GIL."""
 import functools
-import os
 import signal
 import subprocess
 import time
@@ -12,7 +11,7 @@ import pytest
 
 from helpers import beside, gs
 from helpers.attach import Attached, need_bpf
-from helpers.servers import fetch, free_port, wait_until_ready
+from helpers.servers import end_group, fetch, free_port, wait_until_ready
 
 APP = '''
 def busy_handler(path):
@@ -99,11 +98,7 @@ def test_report_names_the_handler_that_holds_the_gil(kind, method, where):
         server.send_signal(signal.SIGTERM)
         server.wait(60)
     finally:
-        try:
-            os.killpg(server.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        server.wait()
+        end_group(server)
     shares = held_by_function(process)
     assert max(shares, key=shares.get) == "busy_handler", shares
     assert shares["busy_handler"] > 0.5, shares

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from helpers import beside, gs
-from helpers.servers import fetch, free_port, wait_until_ready
+from helpers.servers import end_group, fetch, free_port, wait_until_ready
 
 sys.path.insert(0, str(beside.PROGRAMS))
 from app import answer  # noqa: E402  (needs the path above)
@@ -38,11 +38,7 @@ def serve(command, where, port, preload, prefixes=("",), stop=signal.SIGTERM):
         print(log.read_text(errors="replace")[-3000:])
         raise
     finally:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+        end_group(process)
     own = [line for line in log.read_text(errors="replace").splitlines() if "gilscope" in line]
     assert not own, own
     return answers, status

@@ -19,6 +19,13 @@ struct model_dist { /* of a histogram; 0 where it is empty */
     uint64_t count, sum_ns, p50_ns, p90_ns, p99_ns, max_ns;
 };
 
+/* Of holds that were sampled only the number and the sum are known: samples see neither where one begins nor where it
+ * ends. */
+static inline bool model_dist_has_quantiles(const struct model_dist *dist)
+{
+    return dist->max_ns || !dist->count;
+}
+
 /* The states in which a thread lives.  Their sum is its wall time. */
 struct model_states {
     uint64_t held_oncpu_ns, held_offcpu_ns, wait_blocked_ns, wait_wakeup_ns, wait_forced_ns, released_oncpu_ns,

@@ -122,12 +122,11 @@ static void evidence_holder(const struct verdict_facts *facts, struct verdict *v
                  format_time(whole, blocked_ns));
 }
 
-/* Of samples, which do not tell where holds begin and end, the mean is all that is known. */
 static uint64_t typical_hold_ns(const struct model_thread *thread)
 {
     const struct model_dist *hold = &thread->hold;
 
-    return hold->max_ns || !hold->count ? hold->p50_ns : hold->sum_ns / hold->count;
+    return model_dist_has_quantiles(hold) ? hold->p50_ns : hold->sum_ns / hold->count;
 }
 
 static void evidence_patterns(const struct verdict_facts *facts, struct verdict *verdict)

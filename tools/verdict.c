@@ -202,17 +202,20 @@ static void judge(const struct verdict_facts *facts, struct verdict *verdict)
     double strength, rival;
 
     weigh_causes(facts, causes);
+    const bool is_close = causes[1].strength >= 1 && causes[1].ns >= verdict_limits.runner_up * causes[0].ns;
     if (causes[0].strength < 1) {
         verdict->class = judge_work(facts, &strength);
         rival = 0;
         for (int i = 0; i < N_CAUSES; i++)
             rival = rival > causes[i].strength ? rival : causes[i].strength;
-    } else if (causes[1].strength >= 1 && causes[1].ns >= verdict_limits.runner_up * causes[0].ns) {
-        bool saturated = is_saturated(facts, causes);
-        verdict->class = saturated ? VERDICT_GIL_BOUND : VERDICT_MIXED;
-        strength = saturated ? least(facts->gil_waiting / verdict_limits.saturated_waiting, causes[0].strength)
-                             : causes[1].ns / (verdict_limits.runner_up * causes[0].ns);
-        rival = saturated ? 1 : 0;
+    } else if (is_close && is_saturated(facts, causes)) {
+        verdict->class = VERDICT_GIL_BOUND;
+        strength = least(facts->gil_waiting / verdict_limits.saturated_waiting, causes[0].strength);
+        rival = 1;
+    } else if (is_close) {
+        verdict->class = VERDICT_MIXED;
+        strength = causes[1].ns / (verdict_limits.runner_up * causes[0].ns);
+        rival = 0;
     } else {
         verdict->class = causes[0].class;
         strength = causes[0].strength;

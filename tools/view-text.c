@@ -93,7 +93,7 @@ static void print_gil(const struct text *text, const struct model_process *proce
     line = mem_print("held %s, free %s · %s switch%s", format_share(held, gil->held_share),
                      format_share(unused, gil->free_share), format_count(switches, gil->switches),
                      gil->switches == 1 ? "" : "es");
-    if (gil->hold.max_ns || !gil->hold.count) { /* else sampled: samples see neither where holds begin and end nor why */
+    if (model_dist_has_quantiles(&gil->hold)) { /* nor do samples see why a switch came about */
         char *more = mem_print("%s, %s forced · hold p50 %s, p99 %s, max %s", line,
                                format_count(forced, gil->forced_switches), format_time(p50, gil->hold.p50_ns),
                                format_time(p99, gil->hold.p99_ns), format_time(max, gil->hold.max_ns));

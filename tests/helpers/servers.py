@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Asks web servers of tests."""
+"""Asks web servers of tests, and ends them."""
+import os
+import signal
 import socket
 import time
 import urllib.error
@@ -29,3 +31,12 @@ def wait_until_ready(process, port, path):
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     raise AssertionError("the server does not answer")
+
+
+def end_group(process):
+    """What is left of a server that leads a process group, and of its workers, ends now."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
