@@ -129,6 +129,12 @@ struct rec_header {
     int64_t rate_mono_ns; /*                                                                             atomic */
     uint64_t first_ticks;  /* gives the rate until then, roughly                                           once */
     int64_t first_mono_ns; /*                                                                              once */
+
+    /* CPU time of all threads of the process, of those that never take the GIL too.  Under beat_seq. */
+    uint64_t cpu_last_ns; /* the process's CPU clock when it was read last, 0 = not yet                  atomic */
+    uint64_t cpu_used_ns; /* sum of what was used between two readings with no pause in between          atomic */
+    uint32_t cpu_toggles; /* n_toggles at the last reading                                               atomic */
+    uint32_t pad2;
 };
 
 /* A record's head.  The type is stored last: a record of type 0 is not there yet, or no more (it is free to be used
@@ -282,6 +288,8 @@ struct rec_thread {
     uint64_t tstate;       /* address of the PyThreadState with which it was last seen in a pause; identity only */
     uint64_t cpu_inferred_ns; /* part of the exact CPU times: by how long the thread had no processor it is told in which
                                  state it was used, but it may have been the other.  owner */
+
+    uint64_t cpu_used_ns; /* all CPU time up to cpu_last_ns but for pauses, that of waits and of its start too.  owner */
 };
 
 /* --- GILs -------------------------------------------------------------------------------------------------------- */

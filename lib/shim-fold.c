@@ -153,6 +153,7 @@ static void fold(struct rec_thread *tr)
     add_run(folded, tr, offsetof(struct rec_thread, cpu_exact_held_ns),
             offsetof(struct rec_thread, cpu_mixed_released_ticks));
     folded->cpu_inferred_ns += tr->cpu_inferred_ns;
+    folded->cpu_used_ns += tr->cpu_used_ns;
     folded->run_delay_ns += tr->run_delay_ns;
     add_run(folded, tr, offsetof(struct rec_thread, gil_counted), offsetof(struct rec_thread, forced_switches));
     if (tr->forced_max_ticks > folded->forced_max_ticks)

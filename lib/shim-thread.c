@@ -44,6 +44,7 @@ static uint32_t next_index;
 #define NAME_SOON_US 1000
 #define NAME_AGAIN_US 1000000 /* a program may rename its threads */
 #define LONG_ENOUGH_FOR_SCHEDSTAT_US 10000
+#define BORN_WITHIN_NS 1000000 /* a thread of Python's comes to its first take after so much CPU time at most */
 
 static void thread_end(void *unused);
 
@@ -53,14 +54,23 @@ void shim_thread_init(void)
         key_made = pthread_key_create(&key, thread_end) == 0;
 }
 
-uint64_t shim_thread_cpu_ns(uint32_t tid)
+static uint64_t cpu_clock_ns(clockid_t clock)
 {
-    /* The clock of a thread by its id: linux/posix-timers.h, MAKE_THREAD_CPUCLOCK(tid, CPUCLOCK_SCHED). */
-    clockid_t clock = tid ? (clockid_t)((~(unsigned)tid << 3) | 6u) : CLOCK_THREAD_CPUTIME_ID;
     struct timespec ts;
     if (clock_gettime(clock, &ts) != 0)
         return 0;
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t shim_thread_cpu_ns(uint32_t tid)
+{
+    /* The clock of a thread by its id: linux/posix-timers.h, MAKE_THREAD_CPUCLOCK(tid, CPUCLOCK_SCHED). */
+    return cpu_clock_ns(tid ? (clockid_t)((~(unsigned)tid << 3) | 6u) : CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t shim_thread_process_cpu_ns(void)
+{
+    return cpu_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* Time that thread tid was runnable without a processor, ns: the second number of schedstat
@@ -131,6 +141,8 @@ void shim_thread_attach(uint64_t since, bool main_thread)
         tr->state = p.n & 1 ? REC_STATE_NONE : REC_STATE_RELEASED;
         tr->state_ticks = since;
         tr->cpu_last_ns = main_thread ? shim_life_start_cpu_ns() : shim_thread_cpu_ns(0);
+        if (!main_thread && tr->cpu_last_ns <= BORN_WITHIN_NS && !(p.n & 1))
+            tr->cpu_used_ns = tr->cpu_last_ns;
         shim_file_publish(tr, REC_THREAD);
         __atomic_fetch_add(&SHIM.header->n_threads, 1, __ATOMIC_RELAXED);
         if (key_made)
@@ -223,12 +235,26 @@ static void read_cpu(struct rec_thread *tr, uint64_t t)
     uint64_t used = now > tr->cpu_last_ns ? now - tr->cpu_last_ns : 0;
     shim_sample_cpu_read(used, held, released);
     shim_write_begin(&tr->seq);
-    if (tr->cpu_last_ns) /* else just resumed: nothing to compare with */
+    if (tr->cpu_last_ns) { /* else just resumed: nothing to compare with */
         add_period(tr, used, held, released);
+        tr->cpu_used_ns += used;
+    }
     tr->cpu_base_held_ticks = held_sum;
     tr->cpu_base_released_ticks = released_sum;
     tr->cpu_last_ns = now ? now : 1;
     shim_write_end(&tr->seq);
+}
+
+/* The kernel adds up the process's threads for this, some 20 ns for each (thread_group_cputime() in
+ * kernel/sched/cputime.c). */
+static void read_process_cpu(struct rec_header *h)
+{
+    uint64_t now = shim_thread_process_cpu_ns();
+    uint32_t n_toggles = __atomic_load_n(&h->n_toggles, __ATOMIC_RELAXED);
+    if (h->cpu_last_ns && h->cpu_toggles == n_toggles && !(n_toggles & 1) && now > h->cpu_last_ns)
+        h->cpu_used_ns += now - h->cpu_last_ns;
+    h->cpu_last_ns = now;
+    h->cpu_toggles = n_toggles;
 }
 
 void shim_thread_beat(bool ended)
@@ -243,6 +269,7 @@ void shim_thread_beat(bool ended)
     shim_clock_both(&ticks, &mono_ns);
     h->beat_ticks = ticks;
     h->beat_mono_ns = mono_ns;
+    read_process_cpu(h);
     if (!h->rate_ticks && (ended || mono_ns - h->start_mono_ns >= RATE_AFTER_NS)) {
         h->rate_mono_ns = mono_ns;
         __atomic_store_n(&h->rate_ticks, ticks, __ATOMIC_RELEASE);

@@ -41,6 +41,9 @@ void shim_thread_leave_gil(struct rec_gil *gr);
 /* CPU time of the calling process's thread tid, ns; 0 if it is gone.  Async-signal-safe. */
 uint64_t shim_thread_cpu_ns(uint32_t tid);
 
+/* CPU time of all threads of the calling process, those that have ended too, ns.  Async-signal-safe. */
+uint64_t shim_thread_process_cpu_ns(void);
+
 /* Writes the second calibration point, and that which gives the rate if there is none yet and this is far enough from
  * the start, or the process has ended.  Any thread. */
 void shim_thread_beat(bool ended);

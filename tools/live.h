@@ -34,4 +34,7 @@ bool live_has_mapped(int pid, const char *name);
  * this process sees them.  False if there is no such thread or the kernel does not say. */
 bool live_schedstat(int pid, uint32_t tid, uint64_t *oncpu_ns, uint64_t *run_delay_ns);
 
+/* CPU time of all threads that a process has and has had, in ns; pid as this process sees it.  0 if it is gone. */
+uint64_t live_process_cpu_ns(int pid);
+
 #endif

@@ -29,6 +29,7 @@ struct build {
     bool calibrated;         /* ns_per_tick is known, not assumed */
     uint64_t unexplained_ns; /* summed over threads that have much of it */
     double cpu_unsure_ns;    /* CPU time that may have been used with the GIL or without it */
+    double python_cpu_ns;    /* CPU time of the threads that have records, that of waits too */
 };
 
 /* --- model-time.c */
@@ -77,6 +78,8 @@ void build_threads(struct build *build);
 /* Splits a thread's held and released time (states' sums: held_ns, released_ns) into on and off CPU. */
 void build_cpu(struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
                struct model_thread *thread);
+/* Sets the CPU time of the process's other threads; after the threads. */
+void build_native_cpu(struct build *build);
 
 /* --- model-hist.c */
 /* The distribution of one thread's histogram. */
@@ -102,8 +105,8 @@ void build_minor(struct model *model);
 /* Fills process->stacks with functions, frames and stacks, whose weights are ticks as yet; after the threads. */
 void build_samples(struct build *build);
 
-/* A call that is without the GIL for more than this part of what it holds lets go of it, where only the ends of holds are
- * known: a hold that ended because others asked for it leaves next to no time without the GIL behind it. */
+/* A call that is without the GIL for more than this part of what it holds lets go of it, where only the ends of holds
+ * are known: a hold that ended because others asked for it leaves next to no time without the GIL behind it. */
 #define BUILD_LETS_GO_SHARE 0.02
 
 /* --- model-stacks.c */

@@ -59,7 +59,7 @@ static uint64_t since(const struct build *build, uint64_t now_ticks, uint64_t ba
     return now_ticks > base_ticks ? build_ns(build, now_ticks - base_ticks) : 0;
 }
 
-static void add_final(const struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
+static void add_final(struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
                       struct model_thread *thread, struct periods *p)
 {
     double held = (double)since(build, closed->held, rec->cpu_base_held_ticks);
@@ -70,6 +70,7 @@ static void add_final(const struct build *build, const struct rec_thread *rec, c
         rates(p, &held_rate, &released_rate);
         cpu = held * held_rate + released * released_rate;
     }
+    build->python_cpu_ns += (double)rec->cpu_used_ns + cpu;
     if (released <= 0 && held > 0) {
         p->exact_held_cpu += cpu;
         p->exact_held += held;
@@ -152,4 +153,18 @@ void build_cpu(struct build *build, const struct rec_thread *rec, const struct b
     thread->states.released_oncpu_ns = part_of(released, thread->released_ns);
     thread->states.released_offcpu_ns = thread->released_ns - thread->states.released_oncpu_ns;
     build->cpu_unsure_ns += unsure(&p) + (double)rec->cpu_inferred_ns;
+}
+
+void build_native_cpu(struct build *build)
+{
+    const struct rec_header *header = &build->file->header;
+    struct model_totals *totals = &build->process->totals;
+    double used = (double)header->cpu_used_ns;
+
+    if (build->running && header->cpu_last_ns && header->cpu_toggles == header->n_toggles && !(header->n_toggles & 1)) {
+        uint64_t now_ns = live_process_cpu_ns(build->file->pid_here);
+        used += now_ns > header->cpu_last_ns ? (double)(now_ns - header->cpu_last_ns) : 0;
+    }
+    totals->has_native_cpu = header->cpu_used_ns != 0;
+    totals->native_cpu_ns = used > build->python_cpu_ns ? (uint64_t)(used - build->python_cpu_ns) : 0;
 }

@@ -146,7 +146,8 @@ void build_totals(struct build *build)
     process->totals.shares = state_shares(&process->totals.states, process->totals.wall_ns);
     totals->wanted_ns = totals->held_ns + totals->wait_ns;
     totals->oncpu_ns = totals->states.held_oncpu_ns + totals->states.released_oncpu_ns;
-    totals->oncpu_cpus = share(totals->oncpu_ns, process->wall_ns);
+    build_native_cpu(build);
+    totals->oncpu_cpus = share(totals->oncpu_ns + totals->native_cpu_ns, process->wall_ns);
     totals->wait_share = share(totals->wait_ns, totals->demand_ns);
     totals->waiting = share(totals->wait_ns, process->wall_ns);
     process->waiting_matters = share(totals->states.wait_blocked_ns, process->wall_ns) >= MINOR_WAITING_SHARE;

@@ -90,9 +90,11 @@ struct model_totals { /* over the threads of a process */
     uint64_t wall_ns, held_ns, wait_ns, wanted_ns /* the GIL: both */, oncpu_ns, demand_ns, lock_wait_ns,
         notify_wait_ns, gil_lock_wait_ns, run_delay_ns, charged_ns, long_released;
     uint64_t acquisitions, contended, forced_switches, lost_wakeups;
-    double oncpu_cpus; /* processors in use, on average */
-    double wait_share; /* of the time in which threads wanted to run */
-    double waiting;    /* threads waiting for the GIL, on average */
+    bool has_native_cpu;    /* the next is known */
+    uint64_t native_cpu_ns; /* CPU time of threads that never took the GIL, such as those of OpenMP */
+    double oncpu_cpus;      /* processors in use, on average, by these too */
+    double wait_share;      /* of the time in which threads wanted to run */
+    double waiting;         /* threads waiting for the GIL, on average */
 };
 
 struct model_process {

@@ -98,7 +98,7 @@ static void gather_sums(struct verdict_facts *facts)
 {
     const struct model_process *process = facts->process;
     const struct model_totals *totals = &process->totals;
-    double startup = 0, all_work = (double)totals->oncpu_ns;
+    double startup = 0, all_work = (double)(totals->oncpu_ns + totals->native_cpu_ns);
 
     facts->wall = (double)process->wall_ns;
     for (size_t i = 0; i < process->n_threads; i++) {
@@ -115,13 +115,16 @@ static void gather_sums(struct verdict_facts *facts)
     facts->work = most(0, all_work - startup);
     facts->demand = most(0, (double)totals->demand_ns - startup);
     set_gil_wait(facts, totals);
-    facts->released_work = (double)totals->states.released_oncpu_ns;
+    facts->released_work = (double)(totals->states.released_oncpu_ns + totals->native_cpu_ns);
+    facts->native_share = ratio((double)totals->native_cpu_ns, all_work);
 }
 
 static void derive(struct verdict_facts *facts)
 {
     const struct model_process *process = facts->process;
     double top_work = facts->top ? thread_work(facts->top) : 0;
+    double native_work = (double)process->totals.native_cpu_ns,
+           all_work = (double)process->totals.oncpu_ns + native_work;
 
     facts->gil_wait_share = ratio(facts->gil_wait, facts->demand);
     facts->gil_waiting = ratio(facts->gil_wait, facts->wall);
@@ -130,13 +133,15 @@ static void derive(struct verdict_facts *facts)
     facts->run_delay_share = ratio(facts->run_delay, facts->run_delay + (double)process->totals.oncpu_ns);
     facts->delayed = ratio(facts->run_delay, facts->wall);
     facts->cpus_used = ratio(facts->work, facts->wall);
-    facts->released_share = ratio(facts->released_work, (double)process->totals.oncpu_ns);
-    facts->top_share = ratio(top_work, (double)process->totals.oncpu_ns);
+    facts->released_share = ratio(facts->released_work, all_work);
+    facts->top_share = ratio(top_work, all_work);
     facts->io_share = ratio(facts->io_wait, facts->io_threads_wall);
     facts->rate_per_s = ratio((double)process->totals.long_released, facts->wall / 1e9);
     for (size_t i = 0; i < process->n_threads; i++)
         if (thread_work(&process->threads[i]) >= 0.1 * top_work && top_work > 0)
             facts->n_workers++;
+    if (native_work >= 0.1 * most(top_work, native_work) && native_work > 0)
+        facts->n_workers++;
 }
 
 static double mean(const struct model_dist *dist)

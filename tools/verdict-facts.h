@@ -29,6 +29,7 @@ struct verdict_limits {
     double io_rate_per_s;      /* io-bound: as idle_rate_per_s, at least */
     double parallel_cpus;      /* gil-releasing: processors in use, at least */
     double released_share;     /* gil-releasing: of the CPU time, without the GIL */
+    double native_share;       /* gil-releasing and not io-bound: of the CPU time, that of native threads */
     double one_thread_share;   /* single-threaded: of the CPU time, that of one thread */
     double lost_per_contended; /* starvation: wake-ups lost for each wait */
     double starved_intervals;  /* starvation: the longest wait, in switch intervals */
@@ -42,24 +43,25 @@ extern const struct verdict_limits verdict_limits; /* verdict.c */
 struct verdict_facts {
     const struct model_process *process;
     /* ns, summed over threads */
-    double wall;            /* the process's, not summed */
-    double demand;          /* wanting to run, start-up left out */
-    double work;            /* on CPU, start-up left out */
-    double gil_wait;        /* for the GIL, without what a want of processors adds to it */
-    double had_processor;   /* not ns: of the time in which the GIL was held, that its holder did not lack a processor */
-    double lock_wait;       /* for locks that others had; joins and notifications are left out */
-    double run_delay;       /* runnable without processor, when it would have been of use */
-    double released_work;   /* on CPU without the GIL */
-    double io_wait;         /* of threads that work: asleep, for other reasons than a lock that another one has */
+    double wall;          /* the process's, not summed */
+    double demand;        /* wanting to run, start-up left out */
+    double work;          /* on CPU, start-up left out; that of native threads, which never take the GIL, too */
+    double gil_wait;      /* for the GIL, without what a want of processors adds to it */
+    double had_processor; /* not ns: of the time in which the GIL was held, that its holder did not lack a processor */
+    double lock_wait;     /* for locks that others had; joins and notifications are left out */
+    double run_delay;     /* runnable without processor, when it would have been of use */
+    double released_work; /* on CPU without the GIL, native threads too */
+    double io_wait;       /* of threads that work: asleep, for other reasons than a lock that another one has */
     double io_threads_wall; /* the wall time of these threads */
     /* derived */
     double gil_wait_share, lock_wait_share, run_delay_share, io_share;
     double gil_waiting, lock_waiting, delayed, cpus_used; /* on average */
     double released_share;                                /* of work */
+    double native_share;                                  /* of work: that of native threads */
     double top_share;                                     /* of work: the busiest thread's */
     double rate_per_s;                                    /* long intervals without the GIL */
-    unsigned n_workers;                                   /* threads with a tenth of the busiest one's work */
-    const struct model_thread *top;                       /* the busiest, NULL without threads */
+    unsigned n_workers; /* threads with a tenth of the busiest one's work; the native ones together are one more */
+    const struct model_thread *top; /* the busiest, NULL without threads */
     /* patterns */
     const struct model_thread *starved;   /* waits long though the GIL is given up often, or NULL */
     const struct model_thread *keeper;    /* keeps the GIL far beyond the switch interval, or NULL */

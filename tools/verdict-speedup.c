@@ -73,7 +73,7 @@ void verdict_speedup(const struct verdict_facts *facts, struct verdict *verdict)
     verdict->speedup_low = verdict->speedup_high = 1;
     if (wall <= 0 || contended <= 0)
         return;
-    bound = most(longest_own_time(facts->process, worth), (double)facts->process->totals.oncpu_ns / n_cpus);
+    bound = most(longest_own_time(facts->process, worth), facts->process->totals.oncpu_cpus * wall / n_cpus);
     bound = most(bound, wall - least(wall, blocked)); /* what nobody waited in stays as it is */
     bound = most(bound, wall / n_cpus);
     side_by_side = least(n_cpus, 1 + blocked / contended);

@@ -15,6 +15,7 @@
 #define WORTH_GAINING 1.1       /* times as fast */
 #define BUSY_SHARE 0.8          /* of the processors: there is next to nothing left of them */
 #define WORTH_NAMING_PERCENT 15 /* a holder that others waited less for is one of many */
+#define NATIVE_SHARE 0.05       /* native threads that use less of the CPU time are not mentioned */
 
 static void add(char **lines, size_t *n, char *line)
 {
@@ -57,9 +58,9 @@ static char *summary(const struct verdict_facts *facts, enum verdict_class class
                          100 * process->totals.wait_share, threads_were(were, process->totals.waiting));
     case VERDICT_GIL_RELEASING:
         return mem_print(
-            "The work runs in parallel without the GIL: %.1f of %u processors were in use, %.0f %% of that "
-            "in code that had released it.",
-            process->totals.oncpu_cpus, process->cpus, 100 * facts->released_share);
+            "The work runs in parallel without the GIL: %.1f of %u processors were in use, %.0f %% of that %s.",
+            process->totals.oncpu_cpus, process->cpus, 100 * facts->released_share,
+            facts->native_share < NATIVE_SHARE ? "in code that had released it" : "in code that did not hold it");
     case VERDICT_IO_BOUND:
         return mem_print("Threads mostly waited for something outside of the program, %.0f times a second: %.2f "
                          "processors were in use, and next to nobody waited for the GIL.",
@@ -209,9 +210,24 @@ static void evidence_work(const struct verdict_facts *facts, struct verdict *ver
     EVIDENCE(verdict, "Threads used %s of CPU time in %s: %s with the GIL and the rest without it.",
              format_time(a, totals->oncpu_ns), time_of(b, facts->wall), format_time(c, totals->states.held_oncpu_ns));
     if (top && totals->oncpu_ns)
-        EVIDENCE(verdict, "%s did %.0f %% of that.", top->name, 100 * facts->top_share);
+        EVIDENCE(
+            verdict, "%s did %.0f %% of that.", top->name,
+            percent((double)(top->states.held_oncpu_ns + top->states.released_oncpu_ns), (double)totals->oncpu_ns));
     EVIDENCE(verdict, "Threads waited %s for the GIL, %.1f %% of the time in which they wanted to run.",
              format_time(a, totals->wait_ns), 100 * totals->wait_share);
+}
+
+static void evidence_native(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    const struct model_totals *totals = &facts->process->totals;
+    char time[FORMAT_BYTES];
+
+    if (facts->native_share >= NATIVE_SHARE)
+        EVIDENCE(
+            verdict,
+            "Native threads, which never take the GIL (those of OpenMP or BLAS, say), used another %s of CPU time: "
+            "%.1f processors.",
+            format_time(time, totals->native_cpu_ns), (double)totals->native_cpu_ns / facts->wall);
 }
 
 static void evidence_waiting(const struct verdict_facts *facts, struct verdict *verdict)
@@ -281,7 +297,12 @@ static void advise_processors(const struct verdict_facts *facts, struct verdict 
 {
     const struct model_process *process = facts->process;
 
-    if (process->totals.oncpu_cpus > BUSY_SHARE * process->cpus)
+    if (process->totals.oncpu_cpus > BUSY_SHARE * process->cpus && facts->native_share >= NATIVE_SHARE)
+        ADVICE(verdict,
+               "There are more threads that compute than processors (%u), those that extensions start for themselves "
+               "among them: let these start fewer (OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, torch.set_num_threads).",
+               process->cpus);
+    else if (process->totals.oncpu_cpus > BUSY_SHARE * process->cpus)
         ADVICE(verdict,
                "There are more threads that compute than processors (%u): use fewer threads, or more processors.",
                process->cpus);
@@ -386,6 +407,7 @@ void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict
             evidence_processors(facts, verdict);
         break;
     }
+    evidence_native(facts, verdict);
     evidence_patterns(facts, verdict);
     advise(facts, verdict);
 }

@@ -33,6 +33,7 @@ const struct verdict_limits verdict_limits = {
     .io_rate_per_s = 2,
     .parallel_cpus = 1.2,
     .released_share = 0.30,
+    .native_share = 0.50,
     .one_thread_share = 0.70,
     .lost_per_contended = 5,
     .starved_intervals = 10,
@@ -138,6 +139,12 @@ static enum verdict_class judge_work(const struct verdict_facts *facts, double *
     if (shared && facts->released_share >= limits->released_share && facts->cpus_used >= limits->parallel_cpus) {
         *strength = least(beyond(facts->cpus_used, limits->parallel_cpus),
                           beyond(facts->released_share, limits->released_share));
+        return VERDICT_GIL_RELEASING;
+    }
+    /* Who sleeps meanwhile waits for that work, not for something outside of the program. */
+    if (shared && facts->native_share >= limits->native_share) {
+        *strength =
+            least(beyond(facts->native_share, limits->native_share), beyond(facts->cpus_used, limits->idle_cpus));
         return VERDICT_GIL_RELEASING;
     }
     if (facts->cpus_used < limits->io_cpus && facts->io_share >= limits->io_share &&

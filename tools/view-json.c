@@ -187,6 +187,8 @@ static json_t *process(const struct model_process *p)
     put(object, "complete", json_boolean(p->complete));
     put(object, "cpus", integer(p->cpus));
     put(object, "switch_interval_ns", integer(p->switch_interval_ns));
+    if (p->totals.has_native_cpu)
+        put(object, "native_cpu_ns", integer(p->totals.native_cpu_ns));
     put_lists(object, p);
     return object;
 }

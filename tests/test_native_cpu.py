@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""Threads that never take the GIL, such as those of OpenMP and BLAS: their CPU time is told, and the verdict knows it."""
+import os
+import signal
+import time
+
+import pytest
+
+from helpers import gs, truth
+from helpers.pauses import Live
+
+MS = 1000 * 1000
+SHARE, FLOOR = 0.05, 40 * MS  # the process's clock is read with each thread's, but not at the same instant
+
+BURNS = """
+import ctypes, os, sys, threading, time
+burn = ctypes.CDLL(sys.argv[1])
+burn.burn_stop.restype = ctypes.c_int64
+"""
+
+
+def burn():
+    return truth.compile_shared(gs.WORK / "truth" / "burn.so", gs.REPO / "tests" / "frames" / "burn.c")
+
+
+def near(told_ns, true_ns):
+    return abs(told_ns - true_ns) <= max(SHARE * true_ns, FLOOR)
+
+
+def run(python, where, code, **kwargs):
+    return gs.run_code(python, BURNS + code, where, args=[burn()], **kwargs)
+
+
+def test_native_threads_are_told(python, where):
+    """Two of them compute while Python's only thread sleeps: that is no idle process."""
+    recording = run(python, where, "burn.burn_start(2); time.sleep(1.5); print(burn.burn_stop())")
+    p, used_ns = recording.process, int(recording.stdout)
+    assert near(p["native_cpu_ns"], used_ns), (p["native_cpu_ns"], used_ns)
+    assert p["verdict"]["class"] == "gil-releasing", p["verdict"]
+    assert any(line.startswith("Native threads") for line in p["verdict"]["evidence"]), p["verdict"]
+
+
+def test_one_beside_a_python_thread(one_python, where):
+    """What Python's own threads use, in whatever state, is not the native threads'."""
+    recording = run(one_python, where, """
+burn.burn_start(1)
+def spin():
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end: pass
+threads = [threading.Thread(target=spin) for _ in range(2)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(burn.burn_stop())
+""")
+    p, used_ns = recording.process, int(recording.stdout)
+    assert near(p["native_cpu_ns"], used_ns), (p["native_cpu_ns"], used_ns)
+
+
+@pytest.mark.parametrize("code", [
+    """
+def spin():
+    end = time.monotonic() + 1
+    while time.monotonic() < end: pass
+threads = [threading.Thread(target=spin) for _ in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+""", """
+zero = open("/dev/zero", "rb", buffering=0)
+def reads():
+    for _ in range(200000): zero.read(1)
+threads = [threading.Thread(target=reads) for _ in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+""", """
+import zlib
+data = os.urandom(1 << 20)
+def compress():
+    for _ in range(6): zlib.compress(data)
+threads = [threading.Thread(target=compress) for _ in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""], ids=["spin", "reads", "compress"])
+def test_none_are_told_where_there_are_none(python, where, code):
+    """Waiting for the GIL uses CPU time, too: it is Python's threads'."""
+    recording = run(python, where, code + "print(int(time.process_time() * 1e9))")
+    p, all_ns = recording.process, int(recording.stdout)
+    assert p["native_cpu_ns"] <= max(0.03 * all_ns, 15 * MS), (p["native_cpu_ns"], all_ns)
+    assert not any("Native" in line for line in p["verdict"]["evidence"]), p["verdict"]
+
+
+def test_short_threads_are_not_native_ones(one_python, where):
+    """Python's threads have used some before their first take, which is theirs, too."""
+    recording = run(one_python, where, """
+for _ in range(3000):
+    t = threading.Thread(target=lambda: sum(range(2000)))
+    t.start(); t.join()
+print(int(time.process_time() * 1e9))
+""")
+    p, all_ns = recording.process, int(recording.stdout)
+    assert p["native_cpu_ns"] <= 0.25 * all_ns, (p["native_cpu_ns"], all_ns)
+
+
+def test_children_begin_anew(one_python, where):
+    """A forked child has not used what its parent has."""
+    recording = run(one_python, where, """
+burn.burn_start(2); time.sleep(1)
+used = burn.burn_stop()
+pid = os.fork()
+if pid == 0:
+    time.sleep(0.2)
+    os._exit(0)
+os.waitpid(pid, 0)
+print(used, pid)
+""")
+    used_ns, pid = map(int, recording.stdout.split())
+    child = recording.by_pid(pid)
+    parent, = (p for p in recording.processes if p["pid"] != pid)
+    assert near(parent["native_cpu_ns"], used_ns), (parent["native_cpu_ns"], used_ns)
+    assert child.get("native_cpu_ns", 0) <= 20 * MS
+
+
+LIVES = BURNS + """
+def turns():
+    while True: time.sleep(0.005)
+threading.Thread(target=turns, daemon=True).start()
+burn.burn_start(1)
+print(os.getpid(), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_live_and_killed(one_python, where):
+    """While the process runs, and of one that was killed, as far as it had been read."""
+    program = where / "program.py"
+    program.write_text(LIVES)
+    with Live([one_python.path, program, burn()], where, paused=False) as live:
+        start = time.monotonic()
+        time.sleep(1)
+        p, = gs.report(live.dir)["processes"]
+        most_ns = (time.monotonic() - start + 1) * 1e9
+        assert 300 * MS <= p["native_cpu_ns"] <= most_ns, p["native_cpu_ns"]
+        os.kill(live.pid, signal.SIGKILL)
+    q, = gs.report(live.dir)["processes"]
+    assert q["native_cpu_ns"] >= p["native_cpu_ns"] - 250 * MS, (p["native_cpu_ns"], q["native_cpu_ns"])
+
+
+def test_not_in_pauses(one_python, where):
+    """What is used while measuring is paused is not told."""
+    program = where / "program.py"
+    program.write_text(LIVES)
+    with Live([one_python.path, program, burn()], where) as live:
+        live.control("resume")
+        time.sleep(1)
+        live.control("pause")
+        before, = gs.report(live.dir)["processes"]
+        time.sleep(1)
+        live.control("resume")
+        time.sleep(0.1)
+        after, = gs.report(live.dir)["processes"]
+    assert after["native_cpu_ns"] - before["native_cpu_ns"] < 500 * MS, (before["native_cpu_ns"], after["native_cpu_ns"])
+    assert before["native_cpu_ns"] > 200 * MS
