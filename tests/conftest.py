@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Fixtures of the end-to-end tests: the interpreters, the executable, and a directory whose recordings survive
 a failure."""
+import os
 import re
 import shutil
 import sys
@@ -28,7 +29,8 @@ def pytest_configure(config):
         pytest.exit(f"{gs.BIN} does not exist: build first, or set GILSCOPE_BIN", returncode=99)
     if not pythons.SUPPORTED:
         pytest.exit("no CPython 3.8 to 3.15 found: install python3, or set GILSCOPE_TEST_PYTHONS", returncode=99)
-    shutil.rmtree(FAILED, ignore_errors=True)
+    if not os.environ.get("GILSCOPE_TEST_KEEP_FAILED"):  # run.py: others may be at it
+        shutil.rmtree(FAILED, ignore_errors=True)
 
 
 def names(interpreters):

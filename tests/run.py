@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""run.py - runs the tests' files for ./runtests: those that measure one after the other with the machine to themselves,
+the others side by side; what fails is repeated.  The last line is "PASSED FAILED SKIPPED".
+
+    run.py [--sanitized EXECUTABLE] [PYTEST-ARGUMENT...]
+
+With arguments for pytest it runs once, over all that they name.
+"""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import xml.etree.ElementTree as tree
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+
+# What compares times that are measured in two ways, or with what a program is known to do: other tests beside it would
+# make it measure them.
+ALONE = ["attach", "attach_verdicts", "calls", "inside", "locks", "native_cpu", "pause", "pause_sums", "sampler",
+         "stacks", "stacks_through", "sums", "truth", "verdicts"]
+# What also runs with the tools that are built with sanitizers: the tests that show them the most.
+SANITIZED = ["cli", "stacks_report", "live_files"]
+# Those that take longest come first, so that both processors are busy to the end.
+LONG = ["stack_safety", "suites", "nasty", "attach_life", "attach_privileges", "faults", "stacks_report", "beside"]
+
+# Whoever shares the machine can make a measurement miss.  Tests that fail are given another chance or two, with the
+# machine to themselves, and both are said; one that is broken fails each time.
+REPEATS = 2
+REPEATED_AT_MOST = 25
+
+
+class Job:
+    """A run of pytest over some files."""
+
+    def __init__(self, room, files, name, arguments=(), executable=None):
+        self.files, self.name, self.arguments = files, name, list(arguments)
+        self.room = room / name
+        self.room.mkdir()
+        self.env = dict(os.environ, GILSCOPE_TEST_KEEP_FAILED="1")
+        if executable:
+            self.env["GILSCOPE_BIN"] = executable
+        self.passed = self.failed = self.skipped = 0
+        self.output = ""
+
+    def command(self, *options):
+        return [sys.executable, "-m", "pytest", "-q", "-rs", "-o", f"cache_dir={self.room / 'cache'}",
+                f"--basetemp={self.room / 'tmp'}", f"--junitxml={self.room / 'results.xml'}", *options, *self.arguments,
+                *map(str, self.files)]
+
+    def counts(self):
+        """Of the last run: (passed, failed, skipped), or None where it gave no results."""
+        try:
+            suites = list(tree.parse(self.room / "results.xml").iter("testsuite"))
+        except (OSError, tree.ParseError):
+            return None
+        total, failed, errors, skipped = (sum(int(s.get(key)) for s in suites)
+                                          for key in ("tests", "failures", "errors", "skipped"))
+        return total - failed - errors - skipped, failed + errors, skipped
+
+    def run(self, capture):
+        """The first run."""
+        into = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if capture else {}
+        done = subprocess.run(self.command(), cwd=REPO, env=self.env, encoding="utf-8", errors="replace", check=False,
+                              **into)
+        self.output = done.stdout or ""
+        counts = self.counts()
+        if counts is None:
+            self.failed = 1
+            self.output += f"FAIL  {self.name}: pytest gave no results (exit status {done.returncode})\n"
+            return
+        self.passed, self.failed, self.skipped = counts
+        if not self.failed and done.returncode:
+            self.failed = 1
+            self.output += f"FAIL  {self.name}: pytest ended with status {done.returncode}\n"
+
+    def repeat(self):
+        """Once more what failed the last time."""
+        first = self.failed
+        print(f"repeating the {first} of {self.name} that failed", flush=True)
+        results = self.room / "results.xml"
+        results.unlink(missing_ok=True)
+        subprocess.run(self.command("--last-failed"), cwd=REPO, env=self.env, check=False)
+        counts = self.counts()
+        if counts is None or counts[0] + counts[1] < first:
+            return  # not even run: what failed, fails
+        self.passed, self.failed = self.passed + first - counts[1], counts[1]
+        print(f"NOTE  {first - self.failed} of the {first} that failed passed when they were repeated", flush=True)
+
+
+def side_by_side(jobs):
+    """Runs them, as many at once as there are processors."""
+    left, saying = list(jobs), threading.Lock()
+
+    def work():
+        while True:
+            with saying:
+                if not left:
+                    return
+                job = left.pop(0)
+            start = time.monotonic()
+            job.run(capture=True)
+            with saying:
+                if job.failed or job.skipped:
+                    print(job.output, end="")
+                print(f"{'FAIL ' if job.failed else 'ok   '} {job.name}: {job.passed} passed, {job.failed} failed, "
+                      f"{job.skipped} skipped, {time.monotonic() - start:.0f} s", flush=True)
+
+    workers = [threading.Thread(target=work) for _ in range(len(os.sched_getaffinity(0)))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def main():
+    arguments, sanitized = sys.argv[1:], None
+    if arguments[:1] == ["--sanitized"]:
+        sanitized, arguments = arguments[1], arguments[2:]
+    for build in filter(None, [REPO, sanitized and Path(sanitized).parent]):
+        shutil.rmtree(build / "tests" / "work" / "failed", ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="gilscope-tests-", ignore_cleanup_errors=True) as room:
+        room = Path(room)
+        if arguments:
+            files = [] if any(Path(argument.split("::")[0]).exists() for argument in arguments) else [REPO / "tests"]
+            jobs = [Job(room, files, "tests", arguments)]
+            jobs[0].run(capture=False)
+            print(jobs[0].output, end="")
+        else:
+            names = sorted(file.stem[len("test_"):] for file in (REPO / "tests").glob("test_*.py"))
+            missing = (set(ALONE) | set(LONG) | set(SANITIZED)) - set(names)
+            if missing:
+                sys.exit(f"run.py: there is no test_{min(missing)}.py")
+            names = LONG + [name for name in names if name not in LONG]
+
+            def job(name, stem, **options):
+                return Job(room, [REPO / "tests" / f"test_{stem}.py"], name, **options)
+
+            beside = [job(name, name) for name in names if name not in ALONE]
+            if sanitized:
+                beside += [job(f"{name}-sanitized", name, executable=sanitized) for name in SANITIZED]
+            alone = Job(room, [REPO / "tests" / f"test_{name}.py" for name in ALONE], "measuring")
+            jobs = [*beside, alone]
+            side_by_side(beside)
+            alone.run(capture=False)
+            print(alone.output, end="")
+        for _ in range(REPEATS):
+            if 0 < sum(job.failed for job in jobs) <= REPEATED_AT_MOST:
+                for job in jobs:
+                    if job.failed:
+                        job.repeat()
+        print(*(sum(getattr(job, kind) for job in jobs) for kind in ("passed", "failed", "skipped")))
+
+
+if __name__ == "__main__":
+    main()
