@@ -338,8 +338,10 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     struct recwriter_thread *outs = mem_zeroed(n_own, sizeof *outs);
     for (uint32_t i = 0; i < n_own; i++) {
         struct recwriter_thread *out = &outs[i];
-        if (!c->slots[own[i]].is_python && !touches_gil(&copies[i]))
+        if (!c->slots[own[i]].is_python && !touches_gil(&copies[i])) {
+            recwriter_native_cpu(writer, copies[i].oncpu_ns);
             continue;
+        }
         fill(&p, own[i], &copies[i], out);
         for (uint32_t g = 0; g < process->target.n_gils; g++)
             if (process->target.gil[g] == copies[i].home_gil)

@@ -94,6 +94,8 @@ void sample_picture(struct sample_process *p, struct recwriter *writer, uint64_t
         name_thread(p, t);
         if (t->pthread_id || t->wait_ns || t->forced_ns)
             fill(p, t, now_ns, &outs[i]);
+        else
+            recwriter_native_cpu(writer, t->held_cpu_ns + t->released_cpu_ns);
     }
     recwriter_fit(outs, p->n_threads, p->found.n_gils, now_ns - p->start_ns);
     for (size_t i = 0; i < p->n_threads; i++) {

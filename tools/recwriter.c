@@ -206,6 +206,7 @@ void recwriter_begin(struct recwriter *w)
     memset(w->bytes, 0, REC_HEADER_BYTES);
     w->used = REC_HEADER_BYTES;
     w->header.n_threads = 0;
+    w->header.cpu_used_ns = 0;
     memset(w->header.losses, 0, sizeof w->header.losses);
     if (w->command_bytes)
         add_text(w, REC_TEXT_COMMAND, w->command, w->command_bytes);
@@ -291,6 +292,11 @@ static void add_row(struct recwriter *w, size_t thread_at, const struct recwrite
     }
 }
 
+void recwriter_native_cpu(struct recwriter *w, uint64_t cpu_ns)
+{
+    w->header.cpu_used_ns += cpu_ns;
+}
+
 void recwriter_thread(struct recwriter *w, const struct recwriter_thread *t)
 {
     size_t at = recwriter_add(w, REC_THREAD, sizeof(struct rec_thread));
@@ -324,6 +330,8 @@ void recwriter_thread(struct recwriter *w, const struct recwriter_thread *t)
     r->cpu_exact_held_ticks = t->held_ns;
     r->cpu_exact_released_ns = t->released_oncpu_ns;
     r->cpu_exact_released_ticks = t->released_ns;
+    r->cpu_used_ns = t->held_oncpu_ns + t->released_oncpu_ns;
+    w->header.cpu_used_ns += r->cpu_used_ns;
     r->run_delay_ns = t->run_delay_ns;
     r->contended = t->contended;
     r->lost_wakeups = t->lost_wakeups;
