@@ -173,6 +173,24 @@ def test_functions_that_ctypes_calls_are_told(python, where):
     eventually(check)
 
 
+def test_a_library_has_one_name(one_python, where):
+    """It is loaded by the name of a link, and who looks from outside sees the file's: that is one module all the same."""
+    file, link = where / "libkeeps.so.1.2", where / "libkeeps.so.1"
+    file.write_bytes(truth.places().read_bytes())
+    link.symlink_to(file)
+    code = """
+import ctypes, sys, time
+library = ctypes.PyDLL(sys.argv[1])
+end = time.time() + 1
+while time.time() < end:
+    library.keeps(ctypes.c_int64(3000)); library.lets_go(ctypes.c_int64(3000))
+"""
+    p = gs.run_code(one_python, code, where, args=[link]).process
+    module, = (m for m in p["modules"] if "libkeeps" in m["path"])
+    assert module["path"] == str(link)
+    assert min(module["held_ns"], module["released_ns"]) > 0.2 * p["wall_ns"], module
+
+
 def test_without_the_launcher_the_ends_of_holds_remain(one_python, where):
     """LD_PRELOAD alone: nobody looks from outside, and the report says what it knows."""
     directory = where / "rec"

@@ -74,12 +74,18 @@ static int by_start(const void *a, const void *b)
     return (x->raw->start > y->raw->start) - (x->raw->start < y->raw->start);
 }
 
-struct native *native_open(const struct reader_file *file, struct model_stacks *stacks)
+static void set_path(struct object *object, struct model_stacks *stacks, const char *path, size_t n)
 {
-    struct native *native = mem_zeroed(1, sizeof *native);
+    object->path = names_text(stacks, path, n);
+    object->basename = names_text(stacks, names_base(object->path), strlen(names_base(object->path)));
+    object->role = role_by_name(object->basename);
+    object->shim = begins(object->basename, "libgilscope-preload.so");
+}
+
+static void read_objects(struct native *native, const struct reader_file *file)
+{
     struct reader_record record = {.offset = 0};
 
-    native->stacks = stacks;
     while (reader_next(file, &record)) {
         const struct rec_object *raw = reader_object(file, &record);
         struct object object = {.raw = raw};
@@ -88,16 +94,52 @@ struct native *native_open(const struct reader_file *file, struct model_stacks *
         if (!raw)
             continue;
         reader_string(file, raw->path, &bytes, &n);
-        object.path = names_text(stacks, bytes, n);
-        object.basename = names_text(stacks, names_base(object.path), strlen(names_base(object.path)));
-        object.role = role_by_name(object.basename);
-        object.shim = begins(object.basename, "libgilscope-preload.so");
+        set_path(&object, native->stacks, bytes, n);
         native->objects =
             mem_grow(native->objects, native->n_objects, &native->objects_capacity, sizeof *native->objects);
         native->objects[native->n_objects++] = object;
     }
     if (native->n_objects)
         qsort(native->objects, native->n_objects, sizeof *native->objects, by_start);
+}
+
+/* "libtorch.so.1.13" and "libtorch.so.1.13.0", the link and the file, are the same up to here. */
+static size_t stem(const char *basename)
+{
+    const char *so = strstr(basename, ".so");
+
+    return so ? (size_t)(so - basename) : strlen(basename);
+}
+
+/* The library is loaded by the name of a link, often, while who looks from outside sees the file's. */
+static void take_name(struct object *object, const struct native *loaded)
+{
+    for (size_t i = 0; i < loaded->n_objects && loaded->objects[i].raw->start < object->raw->end; i++) {
+        const struct object *as = &loaded->objects[i];
+        if (as->raw->bias == object->raw->bias && as->raw->end > object->raw->start && as->path != object->path &&
+            stem(as->basename) == stem(object->basename) &&
+            !strncmp(as->basename, object->basename, stem(as->basename))) {
+            object->path = as->path;
+            object->basename = as->basename;
+            return;
+        }
+    }
+}
+
+struct native *native_open(const struct reader_file *file, const struct reader_file *loaded_by,
+                           struct model_stacks *stacks)
+{
+    struct native *native = mem_zeroed(1, sizeof *native);
+
+    native->stacks = stacks;
+    read_objects(native, file);
+    if (loaded_by != file) {
+        struct native loaded = {.stacks = stacks};
+        read_objects(&loaded, loaded_by);
+        for (size_t i = 0; i < native->n_objects; i++)
+            take_name(&native->objects[i], &loaded);
+        free(loaded.objects);
+    }
     return native;
 }
 

@@ -26,8 +26,10 @@ struct native_frame {
 
 struct native;
 
-/* What native addresses in a file mean; to be ended with native_close(). */
-struct native *native_open(const struct reader_file *file, struct model_stacks *stacks);
+/* What native addresses in a file mean; to be ended with native_close().  loaded_by: the file that has the names by which
+ * the process itself knows the objects, perhaps the same. */
+struct native *native_open(const struct reader_file *file, const struct reader_file *loaded_by,
+                           struct model_stacks *stacks);
 void native_close(struct native *native);
 
 /* What a return address, or an interrupted one, in a stack of a generation is. */

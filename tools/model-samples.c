@@ -174,7 +174,7 @@ uint32_t samples_enter(struct samples *samples, const struct reader_stack *stack
 void samples_begin(struct samples *samples, const struct build *build, const struct reader_file *file)
 {
     *samples = (struct samples){.build = build, .file = file, .stacks = &build->process->stacks};
-    samples->native = native_open(file, samples->stacks);
+    samples->native = native_open(file, build->file, samples->stacks);
     number_threads(samples, build->process);
 }
 
