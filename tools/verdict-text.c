@@ -14,6 +14,7 @@
 #define NAME_BYTES 80
 #define WORTH_GAINING 1.1       /* times as fast */
 #define BUSY_SHARE 0.8          /* of the processors: there is next to nothing left of them */
+#define OFTEN_BUSY_SHARE 0.5    /* of the processors, on average: at times there may be nothing left of them */
 #define WORTH_NAMING_PERCENT 15 /* a holder that others waited less for is one of many */
 #define NATIVE_SHARE 0.05       /* native threads that use less of the CPU time are not mentioned */
 
@@ -198,7 +199,9 @@ static void evidence_processors(const struct verdict_facts *facts, struct verdic
     EVIDENCE(verdict, "%.1f of the %u processors were in use by this process: %s.", totals->oncpu_cpus,
              facts->process->cpus,
              totals->oncpu_cpus > BUSY_SHARE * facts->process->cpus ? "its own threads compete for them"
-                                                                    : "others, or a limit, had the rest");
+             : totals->oncpu_cpus > OFTEN_BUSY_SHARE * facts->process->cpus
+                 ? "its own threads compete for them at times, or others, or a limit, had the rest"
+                 : "others, or a limit, had the rest");
 }
 
 static void evidence_work(const struct verdict_facts *facts, struct verdict *verdict)
@@ -297,16 +300,21 @@ static void advise_processors(const struct verdict_facts *facts, struct verdict 
 {
     const struct model_process *process = facts->process;
 
-    if (process->totals.oncpu_cpus > BUSY_SHARE * process->cpus && facts->native_share >= NATIVE_SHARE)
+    if (process->totals.oncpu_cpus > OFTEN_BUSY_SHARE * process->cpus && facts->native_share >= NATIVE_SHARE)
         ADVICE(verdict,
                "There are more threads that compute than processors (%u), those that extensions start for themselves "
                "among them: let these start fewer (OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, torch.set_num_threads).",
                process->cpus);
-    else if (process->totals.oncpu_cpus > BUSY_SHARE * process->cpus)
+    else if (process->totals.oncpu_cpus > OFTEN_BUSY_SHARE * process->cpus)
         ADVICE(verdict,
                "There are more threads that compute than processors (%u): use fewer threads, or more processors.",
                process->cpus);
-    else
+    if (process->totals.oncpu_cpus > OFTEN_BUSY_SHARE * process->cpus &&
+        process->totals.oncpu_cpus <= BUSY_SHARE * process->cpus)
+        ADVICE(verdict,
+               "If other processes, or a CPU limit (cgroup quota, affinity), take the processors as well: give "
+               "this one more, or move the others.");
+    else if (process->totals.oncpu_cpus <= BUSY_SHARE * process->cpus)
         ADVICE(verdict, "Other processes, or a CPU limit (cgroup quota, affinity), take the processors: give this one "
                         "more, or move the others.");
 }

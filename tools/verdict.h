@@ -20,7 +20,7 @@ enum verdict_class {
     VERDICT_MIXED,
 };
 
-#define VERDICT_LINES 6
+#define VERDICT_LINES 8
 
 struct verdict {
     enum verdict_class class;
