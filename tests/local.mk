@@ -48,7 +48,7 @@ tests_unit_verdict_LDADD = $(unit_ldadd)
 
 # The fuzzer and what replays its corpus: in a build with --enable-sanitizers.
 fuzz_sources = tests/fuzz/fuzz.h tests/fuzz/run.c tests/fuzz/mutate.c
-fuzz_ldflags = $(AM_LDFLAGS) -Wl,--wrap=symbols_file_open
+fuzz_ldflags = $(AM_LDFLAGS) -Wl,--wrap=symbols_file_open,--wrap=pread,--wrap=nanosleep
 if SANITIZERS
 check_PROGRAMS += tests/fuzz/fuzz-recording tests/fuzz/fuzz-elf tests/fuzz/replay tests/fuzz/replay-elf
 TESTS += tests/fuzz/replay tests/fuzz/replay-elf
