@@ -35,6 +35,7 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-gil.h \
     lib/shim-host.c \
     lib/shim-host.h \
+    lib/shim-libc.h \
     lib/shim-life.c \
     lib/shim-life.h \
     lib/shim-lock.c \

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "shim-file.h"
+#include "shim-libc.h"
 #include "shim-name.h"
 #include "shim-stack.h"
 #include "shim-text.h"
@@ -48,7 +49,7 @@ static void find(void *scope, const char *name, uint64_t *start, uint64_t *end)
     const ElfW(Sym) *symbol = NULL;
     void *at = dlsym(scope, name);
     *start = *end = (uint64_t)(uintptr_t)at;
-    if (at && dladdr1(at, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol && info.dli_saddr == at)
+    if (at && dladdr1 && dladdr1(at, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol && info.dli_saddr == at)
         *end = *start + symbol->st_size;
 }
 

@@ -7,6 +7,7 @@
 #include <link.h>
 #include <string.h>
 
+#include "shim-libc.h"
 #include "shim-native.h"
 
 static unsigned number(const char **s)
@@ -26,7 +27,7 @@ void shim_python_identify(struct shim_python *p, const void *caller)
     Dl_info info;
     struct link_map *map = NULL;
     /* A libpython that was loaded with RTLD_LOCAL is not in the global scope: ask the module itself. */
-    if (caller && dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) && map)
+    if (caller && dladdr1 && dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) && map)
         module = dlopen(map->l_name && *map->l_name ? map->l_name : NULL, RTLD_LAZY | RTLD_NOLOAD);
     void *scope = module ? module : RTLD_DEFAULT;
     const char *(*get_version)(void) = NULL;

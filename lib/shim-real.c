@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "shim-libc.h"
 #include "shim.h"
 
 /* Calls that come before anything has been looked up.  resolving: the look-up itself came back here, through an
@@ -55,9 +56,6 @@ struct shim_real shim_real = {
 };
 
 struct shim_next shim_next = {first_mutex_lock, first_mutex_unlock, first_cond_signal};
-
-/* musl has no dlvsym; a weak reference keeps the shim loadable there. */
-extern void *dlvsym(void *restrict, const char *restrict, const char *restrict) __attribute__((weak));
 
 /* glibc <= 2.31 answers a plain dlsym for pthread_cond_* with the condition variables of 2.2.5, which have another
  * layout: ask for the versions that CPython itself is bound to first. */

@@ -55,6 +55,7 @@ deps_have() {
     chromium-driver) command -v chromedriver >/dev/null ;;
     golang-go) [ -x /usr/local/go/bin/go ] || command -v go >/dev/null ;;
     libdevel-nytprof-perl) [ -f /usr/share/perl5/Devel/NYTProf/flamegraph.pl ] || command -v flamegraph.pl >/dev/null ;;
+    musl-tools) command -v musl-gcc >/dev/null ;;
     psmisc) command -v fuser >/dev/null ;;
     libunwind8) [ -n "$(find /usr/lib /lib -name 'libunwind.so.8' -print -quit 2>/dev/null)" ] ;;
     libpython3-testsuite) /usr/bin/python3 -c 'import test.test_threading' >/dev/null 2>&1 ;;
@@ -126,7 +127,7 @@ DEPS_BUILD=(gcc libc6-dev make autoconf automake libtool pkg-config libjansson-d
     libprotobuf-c-dev protobuf-c-compiler zlib1g-dev)
 # What the program is tried beside: a test whose software is not there is skipped and says so.
 DEPS_BESIDE=(gdb strace libpython3-testsuite libjemalloc2 libgoogle-perftools4 libtcmalloc-minimal4 python3-numpy
-    python3-greenlet python3-gevent python3-gunicorn python3-uvicorn cython3)
+    python3-greenlet python3-gevent python3-gunicorn python3-uvicorn cython3 musl-tools)
 DEPS_BESIDE_FULL=(valgrind python3-scipy python3-pandas python3-sklearn python3-torch uwsgi-core uwsgi-plugin-python3
     apache2-bin libapache2-mod-wsgi-py3)
 export DEPS_BUILD DEPS_BESIDE DEPS_BESIDE_FULL

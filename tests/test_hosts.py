@@ -2,6 +2,7 @@
 """Programs that gilscope cannot measure, and places that it cannot write to: the program runs on unharmed."""
 import os
 import re
+import shutil
 import stat
 import subprocess
 
@@ -48,6 +49,61 @@ def test_programs_that_are_not_python(command, where):
     shimmed = preloaded(command, where)
     assert (shimmed.returncode, shimmed.stdout, shimmed.stderr) == (bare.returncode, bare.stdout, bare.stderr)
     assert not list(where.rglob("*.gil")) and not list(where.rglob("*.gilscope"))
+
+
+@pytest.mark.parametrize("is_python", [False, True], ids=["helper", "Python"])
+def test_programs_of_another_c_library(is_python, where):
+    """A program that is linked with musl, such as a helper that a Python starts, runs on with the library in it. If it is
+    a CPython, one line says that it is not measured."""
+    if not shutil.which("musl-gcc"):
+        pytest.skip("no musl-gcc (package musl-tools)")
+    source, program = where / "other.c", where / "other"
+    version = 'const char *Py_GetVersion(void); const char *Py_GetVersion(void) { return "3.12.0 (main)"; }'
+    source.write_text("""
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+""" + version * is_python + r"""
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+static int done, loaded;
+static void *work(void *unused)
+{
+    pthread_mutex_lock(&mutex);
+    done = 1;
+    pthread_cond_signal(&cond);
+    pthread_mutex_unlock(&mutex);
+    return unused;
+}
+int main(void)
+{
+    char line[4096];
+    pthread_t thread;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    while (fgets(line, sizeof line, maps))
+        loaded |= !!strstr(line, "libgilscope-preload");
+    pthread_create(&thread, NULL, work, NULL);
+    pthread_mutex_lock(&mutex);
+    while (!done)
+        pthread_cond_wait(&cond, &mutex);
+    pthread_mutex_unlock(&mutex);
+    pthread_join(thread, NULL);
+    if (!fork())
+        _exit(3);
+    wait(&done);
+    fprintf(stderr, "own words\n");
+    return 10 * loaded + WEXITSTATUS(done);
+}
+""")
+    subprocess.run(["musl-gcc", "-rdynamic", source, "-o", program], check=True)
+    done = preloaded([program], where)
+    lines = own_lines(done.stderr)
+    assert done.returncode == 13 and "own words" in done.stderr
+    assert not is_python or len(lines) == 1 and "C library is not glibc, CPython '3.12.0'" in lines[0], done.stderr
+    assert is_python or not lines
+    assert not list(where.rglob("*.gil"))
 
 
 def test_threaded_program_that_is_not_python(where):

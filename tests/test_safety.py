@@ -203,7 +203,8 @@ def test_doctor_names_a_filter(one_python, where, tmp_path_factory):
 INTERPRETERS = {"PyPy's GIL is not CPython's": lambda p: p.implementation == "PyPy",
                 "CPython 3.8 or newer is needed": lambda p: p.implementation == "CPython" and p.version < (3, 8),
                 "a free-threaded build has no GIL to measure": lambda p: p.free_threaded,
-                "the GIL of this build has an unknown layout": lambda p: False}
+                "the GIL of this build has an unknown layout": lambda p: False,
+                "the program's C library is not glibc": lambda p: False}
 
 
 @pytest.mark.parametrize("reason", INTERPRETERS)
