@@ -19,6 +19,7 @@ from helpers import gs, made  # noqa: E402  (needs the path above)
 
 
 def measure(form, recording, output):
+    output.unlink(missing_ok=True)  # to free the last one's pages would take as long as to write them
     return (*gs.measure("report", "-f", form, "-o", output, recording), output.stat().st_size)
 
 

@@ -46,6 +46,8 @@ libgilscope_tool_a_SOURCES = \
     tools/elfscan.c \
     tools/elfscan.h \
     tools/embedded.h \
+    tools/emit.c \
+    tools/emit.h \
     tools/explain.c \
     tools/explain.h \
     tools/find-gil.c \

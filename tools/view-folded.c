@@ -2,9 +2,9 @@
 /*
  * view-folded.c - stacks as lines "process;thread;frame;frame N", N in ns: what flamegraph.pl and inferno read.
  */
-#include <inttypes.h>
 #include <stdlib.h>
 
+#include "emit.h"
 #include "label.h"
 #include "mem.h"
 #include "view.h"
@@ -30,7 +30,9 @@ static void print_process(const struct model_process *process, enum model_view v
     char **functions = mem_zeroed(stacks->n_functions, sizeof *functions);
     char **threads = mem_zeroed(process->n_threads + 1, sizeof *threads);
     char *name = folded(label_process(process));
+    struct emit emit;
 
+    emit_begin(&emit, out);
     for (size_t i = 0; i < stacks->n_functions; i++)
         functions[i] = folded(label_function(&stacks->functions[i]));
     for (size_t i = 0; i <= process->n_threads; i++)
@@ -39,14 +41,19 @@ static void print_process(const struct model_process *process, enum model_view v
         const struct model_stack *stack = &stacks->stacks[i];
         if (!stack->ns[view])
             continue;
-        fprintf(out, "%s;%s", name, threads[stack->thread]);
+        emit_text(&emit, name);
+        emit_text(&emit, ";");
+        emit_text(&emit, threads[stack->thread]);
         for (size_t j = 0; j < stack->n_frames; j++) {
             const struct model_frame *frame = &stacks->frames[stacks->frame_ids[stack->first_frame + j]];
-            putc(';', out);
-            fputs(functions[frame->function], out);
+            emit_text(&emit, ";");
+            emit_text(&emit, functions[frame->function]);
         }
-        fprintf(out, " %" PRIu64 "\n", stack->ns[view]);
+        emit_text(&emit, " ");
+        emit_number(&emit, stack->ns[view]);
+        emit_text(&emit, "\n");
     }
+    emit_flush(&emit);
     free_all(functions, stacks->n_functions);
     free_all(threads, process->n_threads + 1);
     free(name);

@@ -4,10 +4,10 @@
  *
  * There may be hundreds of thousands of stacks: they are written one by one, a line each, and not kept as a document.
  */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "emit.h"
 #include "mem.h"
 #include "view-json.h"
 
@@ -86,7 +86,7 @@ void view_json_put_stacks(json_t *object, const struct model_stacks *stacks)
     view_json_put(object, "sampling", sampling);
 }
 
-/* Each frame's text once: stacks are made of few of them. */
+/* Each frame's text once, with a comma in front: stacks are made of few of them. */
 struct frame_text {
     char *bytes;
     size_t n;
@@ -101,49 +101,59 @@ static struct frame_text *frame_texts(const struct model_stacks *stacks)
         char *text = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII);
         if (!text)
             view_json_checked(NULL);
-        texts[i] = (struct frame_text){text, strlen(text)};
+        texts[i].bytes = mem_print(",%s", text);
+        texts[i].n = strlen(texts[i].bytes);
+        free(text);
         json_decref(object);
     }
     return texts;
 }
 
 static void print_stack(const struct model_process *process, const struct model_stack *stack, enum model_view view,
-                        const struct frame_text *texts, FILE *out)
+                        const struct frame_text *texts, struct emit *emit)
 {
-    const struct model_stacks *stacks = &process->stacks;
+    const uint32_t *ids = process->stacks.frame_ids + stack->first_frame;
     uint32_t tid = stack->thread < process->n_threads ? process->threads[stack->thread].tid : 0;
 
-    fprintf(out, "\n{\"view\":\"%s\",\"tid\":%" PRIu32 ",\"ns\":%" PRIu64 ",", model_view_name(view), tid,
-            stack->ns[view]);
-    if (view == MODEL_HELD || view == MODEL_RELEASED)
-        fprintf(out, "\"oncpu_ns\":%" PRIu64 ",", stack->oncpu_ns[view]);
-    fprintf(out, "\"count\":%" PRIu32 ",%s\"frames\":[", stack->samples[view],
-            stack->unmatched ? "\"unmatched\":true," : "");
-    for (size_t i = 0; i < stack->n_frames; i++) {
-        if (i)
-            putc_unlocked(',', out);
-        const struct frame_text *text = &texts[stacks->frame_ids[stack->first_frame + i]];
-        fwrite_unlocked(text->bytes, 1, text->n, out);
+    emit_text(emit, "\n{\"view\":\"");
+    emit_text(emit, model_view_name(view));
+    emit_text(emit, "\",\"tid\":");
+    emit_number(emit, tid);
+    emit_text(emit, ",\"ns\":");
+    emit_number(emit, stack->ns[view]);
+    if (view == MODEL_HELD || view == MODEL_RELEASED) {
+        emit_text(emit, ",\"oncpu_ns\":");
+        emit_number(emit, stack->oncpu_ns[view]);
     }
-    fputs("]}", out);
+    emit_text(emit, ",\"count\":");
+    emit_number(emit, stack->samples[view]);
+    emit_text(emit, stack->unmatched ? ",\"unmatched\":true,\"frames\":[" : ",\"frames\":[");
+    for (size_t i = 0; i < stack->n_frames; i++) {
+        size_t skip = !i; /* the comma */
+        emit_bytes(emit, texts[ids[i]].bytes + skip, texts[ids[i]].n - skip);
+    }
+    emit_text(emit, "]}");
 }
 
 void view_json_print_stacks(const struct model_process *process, const enum model_view *only, FILE *out)
 {
     const struct model_stacks *stacks = &process->stacks;
     struct frame_text *texts = frame_texts(stacks);
+    struct emit emit;
     bool first = true;
 
+    emit_begin(&emit, out);
     for (enum model_view view = 0; view < MODEL_VIEWS; view++) {
         for (size_t i = 0; i < stacks->n_stacks; i++) {
             if (!stacks->stacks[i].ns[view] || (only && view != *only))
                 continue;
             if (!first)
-                putc_unlocked(',', out);
-            print_stack(process, &stacks->stacks[i], view, texts, out);
+                emit_text(&emit, ",");
+            print_stack(process, &stacks->stacks[i], view, texts, &emit);
             first = false;
         }
     }
+    emit_flush(&emit);
     for (size_t i = 0; i < stacks->n_frames; i++)
         free(texts[i].bytes);
     free(texts);

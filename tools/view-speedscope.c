@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "emit.h"
 #include "label.h"
 #include "mem.h"
 #include "view.h"
@@ -20,12 +21,18 @@ struct text {
     uint8_t length;
 };
 
+struct range {
+    size_t begin, end;
+};
+
 struct writer {
     FILE *out;
     size_t first_function; /* number of the present process's first one */
     size_t first_thread;   /* threads are frames, too, in the profiles of all of them */
     size_t n_profiles;
     struct text *frames; /* of the present process: ",NUMBER", which is printed millions of times */
+    uint32_t *order;     /* numbers of its stacks, by thread */
+    size_t *ends;        /* of each thread's part of them */
     bool several;        /* processes */
 };
 
@@ -71,49 +78,77 @@ static struct text *frame_texts(const struct writer *writer, const struct model_
     return texts;
 }
 
-/* thread: n_threads + 1 = all of them. */
-static bool is_in(const struct model_stack *stack, enum model_view view, size_t thread, size_t n_threads)
+/* Sorts the present process's stacks by thread, so that a thread's profile need not look at those of all. */
+static void sort_stacks(struct writer *writer, const struct model_process *process)
 {
-    return stack->ns[view] && (thread > n_threads || stack->thread == thread);
+    const struct model_stacks *stacks = &process->stacks;
+    size_t n_ends = process->n_threads + 1; /* one is that of ended threads */
+
+    writer->order = mem_zeroed(stacks->n_stacks, sizeof *writer->order);
+    writer->ends = mem_zeroed(n_ends + 1, sizeof *writer->ends);
+    for (size_t i = 0; i < stacks->n_stacks; i++)
+        writer->ends[stacks->stacks[i].thread + 1]++;
+    for (size_t i = 1; i <= n_ends; i++) /* where each begins: it has moved to its end when all are in their places */
+        writer->ends[i] += writer->ends[i - 1];
+    for (size_t i = 0; i < stacks->n_stacks; i++)
+        writer->order[writer->ends[stacks->stacks[i].thread]++] = (uint32_t)i;
+}
+
+/* The stacks of a profile in writer->order; thread: n_threads + 1 = all of them. */
+static struct range range_of(const struct writer *writer, const struct model_process *process, size_t thread)
+{
+    if (thread > process->n_threads)
+        return (struct range){0, process->stacks.n_stacks};
+    return (struct range){thread ? writer->ends[thread - 1] : 0, writer->ends[thread]};
 }
 
 static void print_samples(const struct writer *writer, const struct model_process *process, enum model_view view,
                           size_t thread)
 {
     const struct model_stacks *stacks = &process->stacks;
-    const char *comma = "";
+    struct range range = range_of(writer, process, thread);
+    bool all = thread > process->n_threads;
+    const char *begin = "[";
+    struct emit emit;
 
-    for (size_t i = 0; i < stacks->n_stacks; i++) {
-        const struct model_stack *stack = &stacks->stacks[i];
-        if (!is_in(stack, view, thread, process->n_threads))
+    emit_begin(&emit, writer->out);
+    for (size_t i = range.begin; i < range.end; i++) {
+        const struct model_stack *stack = &stacks->stacks[writer->order[i]];
+        const uint32_t *ids = stacks->frame_ids + stack->first_frame;
+        if (!stack->ns[view])
             continue;
-        fputs_unlocked(comma, writer->out);
-        putc_unlocked('[', writer->out);
-        if (thread > process->n_threads)
-            fprintf(writer->out, "%zu", writer->first_thread + stack->thread);
+        emit_text(&emit, begin);
+        if (all)
+            emit_number(&emit, writer->first_thread + stack->thread);
         for (size_t j = 0; j < stack->n_frames; j++) {
-            const struct text *text = &writer->frames[stacks->frame_ids[stack->first_frame + j]];
-            size_t skip = j == 0 && thread <= process->n_threads; /* the comma */
-            fwrite_unlocked(text->bytes + skip, 1, text->length - skip, writer->out);
+            const struct text *text = &writer->frames[ids[j]];
+            size_t skip = j == 0 && !all; /* the comma */
+            emit_bytes(&emit, text->bytes + skip, text->length - skip);
         }
-        putc_unlocked(']', writer->out);
-        comma = ",\n";
+        emit_text(&emit, "]");
+        begin = ",\n[";
     }
+    emit_flush(&emit);
 }
 
 static void print_weights(const struct writer *writer, const struct model_process *process, enum model_view view,
                           size_t thread)
 {
     const struct model_stacks *stacks = &process->stacks;
+    struct range range = range_of(writer, process, thread);
     const char *comma = "";
+    struct emit emit;
 
-    for (size_t i = 0; i < stacks->n_stacks; i++) {
-        const struct model_stack *stack = &stacks->stacks[i];
-        if (!is_in(stack, view, thread, process->n_threads))
+    emit_begin(&emit, writer->out);
+    for (size_t i = range.begin; i < range.end; i++) {
+        const struct model_stack *stack = &stacks->stacks[writer->order[i]];
+        if (!stack->ns[view])
             continue;
-        fprintf(writer->out, "%s%" PRIu64, comma, stack->ns[view]);
+        emit_text(&emit, comma);
+        emit_number(&emit, stack->ns[view]);
         comma = ",";
     }
+    emit_flush(&emit);
 }
 
 static void print_profile(struct writer *writer, const struct model_process *process, enum model_view view,
@@ -169,10 +204,13 @@ static void render(const struct model *model, const struct view_options *options
         writer.first_thread = first + process->stacks.n_functions;
         first = writer.first_thread + process->n_threads + 1;
         writer.frames = frame_texts(&writer, &process->stacks);
+        sort_stacks(&writer, process);
         for (size_t j = 0; j < sizeof order / sizeof order[0]; j++)
             if (!options->view_given || options->view == order[j])
                 print_view(&writer, process, order[j]);
         free(writer.frames);
+        free(writer.order);
+        free(writer.ends);
     }
     fputs("],\n\"activeProfileIndex\":0,\"exporter\":\"gilscope " PACKAGE_VERSION "\",\"name\":", out);
     label_json(out, model->n_processes ? model->processes[0].command : "gilscope");
