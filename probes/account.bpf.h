@@ -67,16 +67,31 @@ static __always_inline gs_u32 slot_of(const struct gs_thread *t)
 }
 
 /* --- who a thread is --------------------------------------------------------------------------------------------- */
-static __always_inline void learn_self_of(struct gs_thread *t, struct task_struct *task)
+static __always_inline void enter_self(struct gs_thread *t, gs_u64 self)
 {
-    struct gs_self key = {.target = t->target};
+    struct gs_self key = {.self = self, .target = t->target};
     gs_u32 slot = slot_of(t);
 
-    key.self = BPF_CORE_READ(task, thread.fsbase);
-    if (!key.self || !slot)
+    if (!self || !slot)
         return;
-    t->self = key.self;
+    t->self = self;
     bpf_map_update_elem(&selves, &key, &slot, BPF_ANY);
+}
+
+static __always_inline void learn_self_of(struct gs_thread *t, struct task_struct *task)
+{
+    enter_self(t, BPF_CORE_READ(task, thread.fsbase));
+}
+
+/* The thread ends.  Another one may have got its stack, and with it its pthread_self(), before the kernel is done with
+ * this one. */
+static __always_inline void forget_self(const struct gs_thread *t)
+{
+    struct gs_self key = {.self = t->self, .target = t->target};
+    const gs_u32 *slot = bpf_map_lookup_elem(&selves, &key);
+
+    if (slot && *slot == slot_of(t))
+        bpf_map_delete_elem(&selves, &key);
 }
 
 static __always_inline void learn_self(struct gs_thread *t)
@@ -85,7 +100,8 @@ static __always_inline void learn_self(struct gs_thread *t)
         learn_self_of(t, (struct task_struct *)bpf_get_current_task());
 }
 
-static __always_inline void new_thread(gs_u32 tid, gs_u32 target)
+/* self: 0 = not known yet. */
+static __always_inline void new_thread(gs_u32 tid, gs_u32 target, gs_u64 self)
 {
     gs_u32 slot = __sync_fetch_and_add(&n_slots, 1);
     struct gs_target *info = bpf_map_lookup_elem(&target_info, &target);
@@ -101,6 +117,7 @@ static __always_inline void new_thread(gs_u32 tid, gs_u32 target)
     t->gil = t->home_gil = info->gil[0];
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = bpf_ktime_get_ns();
+    enter_self(t, self);
     enter_tid(tid, slot);
 }
 
@@ -273,6 +290,8 @@ static __always_inline void observe(struct gs_gil *gil, const struct gs_view *vi
     gs_u32 slot = view->holder;
     struct gs_thread *holder;
 
+    if (view->read && !view->locked && n && last->slot == GS_NOT_KNOWN) /* whoever it was has not got it any more */
+        change(gil, bpf_ktime_get_ns(), 0);
     if (!view->locked || (n && last->slot == slot && slot))
         return;
     if (n && last->ns > since && last->slot == 0)
@@ -284,7 +303,7 @@ static __always_inline void observe(struct gs_gil *gil, const struct gs_view *vi
         since = holder->free_ns;
     if (!since)
         since = bpf_ktime_get_ns();
-    change(gil, since, slot ? slot : 0xffffffff);
+    change(gil, since, slot ? slot : GS_NOT_KNOWN);
 }
 
 /* --- running, on a processor and off it -------------------------------------------------------------------------- */
@@ -387,7 +406,7 @@ static __always_inline void end_hold(struct gs_thread *t)
 static __always_inline void released(struct gs_thread *t, struct gs_gil *gil, gs_u32 index)
 {
     gs_u64 now = bpf_ktime_get_ns();
-    struct gs_view mine = {.locked = true, .mine = true, .holder = slot_of(t)};
+    struct gs_view mine = {.read = true, .locked = true, .mine = true, .holder = slot_of(t)};
 
     if (t->state == GS_WAITS && t->tentative_ns)
         take(t, t->tentative_ns);

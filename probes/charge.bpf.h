@@ -31,8 +31,9 @@ __noinline int charge_walk(gs_u32 gil_index, gs_u32 self)
         if (!key.holder || key.holder == self)
             continue;
         t->blocked_ns += ns;
-        if (key.holder >= max_slots) {
+        if (key.holder >= max_slots) { /* GS_NOT_KNOWN */
             t->not_told_ns += ns;
+            __sync_fetch_and_add(&losses[GS_LOSS_PAIRS], 1);
             continue;
         }
         gs_u64 *sum = bpf_map_lookup_elem(&pairs, &key);

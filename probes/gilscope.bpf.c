@@ -269,8 +269,12 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
     gs_u32 tgid = child->tgid;
     gs_u32 *target = parent->tgid == child->tgid ? bpf_map_lookup_elem(&targets, &tgid) : NULL;
 
-    if (target)
-        new_thread(child->pid, *target);
+    if (!target)
+        return 0;
+    /* pthread_create() gives the thread its pthread_self() on the way (CLONE_SETTLS).  It is to be known before the
+     * thread runs: it may hold the GIL for long without a call, and be waited for. */
+    gs_u64 self = BPF_CORE_READ(child, thread.fsbase);
+    new_thread(child->pid, *target, self != BPF_CORE_READ(parent, thread.fsbase) ? self : 0);
     return 0;
 }
 
@@ -280,8 +284,9 @@ static __always_inline void end_thread(struct task_struct *task, gs_u32 tid)
 
     if (!t)
         return;
+    /* First of all: this program may lose the processor, and from here on a switch must not count what is counted here. */
+    remove_tid(tid, t->slot);
     gs_u64 now = bpf_ktime_get_ns();
-    struct gs_self key = {.self = t->self, .target = t->target};
     if (t->state == GS_WAITS && t->tentative_ns)
         take(t, t->tentative_ns);
     if (t->state == GS_RUNS)
@@ -292,7 +297,7 @@ static __always_inline void end_thread(struct task_struct *task, gs_u32 tid)
     t->end_ns = now;
     if (bpf_core_field_exists(task->sched_info.run_delay))
         t->run_delay_ns = BPF_CORE_READ(task, sched_info.run_delay);
-    bpf_map_delete_elem(&selves, &key);
+    forget_self(t);
     struct gs_target *target = target_of(t);
     for (gs_u32 i = 0; target && i < GS_GILS && i < target->n_gils; i++) {
         gs_u32 index = target->gil[i];
@@ -300,7 +305,6 @@ static __always_inline void end_thread(struct task_struct *task, gs_u32 tid)
         if (gil)
             forget_owner(gil, t->slot);
     }
-    remove_tid(tid, t->slot);
 }
 
 /* The process is over.  The loader looks whether it is there; and no other one that gets its id is taken for it. */

@@ -47,7 +47,8 @@ struct gs_target {
     gs_u32 instruction_bytes; /* 4: f_lasti; 8: an address */
 };
 
-struct gs_change { /* of holder */
+#define GS_NOT_KNOWN 0xffffffff /* in place of a slot: a thread whose thread state nobody has been seen to use */
+struct gs_change {              /* of holder */
     gs_u64 ns;
     gs_u32 slot; /* 0 = free */
     gs_u32 pad;

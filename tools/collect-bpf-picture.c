@@ -170,9 +170,11 @@ static void learn(struct picture *p, uint32_t slot, struct gs_thread *t)
     memcpy(s->name, name, sizeof name);
 }
 
-static bool touches_gil(const struct gs_thread *t)
+/* charged_ns: with open waits.  All that shows of a thread that lived shortly, took a free GIL and let it go may be that
+ * others waited for it. */
+static bool touches_gil(const struct gs_thread *t, uint64_t charged_ns)
 {
-    return t->contended || t->samples_held || t->releases || t->held_off_ns || t->forced_switches ||
+    return t->contended || t->samples_held || t->releases || t->held_off_ns || t->forced_switches || charged_ns ||
            t->state != GS_RUNS;
 }
 
@@ -338,7 +340,8 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     struct recwriter_thread *outs = mem_zeroed(n_own, sizeof *outs);
     for (uint32_t i = 0; i < n_own; i++) {
         struct recwriter_thread *out = &outs[i];
-        if (!c->slots[own[i]].is_python && !touches_gil(&copies[i])) {
+        if (!c->slots[own[i]].is_python &&
+            !touches_gil(&copies[i], copies[i].charged_ns + p.open_charges[own[i]])) {
             recwriter_native_cpu(writer, copies[i].oncpu_ns);
             continue;
         }
