@@ -39,6 +39,7 @@ static uint32_t next_index;
  * one part in this many of it. */
 #define ALMOST_ALL 32
 #define SWITCHED_OUT_US 5
+#define WORTH_A_READING_US 25
 #define BEAT_EVERY_US 100000
 #define RATE_AFTER_NS 90000000 /* the two clocks are read within some 50 ns of each other */
 #define NAME_SOON_US 1000
@@ -321,6 +322,20 @@ uint64_t shim_thread_check_take(void)
     shim_leave();
     errno = saved_errno;
     return t;
+}
+
+void shim_thread_check_wait(uint64_t t)
+{
+    struct rec_thread *tr = T.rec;
+    bool only_released = tr->index && tr->cpu_last_ns && tr->held_ticks == tr->cpu_base_held_ticks;
+    if (!only_released || shim_elapsed(tr->state_ticks, t) < WORTH_A_READING_US * shim_clock_ticks_per_us())
+        return;
+    int saved_errno = errno;
+    shim_enter();
+    T.want_seen = shim_account_peek(T.gil, t, &T.want_held);
+    read_cpu(tr, t);
+    shim_leave();
+    errno = saved_errno;
 }
 
 void shim_thread_check_name(void)

@@ -24,12 +24,17 @@ void shim_thread_attach(uint64_t since, bool main_thread);
 bool shim_thread_present(void);
 
 /* Readings that are due: CPU clock, heartbeat.  Called when the thread's state_ticks have reached T.check_ticks, after
- * the real unlock of gil->mutex that follows a release.  Preserves errno, as do the next two. */
+ * the real unlock of gil->mutex that follows a release.  Preserves errno, as do the next three. */
 void shim_thread_check_release(void);
 
 /* A burst of readings of the CPU clock is on, and a take is about to begin: encloses a released interval.  Returns the
  * time before the reading, ticks, at which it has also looked at H (T.want_held). */
 uint64_t shim_thread_check_take(void);
+
+/* The calling thread is about to wait for a GIL that another one has, since t (ticks), and is in step with the recording:
+ * reads the CPU clock where that encloses a released interval that lasted.  Where the thread is switched out for it, it
+ * waits all the same. */
+void shim_thread_check_wait(uint64_t t);
 
 /* The thread's name is due to be read; it holds the GIL, but not gil->mutex. */
 void shim_thread_check_name(void);

@@ -36,10 +36,13 @@ static inline bool straight(void)
 /* The GIL itself says whether it is taken: gil->locked, 16 bytes before gil->cond, which ends where gil->mutex begins
  * (shim-gil.c).  Only for a mutex that is being locked, and so is there.  glibc's lock word is the mutex's first int,
  * 0 = free (nptl/lowlevellock.h); where it is something else, this costs a clock. */
+static inline int is_taken(const pthread_mutex_t *m)
+{
+    return __atomic_load_n((const int *)((const char *)m - sizeof(pthread_cond_t) - 16), __ATOMIC_RELAXED);
+}
 static inline bool in_the_way(const pthread_mutex_t *m)
 {
-    const int *locked = (const int *)((const char *)m - sizeof(pthread_cond_t) - 16);
-    return (__atomic_load_n(locked, __ATOMIC_RELAXED) | __atomic_load_n((const int *)m, __ATOMIC_RELAXED)) != 0;
+    return (is_taken(m) | __atomic_load_n((const int *)m, __ATOMIC_RELAXED)) != 0;
 }
 
 /* A lock of gil->mutex by a thread that does not hold the GIL starts a take.  It is stamped only if something is in
@@ -48,8 +51,9 @@ static APART int lock_slow(pthread_mutex_t *m)
 {
     struct shim_gil *g = shim_gil_by_mutex(m);
     if (g && (shim_gil_in_step(g) || shim_thread_present()) && SHIM_STATE(T.rec) != REC_STATE_HELD) {
-        uint64_t t = UNLIKELY(T.cpu_burst) && T.gil == g ? shim_thread_check_take() : 0;
-        bool wait = in_the_way(m);
+        bool in_step = shim_gil_in_step(g);
+        uint64_t t = UNLIKELY(T.cpu_burst) && in_step ? shim_thread_check_take() : 0;
+        bool wait = in_the_way(m), read = t;
         if (!t) {
             t = shim_ticks();
             T.want_seen = false; /* of an earlier one */
@@ -57,6 +61,8 @@ static APART int lock_slow(pthread_mutex_t *m)
         if (!T.want && wait) {
             T.want = T.rec->want_ticks = t;
             T.post = SHIM_POST_WANT;
+            if (in_step && !read && is_taken(m))
+                shim_thread_check_wait(t);
         }
         /* Not where it may have the GIL since a pause: what unwinding waits for may wait for the GIL. */
         if (SHIM_STATE(T.rec) == REC_STATE_RELEASED)
