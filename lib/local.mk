@@ -22,6 +22,8 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-bus.h \
     lib/shim-clock.c \
     lib/shim-clock.h \
+    lib/shim-cpu.c \
+    lib/shim-cpu.h \
     lib/shim-enter.c \
     lib/shim-enter-stack.c \
     lib/shim-enter-stack.h \

@@ -8,6 +8,7 @@
 
 #include "shim-account.h"
 #include "shim-clock.h"
+#include "shim-cpu.h"
 #include "shim-file.h"
 #include "shim-frames.h"
 #include "shim-native.h"
@@ -56,7 +57,7 @@ static void cpu_shares(double *held_share, double *released_share)
 {
     const struct rec_thread *tr = T.rec;
     double ns_per_tick = 1000.0 / (double)shim_clock_ticks_per_us();
-    uint64_t now = shim_thread_cpu_ns(0),
+    uint64_t now = shim_cpu_ns(0),
              used_ns = now > tr->cpu_last_ns && tr->cpu_last_ns ? now - tr->cpu_last_ns : 0;
     /* At the time of a take, the released interval is over: it is what remains. */
     uint64_t t = SHIM_STATE(tr) == REC_STATE_HELD ? tr->state_ticks : shim_ticks();

@@ -15,10 +15,10 @@
 #include "config.h"
 #include "shim-bus.h"
 #include "shim-clock.h"
+#include "shim-cpu.h"
 #include "shim-file.h"
 #include "shim-fold.h"
 #include "shim-host.h"
-#include "shim-libc.h"
 #include "shim-native.h"
 #include "shim-python.h"
 #include "shim-sample.h"
@@ -35,7 +35,7 @@ static uint64_t sample_us = 1000; /* between two samples of a thread's stack, on
 static bool ready;                /* the constructor has run */
 static bool said;                 /* this process has been told why it stays inert */
 static char strange_option[64];   /* in GILSCOPE */
-static uint64_t start_ticks, start_cpu_ns, start_process_cpu_ns;
+static uint64_t start_ticks, start_cpu_ns;
 static uint64_t known_ticks; /* so many passed in known_ns, in the parent; 0 = it did not know either */
 static int64_t known_ns;
 #define RATE_LEAST_NS 1000000 /* between two points; each is within some 50 ns */
@@ -57,9 +57,7 @@ static void stay_inert(const char *reason, const char *object, const char *detai
 
 static bool supported(const struct shim_python *p)
 {
-    if (p->found && !shim_libc_is_glibc()) {
-        stay_inert("the program's C library is not glibc, CPython", p->version, NULL);
-    } else if (p->pypy) {
+    if (p->pypy) {
         stay_inert("PyPy's GIL is not CPython's; the program runs on unmeasured", NULL, NULL);
     } else if (p->found && p->hex < 0x03080000) {
         stay_inert("CPython 3.8 or newer is needed, this is", p->version, NULL);
@@ -145,8 +143,8 @@ static void read_options(const char *s)
             }
             shim_text_add(&path, word + 7);
             /* "link/" and "link/." are what the link leads to, whoever has made it: see make_file(). */
-            while (path.used > 1 &&
-                   (output[path.used - 1] == '/' || (output[path.used - 1] == '.' && output[path.used - 2] == '/')))
+            while (path.used > 1 && (output[path.used - 1] == '/' ||
+                                     (output[path.used - 1] == '.' && output[path.used - 2] == '/')))
                 output[--path.used] = 0;
         } else if (word[0]) {
             shim_text_init(&text, strange_option, sizeof strange_option);
@@ -162,9 +160,9 @@ static void start(void)
     ready = true;
     shim_say_start();
     shim_clock_choose();
+    shim_cpu_init();
     shim_clock_both(&start_ticks, &start_mono_ns);
-    start_cpu_ns = shim_thread_cpu_ns(0);
-    start_process_cpu_ns = shim_thread_process_cpu_ns();
+    start_cpu_ns = shim_cpu_ns(0);
     if (!getauxval(AT_SECURE))
         read_options(getenv("GILSCOPE"));
 }
@@ -208,7 +206,7 @@ static void in_forked_child(void)
     T.n_inits = n_inits & 3 ? 0 : n_inits;
     said = false;
     shim_bus_in_child();
-    start_cpu_ns = start_process_cpu_ns = 1;
+    start_cpu_ns = 1;
     shim_sample_forget();
     shim_native_in_child();
     shim_fold_forget();
@@ -293,7 +291,6 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     h->start_mono_ns = start_mono_ns;
     h->beat_ticks = now_ticks;
     h->beat_mono_ns = now_mono_ns;
-    h->cpu_last_ns = start_process_cpu_ns;
     set_rate(h, now_ticks, now_mono_ns);
     h->python_hex = SHIM.python_hex = python.hex;
     memcpy(h->python_version, python.version, sizeof h->python_version);
@@ -308,7 +305,7 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     static bool registered;
     if (!registered) {
         registered = true;
-        shim_libc_atfork(before_fork, shim_native_after_fork, in_forked_child);
+        pthread_atfork(before_fork, shim_native_after_fork, in_forked_child);
         shim_thread_init();
     }
     if (!forked && n_known_conds < SHIM_GILS)

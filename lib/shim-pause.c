@@ -14,6 +14,7 @@
 #include "shim-pause.h"
 
 #include "shim-account.h"
+#include "shim-cpu.h"
 #include "shim-file.h"
 #include "shim-thread.h"
 
@@ -190,14 +191,6 @@ static void enter_late(void)
     shim_charge_owed();
 }
 
-/* What it used while paused is nobody's: the next reading of its CPU clock starts afresh. */
-static void forget_cpu(void)
-{
-    T.rec->cpu_last_ns = 0;
-    T.check_ticks = 0;
-    T.cpu_burst = 0;
-}
-
 /* The thread has come to period p, in which it measures. */
 static void sync_thread(const struct shim_period *p, enum shim_event event)
 {
@@ -214,7 +207,7 @@ static void sync_thread(const struct shim_period *p, enum shim_event event)
         T.post = T.want ? SHIM_POST_WANT : 0;
     }
     T.want_seen = false;
-    forget_cpu();
+    shim_cpu_forget();
 }
 
 /* The thread is in a pause. */
@@ -309,7 +302,7 @@ uint64_t shim_pause_close(void)
     }
     close_interval(&p, t, false);
     if (T.n_toggles != p.n) {
-        forget_cpu();
+        shim_cpu_forget();
         T.step = 0;
         T.n_toggles = tr->n_toggles = p.n;
     }

@@ -11,6 +11,7 @@
 
 #include "shim-account.h"
 #include "shim-clock.h"
+#include "shim-cpu.h"
 #include "shim-file.h"
 #include "shim-fold.h"
 #include "shim-gil.h"
@@ -29,23 +30,11 @@ static pthread_key_t key;
 static bool key_made;
 static uint32_t next_index;
 
-/* The CPU clock costs about 0.5 us.  It is read at releases; now and then three times in a row, at a release, in front
- * of the take that follows and at the next release, which encloses one released interval and one hold.  A reading in
- * front of a take delays it, so that these are few. */
-#define BURST_READINGS 3
-#define BRACKET_EVERY 16
-#define BURST_EVERY_US 400
-/* A reading cannot be taken at the very instant of a take: a period counts as one state if the other has less than
- * one part in this many of it. */
-#define ALMOST_ALL 32
-#define SWITCHED_OUT_US 5
-#define WORTH_A_READING_US 25
 #define BEAT_EVERY_US 100000
 #define RATE_AFTER_NS 90000000 /* the two clocks are read within some 50 ns of each other */
 #define NAME_SOON_US 1000
 #define NAME_AGAIN_US 1000000 /* a program may rename its threads */
 #define LONG_ENOUGH_FOR_SCHEDSTAT_US 10000
-#define BORN_WITHIN_NS 1000000 /* a thread of Python's comes to its first take after so much CPU time at most */
 
 static void thread_end(void *unused);
 
@@ -53,25 +42,6 @@ void shim_thread_init(void)
 {
     if (!key_made)
         key_made = pthread_key_create(&key, thread_end) == 0;
-}
-
-static uint64_t cpu_clock_ns(clockid_t clock)
-{
-    struct timespec ts;
-    if (clock_gettime(clock, &ts) != 0)
-        return 0;
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-uint64_t shim_thread_cpu_ns(uint32_t tid)
-{
-    /* The clock of a thread by its id: linux/posix-timers.h, MAKE_THREAD_CPUCLOCK(tid, CPUCLOCK_SCHED). */
-    return cpu_clock_ns(tid ? (clockid_t)((~(unsigned)tid << 3) | 6u) : CLOCK_THREAD_CPUTIME_ID);
-}
-
-uint64_t shim_thread_process_cpu_ns(void)
-{
-    return cpu_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* Time that thread tid was runnable without a processor, ns: the second number of schedstat
@@ -141,9 +111,7 @@ void shim_thread_attach(uint64_t since, bool main_thread)
         tr->paused_ticks = p.paused;
         tr->state = p.n & 1 ? REC_STATE_NONE : REC_STATE_RELEASED;
         tr->state_ticks = since;
-        tr->cpu_last_ns = main_thread ? shim_life_start_cpu_ns() : shim_thread_cpu_ns(0);
-        if (!main_thread && tr->cpu_last_ns <= BORN_WITHIN_NS && !(p.n & 1))
-            tr->cpu_used_ns = tr->cpu_last_ns;
+        tr->cpu_last_ns = main_thread ? shim_life_start_cpu_ns() : shim_cpu_ns(0);
         shim_file_publish(tr, REC_THREAD);
         __atomic_fetch_add(&SHIM.header->n_threads, 1, __ATOMIC_RELAXED);
         if (key_made)
@@ -178,86 +146,8 @@ bool shim_thread_present(void)
     return true;
 }
 
-/* --- CPU time ---------------------------------------------------------------------------------------------------- */
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Waiting uses a little CPU time too, entering and leaving the kernel: no state is given more than it lasted. */
-static uint64_t cap_ns(uint64_t ns, uint64_t ticks)
-{
-    return least(ns, ticks * 1010 / shim_clock_ticks_per_us());
-}
-
-static void add_exact(struct rec_thread *tr, uint64_t held_ns, uint64_t held, uint64_t released_ns, uint64_t released)
-{
-    tr->cpu_exact_held_ns += cap_ns(held_ns, held);
-    tr->cpu_exact_held_ticks += held;
-    tr->cpu_exact_released_ns += cap_ns(released_ns, released);
-    tr->cpu_exact_released_ticks += released;
-}
-
-/* A period between two readings, of which so many ticks were held and so many released, and its CPU time.  Where it was
- * off the processor for longer than one of the two lasted, it was so in the other: a time slice that ends, or a sleep,
- * is one piece.  Only what could be either is left to be shared out. */
-static void add_period(struct rec_thread *tr, uint64_t used_ns, uint64_t held, uint64_t released)
-{
-    uint64_t ticks_per_us = shim_clock_ticks_per_us(), all = held + released;
-    uint64_t held_ns = held * 1000 / ticks_per_us, released_ns = released * 1000 / ticks_per_us;
-    uint64_t off_ns = held_ns + released_ns > used_ns ? held_ns + released_ns - used_ns : 0;
-
-    if (released <= held / ALMOST_ALL) {
-        add_exact(tr, used_ns, held, 0, 0);
-    } else if (held <= released / ALMOST_ALL) {
-        add_exact(tr, 0, 0, used_ns, released);
-    } else if (off_ns <= (held_ns + released_ns) / ALMOST_ALL) {
-        uint64_t part_ns = (uint64_t)((double)used_ns * (double)held / (double)all);
-        add_exact(tr, part_ns, held, used_ns - part_ns, released);
-    } else if (off_ns > released_ns && off_ns <= held_ns) {
-        add_exact(tr, used_ns - released_ns, held, released_ns, released);
-        tr->cpu_inferred_ns += least(released_ns, used_ns); /* if it was not one piece, that may be of the hold */
-    } else if (off_ns > held_ns && off_ns <= released_ns) {
-        add_exact(tr, held_ns, held, used_ns - held_ns, released);
-        tr->cpu_inferred_ns += least(held_ns, used_ns);
-    } else {
-        tr->cpu_mixed_ns += cap_ns(used_ns, all);
-        tr->cpu_mixed_held_ticks += held;
-        tr->cpu_mixed_released_ticks += released;
-    }
-}
-
-/* t: now, at which the thread has released the GIL. */
-static void read_cpu(struct rec_thread *tr, uint64_t t)
-{
-    uint64_t now = shim_thread_cpu_ns(0), held_sum = tr->held_ticks, released_sum = shim_account_released(tr, t);
-    uint64_t held = held_sum - tr->cpu_base_held_ticks,
-             released = shim_elapsed(tr->cpu_base_released_ticks, released_sum);
-    uint64_t used = now > tr->cpu_last_ns ? now - tr->cpu_last_ns : 0;
-    shim_sample_cpu_read(used, held, released);
-    shim_write_begin(&tr->seq);
-    if (tr->cpu_last_ns) { /* else just resumed: nothing to compare with */
-        add_period(tr, used, held, released);
-        tr->cpu_used_ns += used;
-    }
-    tr->cpu_base_held_ticks = held_sum;
-    tr->cpu_base_released_ticks = released_sum;
-    tr->cpu_last_ns = now ? now : 1;
-    shim_write_end(&tr->seq);
-}
-
-/* The kernel adds up the process's threads for this, some 20 ns for each (thread_group_cputime() in
- * kernel/sched/cputime.c). */
-static void read_process_cpu(struct rec_header *h)
-{
-    uint64_t now = shim_thread_process_cpu_ns();
-    uint32_t n_toggles = __atomic_load_n(&h->n_toggles, __ATOMIC_RELAXED);
-    if (h->cpu_last_ns && h->cpu_toggles == n_toggles && !(n_toggles & 1) && now > h->cpu_last_ns)
-        h->cpu_used_ns += now - h->cpu_last_ns;
-    h->cpu_last_ns = now;
-    h->cpu_toggles = n_toggles;
-}
-
+/* --- readings that are due ------------------------------------------------------------------------------------------
+ */
 void shim_thread_beat(bool ended)
 {
     struct rec_header *h = SHIM.header;
@@ -270,7 +160,6 @@ void shim_thread_beat(bool ended)
     shim_clock_both(&ticks, &mono_ns);
     h->beat_ticks = ticks;
     h->beat_mono_ns = mono_ns;
-    read_process_cpu(h);
     if (!h->rate_ticks && (ended || mono_ns - h->start_mono_ns >= RATE_AFTER_NS)) {
         h->rate_mono_ns = mono_ns;
         __atomic_store_n(&h->rate_ticks, ticks, __ATOMIC_RELEASE);
@@ -278,8 +167,6 @@ void shim_thread_beat(bool ended)
     __atomic_store_n(&h->beat_seq, seq + 2, __ATOMIC_RELEASE);
 }
 
-/* The CPU clock is read where the thread does not hold the GIL: at releases and in front of takes.  From the one to
- * the other lies a released interval, and then, with a wait that costs next to nothing, a hold. */
 void shim_thread_check_release(void)
 {
     struct rec_thread *tr = T.rec;
@@ -287,53 +174,10 @@ void shim_thread_check_release(void)
     int saved_errno = errno;
 
     shim_enter();
-    if (T.cpu_burst == 0) {
-        T.cpu_burst = T.cpu_bursts++ % BRACKET_EVERY == 0 ? BURST_READINGS : 1;
-        T.cpu_due_ticks = now + BURST_EVERY_US * us;
-    }
-    T.cpu_burst--;
-    if (tr->index)
-        read_cpu(tr, now);
+    shim_cpu_at_release(now);
     shim_charge_owed();
     if (now > SHIM.header->beat_ticks + BEAT_EVERY_US * us)
         shim_thread_beat(false);
-    T.check_ticks = T.cpu_burst ? 0 : T.cpu_due_ticks;
-    shim_leave();
-    errno = saved_errno;
-}
-
-uint64_t shim_thread_check_take(void)
-{
-    struct rec_thread *tr = T.rec;
-    int saved_errno = errno;
-    shim_enter();
-    T.cpu_burst--;
-    uint64_t t = shim_ticks();
-    T.want_seen = shim_account_peek(T.gil, t, &T.want_held);
-    if (tr->index) {
-        read_cpu(tr, t);
-        /* The kernel brings its accounts up to date for this and may find the thread's time slice used up.  If it was
-         * switched out here, in front of its take, it has been waiting for a processor to take the GIL. */
-        if (shim_elapsed(t, shim_ticks()) > SWITCHED_OUT_US * shim_clock_ticks_per_us()) {
-            T.want = tr->want_ticks = t;
-            T.post = SHIM_POST_WANT;
-        }
-    }
-    shim_leave();
-    errno = saved_errno;
-    return t;
-}
-
-void shim_thread_check_wait(uint64_t t)
-{
-    struct rec_thread *tr = T.rec;
-    bool only_released = tr->index && tr->cpu_last_ns && tr->held_ticks == tr->cpu_base_held_ticks;
-    if (!only_released || shim_elapsed(tr->state_ticks, t) < WORTH_A_READING_US * shim_clock_ticks_per_us())
-        return;
-    int saved_errno = errno;
-    shim_enter();
-    T.want_seen = shim_account_peek(T.gil, t, &T.want_held);
-    read_cpu(tr, t);
     shim_leave();
     errno = saved_errno;
 }
@@ -403,7 +247,7 @@ static void thread_end(void *value)
     bool released = SHIM_STATE(tr) == REC_STATE_RELEASED;
     uint64_t now = shim_pause_close();
     if (tr->cpu_last_ns && released && !(T.n_toggles & 1))
-        read_cpu(tr, now);
+        shim_cpu_read(tr, now);
     if (T.gil_rec)
         shim_thread_leave_gil(T.gil_rec);
     tr->cpu_end_ns = tr->cpu_last_ns;
@@ -439,7 +283,7 @@ void shim_thread_close_all(void)
         }
         struct rec_thread *tr = (struct rec_thread *)head;
         if (head->type == REC_THREAD && tr->end_ticks == 0 && !(tr->flags & REC_THREAD_FOLDED)) {
-            tr->cpu_end_ns = shim_thread_cpu_ns(tr->tid);
+            tr->cpu_end_ns = shim_cpu_ns(tr->tid);
             if (shim_elapsed(tr->start_ticks, end) > LONG_ENOUGH_FOR_SCHEDSTAT_US * shim_clock_ticks_per_us())
                 tr->run_delay_ns = run_delay_ns(tr->tid);
         }

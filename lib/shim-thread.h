@@ -24,17 +24,8 @@ void shim_thread_attach(uint64_t since, bool main_thread);
 bool shim_thread_present(void);
 
 /* Readings that are due: CPU clock, heartbeat.  Called when the thread's state_ticks have reached T.check_ticks, after
- * the real unlock of gil->mutex that follows a release.  Preserves errno, as do the next three. */
+ * the real unlock of gil->mutex that follows a release.  Preserves errno, as does the next. */
 void shim_thread_check_release(void);
-
-/* A burst of readings of the CPU clock is on, and a take is about to begin: encloses a released interval.  Returns the
- * time before the reading, ticks, at which it has also looked at H (T.want_held). */
-uint64_t shim_thread_check_take(void);
-
-/* The calling thread is about to wait for a GIL that another one has, since t (ticks), and is in step with the recording:
- * reads the CPU clock where that encloses a released interval that lasted.  Where the thread is switched out for it, it
- * waits all the same. */
-void shim_thread_check_wait(uint64_t t);
 
 /* The thread's name is due to be read; it holds the GIL, but not gil->mutex. */
 void shim_thread_check_name(void);
@@ -42,12 +33,6 @@ void shim_thread_check_name(void);
 /* The thread is through with this GIL, for now or for good: adds its holds and waits that have not been counted there so
  * far to the GIL's. */
 void shim_thread_leave_gil(struct rec_gil *gr);
-
-/* CPU time of the calling process's thread tid, ns; 0 if it is gone.  Async-signal-safe. */
-uint64_t shim_thread_cpu_ns(uint32_t tid);
-
-/* CPU time of all threads of the calling process, those that have ended too, ns.  Async-signal-safe. */
-uint64_t shim_thread_process_cpu_ns(void);
 
 /* Writes the second calibration point, and that which gives the rate if there is none yet and this is far enough from
  * the start, or the process has ended.  Any thread. */

@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "shim-account.h"
+#include "shim-cpu.h"
 #include "shim-gil.h"
 #include "shim-route.h"
 #include "shim-sample.h"
@@ -51,9 +52,9 @@ static APART int lock_slow(pthread_mutex_t *m)
 {
     struct shim_gil *g = shim_gil_by_mutex(m);
     if (g && (shim_gil_in_step(g) || shim_thread_present()) && SHIM_STATE(T.rec) != REC_STATE_HELD) {
-        bool in_step = shim_gil_in_step(g);
-        uint64_t t = UNLIKELY(T.cpu_burst) && in_step ? shim_thread_check_take() : 0;
-        bool wait = in_the_way(m), read = t;
+        bool in_step = shim_gil_in_step(g), taken = is_taken(m);
+        uint64_t t = in_step && !taken && (T.cpu_burst || T.look_switches) ? shim_cpu_before_take() : 0;
+        bool wait = in_the_way(m);
         if (!t) {
             t = shim_ticks();
             T.want_seen = false; /* of an earlier one */
@@ -61,8 +62,8 @@ static APART int lock_slow(pthread_mutex_t *m)
         if (!T.want && wait) {
             T.want = T.rec->want_ticks = t;
             T.post = SHIM_POST_WANT;
-            if (in_step && !read && is_taken(m))
-                shim_thread_check_wait(t);
+            if (in_step && taken)
+                shim_cpu_before_wait(t);
         }
         /* Not where it may have the GIL since a pause: what unwinding waits for may wait for the GIL. */
         if (SHIM_STATE(T.rec) == REC_STATE_RELEASED)
@@ -211,7 +212,8 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
             return signal_taken(c, t);
         uint64_t hold = tr->late_hold_ticks;
         uint32_t *count = shim_account_hold_count(tr, hold);
-        if (UNLIKELY(!hold || !count || t - tr->state_ticks >= LOOK_TICKS)) /* a negative difference is a very long one */
+        if (UNLIKELY(!hold || !count ||
+                     t - tr->state_ticks >= LOOK_TICKS)) /* a negative difference is a very long one */
             return signal_taken(c, t);
         tr->state = REC_STATE_HELD;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
@@ -233,7 +235,8 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
         tr->state = REC_STATE_RELEASED;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
         shim_account_held(tr, d);
-        tr->late_hold_ticks = d | 1; /* entered into the histogram by the next take, which has all that it needs at hand */
+        tr->late_hold_ticks =
+            d | 1; /* entered into the histogram by the next take, which has all that it needs at hand */
         g->take_ticks = 0;
         g->last_take_ticks = from;
         g->last_release_ticks = t;

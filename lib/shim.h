@@ -96,13 +96,13 @@ struct shim_state {
     uint64_t filter;                        /* one bit for each mutex and condition of the further GILs */
     const uint32_t *n_toggles;              /* in the header: odd = paused */
     struct rec_header *header;
-    uint32_t dormant; /* 1 = paused: the first four are put away (shim_route_sleep) */
-    uint32_t slept;   /* 1 = they were, once: who finds nothing there looks again */
-    uint32_t ended;   /* 1 = the destructor has run */
-    uint32_t n_gils;  /* with the next, up to here, one cache line that is hardly ever written */
-    uint32_t generation; /* 0 = not measuring; else counts the recordings of this process */
-    uint32_t cell_mask;  /* a cell with these bits lies in the mapping (shim_file_at) */
-    uint64_t map_bytes;  /* a power of two; behind them, SHIM_BEHIND_BYTES more are mapped */
+    uint32_t dormant;         /* 1 = paused: the first four are put away (shim_route_sleep) */
+    uint32_t slept;           /* 1 = they were, once: who finds nothing there looks again */
+    uint32_t ended;           /* 1 = the destructor has run */
+    uint32_t n_gils;          /* with the next, up to here, one cache line that is hardly ever written */
+    uint32_t generation;      /* 0 = not measuring; else counts the recordings of this process */
+    uint32_t cell_mask;       /* a cell with these bits lies in the mapping (shim_file_at) */
+    uint64_t map_bytes;       /* a power of two; behind them, SHIM_BEHIND_BYTES more are mapped */
     uint64_t reserved_bytes;  /* as in the header, which others may have written to */
     uint32_t pid, python_hex; /* likewise */
     uint32_t registering; /* 1 = a thread is at the registry of GILs or at what is compared with (shim_several_enter) */
@@ -150,16 +150,25 @@ struct shim_samples {           /* of a thread: shim-sample.h */
     uint64_t span_ticks;                                      /* the longest interval of what is pending */
     uint64_t cpu_used_ns, cpu_held_ticks, cpu_released_ticks; /* in the last period between readings of the CPU clock */
     uint64_t random, cost_ticks;
-    struct shim_half *half; /* native frames, NULL = never taken */
+    struct shim_half *half;    /* native frames, NULL = never taken */
     uint64_t native_due_ticks; /* when a wait is reason enough to take them again */
-    bool have_native;       /* they are those of the present place */
-    bool asked;             /* the hold that is pending had been asked to end */
-    bool unwound;           /* this is one of the threads whose native frames are taken */
+    bool have_native;          /* they are those of the present place */
+    bool asked;                /* the hold that is pending had been asked to end */
+    bool unwound;              /* this is one of the threads whose native frames are taken */
     uint64_t callee_place;
-    uint64_t callee; /* of what is pending: the C function in which the hold was when it was asked to end */
+    uint64_t callee;     /* of what is pending: the C function in which the hold was when it was asked to end */
     uint64_t call_ticks; /* and for how long it has been, at least */
-    uint64_t hold_ticks, hold_mean_ticks; /* length of the hold that is pending, and the mean with which it was chosen */
-    uint8_t pending; /* bits of kinds: sampled, waiting for the next take, after which the frames are read */
+    uint64_t hold_ticks,
+        hold_mean_ticks; /* length of the hold that is pending, and the mean with which it was chosen */
+    uint8_t pending;     /* bits of kinds: sampled, waiting for the next take, after which the frames are read */
+};
+
+struct shim_cpu {                        /* of a thread: shim-cpu.c */
+    uint64_t read_ticks;                 /* when the clock had been read at a release */
+    uint64_t held_ticks, released_ticks; /* sums then */
+    int64_t slept, preempted;            /* how often it had left its processor, and lost it, then: if look_switches */
+    bool bounded; /* in the released interval since, it has used the processor for something between these: */
+    uint64_t least_ns, most_ns;
 };
 
 struct shim_thread {
@@ -176,10 +185,11 @@ struct shim_thread {
         };
     };
     union { /* together: is the clock read in front of a take that nothing is in the way of? */
-        uint16_t look;
+        uint32_t look;
         struct {
-            uint8_t cpu_burst;   /* readings of the CPU clock left in this burst */
-            uint8_t look_native; /* 1 = the last released interval was long: native frames may be due */
+            uint8_t cpu_burst;     /* readings of the CPU clock left in this burst */
+            uint8_t look_native;   /* 1 = the last released interval was long: native frames may be due */
+            uint8_t look_switches; /* 1 = see whether the thread has been switched out since cpu.read_ticks */
         };
     };
     uint64_t due_ticks;     /* then something is due, or before: shim_account_due */
@@ -192,19 +202,20 @@ struct shim_thread {
     uint32_t cpu_bursts;       /* bursts so far */
     uint8_t ending;            /* how often the key's destructor has run */
     struct rec_gil *gil_rec; /* of gil, as it was then: when an interpreter has ended, its place may be another one's */
-    uint64_t want;          /* the present take was stamped at, 0 = not: nothing was in its way */
-    uint64_t want_held;     /* H then, if want_seen */
+    uint64_t want;           /* the present take was stamped at, 0 = not: nothing was in its way */
+    uint64_t want_held;      /* H then, if want_seen */
     bool want_seen;
     struct rec_thread *late_holder; /* who alone had the GIL during the late wait; NULL: see the ring */
     struct rec_thread *owed;        /* is to be charged with owed_ticks for waits of this thread; NULL = nobody */
     uint64_t owed_ticks;
-    uint32_t owed_index; /* of that record: it may have become another thread's since */
+    uint32_t owed_index;     /* of that record: it may have become another thread's since */
     uint64_t hold_ticks;     /* the hold that has just ended */
     uint64_t check_ticks;    /* shim_thread_check_release is due then */
     uint64_t cpu_due_ticks;  /* the next burst of readings of the CPU clock */
     uint64_t released_ticks; /* the last released interval that was long */
     uint64_t name_due_ticks;
     uint32_t name_tries;
+    struct shim_cpu cpu;
     struct shim_samples sample;
     /* threading locks */
     const void *lock_failed; /* the semaphore of the last sem_trywait that found it taken, or parking semaphore */
