@@ -7,9 +7,9 @@
  *
  * A reading in front of a take delays it, and more: the kernel brings its accounts up to date for it, may find the
  * thread's time slice used up, and gives the processor to another one there (kernel/sched/fair.c, update_curr).  Nobody
- * is hurt where the GIL is taken anyway.  Nor is a thread that has slept, whose slice is new.  Of another one it is
- * enough to know whether it was switched out, and what the kernel's accounts said before: getrusage does not bring them
- * up to date (kernel/sched/cputime.c, task_cputime_adjusted).
+ * is hurt where the GIL is taken anyway.  Else, of a thread whose holds are long, it is looked at first whether it was
+ * switched out since it released the GIL: getrusage does not bring the accounts up to date (kernel/sched/cputime.c,
+ * task_cputime_adjusted).  If it was not, it has been on its processor all the time.
  */
 #define _GNU_SOURCE
 #include "shim-cpu.h"
@@ -29,17 +29,8 @@
 #define ALMOST_ALL 32
 #define SWITCHED_OUT_US 5
 #define WORTH_A_READING_US 25
-#define SELDOM_US 1000 /* a period that long, with more than a little of both states, has its take looked at */
-
-static uint64_t tick_ns; /* the kernel brings a running thread's accounts up to date at least so often */
-
-void shim_cpu_init(void)
-{
-    struct timespec coarse;
-    /* What the coarse clock moves by is the kernel's tick (kernel/time/posix-timers.c, posix_get_coarse_res). */
-    tick_ns =
-        clock_getres(CLOCK_MONOTONIC_COARSE, &coarse) == 0 && coarse.tv_sec == 0 ? (uint64_t)coarse.tv_nsec : 10000000;
-}
+#define SELDOM_US 1000 /* after a period that long, with more than a little of both states, takes are looked at: */
+#define LOOKS 8
 
 uint64_t shim_cpu_ns(uint32_t tid)
 {
@@ -76,20 +67,6 @@ static void add_exact(struct rec_thread *tr, uint64_t held_ns, uint64_t held, ui
     tr->cpu_exact_released_ticks += released;
 }
 
-/* As add_period, of one released interval in which the processor was used for something between cpu.least_ns and
- * cpu.most_ns, and one hold. */
-static void add_bounded(struct rec_thread *tr, uint64_t used_ns, uint64_t held, uint64_t released)
-{
-    uint64_t held_ns = ns_of(held), least_ns = T.cpu.least_ns;
-    uint64_t most_ns = least(T.cpu.most_ns, least(used_ns, ns_of(released)));
-    if (used_ns > held_ns && used_ns - held_ns > least_ns)
-        least_ns = used_ns - held_ns;
-    least_ns = least(least_ns, most_ns);
-    uint64_t part_ns = least_ns + (most_ns - least_ns) / 2;
-    add_exact(tr, used_ns - part_ns, held, part_ns, released);
-    tr->cpu_inferred_ns += most_ns - part_ns;
-}
-
 /* A period between two readings, of which so many ticks were held and so many released, and its CPU time.  Where
  * nothing else is known and it was off the processor for longer than one of the two lasted, it was so in the other: a
  * time slice that ends, or a sleep, is one piece.  Only what could be either is left to be shared out. */
@@ -98,12 +75,13 @@ static void add_period(struct rec_thread *tr, uint64_t used_ns, uint64_t held, u
     uint64_t all = held + released, held_ns = ns_of(held), released_ns = ns_of(released);
     uint64_t off_ns = held_ns + released_ns > used_ns ? held_ns + released_ns - used_ns : 0;
 
-    if (released <= held / ALMOST_ALL) {
+    if (T.cpu.known) {
+        uint64_t part_ns = least(used_ns, T.cpu.known_ns);
+        add_exact(tr, used_ns - part_ns, held, part_ns, released);
+    } else if (released <= held / ALMOST_ALL) {
         add_exact(tr, used_ns, held, 0, 0);
     } else if (held <= released / ALMOST_ALL) {
         add_exact(tr, 0, 0, used_ns, released);
-    } else if (T.cpu.bounded) {
-        add_bounded(tr, used_ns, held, released);
     } else if (off_ns <= (held_ns + released_ns) / ALMOST_ALL) {
         uint64_t part_ns = (uint64_t)((double)used_ns * (double)held / (double)all);
         add_exact(tr, part_ns, held, used_ns - part_ns, released);
@@ -135,7 +113,7 @@ void shim_cpu_read(struct rec_thread *tr, uint64_t t)
     tr->cpu_base_released_ticks = released_sum;
     tr->cpu_last_ns = now ? now : 1;
     shim_write_end(&tr->seq);
-    T.cpu.bounded = false;
+    T.cpu.known = false;
 }
 
 void shim_cpu_forget(void)
@@ -144,7 +122,7 @@ void shim_cpu_forget(void)
     T.check_ticks = 0;
     T.cpu_burst = 0;
     T.look_switches = 0;
-    T.cpu.bounded = false;
+    T.cpu.known = false;
 }
 
 /* --- when it is read ---------------------------------------------------------------------------------------------- */
@@ -156,17 +134,21 @@ static bool long_released(uint64_t t)
            shim_elapsed(tr->state_ticks, t) >= WORTH_A_READING_US * shim_clock_ticks_per_us();
 }
 
-/* Is it one that seldom gives the GIL up, and does enough with it and without it that both matter?  By what it did from
- * the last reading at a release to this one, at t. */
-static bool seldom(uint64_t t)
+/* Does the thread give the GIL up seldom, and does enough with it and without it that both matter?  By what it did from
+ * the last reading at a release to this one, at t, or has done a few readings before. */
+static bool seldom(uint64_t t, uint64_t used_ns)
 {
     const struct rec_thread *tr = T.rec;
     uint64_t released_sum = shim_account_released(tr, t);
     uint64_t held = tr->held_ticks - T.cpu.held_ticks, released = shim_elapsed(T.cpu.released_ticks, released_sum);
     T.cpu.held_ticks = tr->held_ticks;
     T.cpu.released_ticks = released_sum;
-    return held + released >= SELDOM_US * shim_clock_ticks_per_us() && held > released / ALMOST_ALL &&
-           released > held / ALMOST_ALL;
+    if (held + released >= SELDOM_US * shim_clock_ticks_per_us() && held > released / ALMOST_ALL &&
+        ns_of(released) > used_ns / ALMOST_ALL)
+        T.cpu.looks = LOOKS;
+    else if (T.cpu.looks)
+        T.cpu.looks--;
+    return T.cpu.looks;
 }
 
 void shim_cpu_at_release(uint64_t t)
@@ -176,10 +158,11 @@ void shim_cpu_at_release(uint64_t t)
     T.look_switches = 0;
     if (tr->index) {
         shim_cpu_read(tr, t);
+        uint64_t used_ns = tr->cpu_last_ns - T.cpu.last_ns;
+        T.cpu.last_ns = tr->cpu_last_ns;
         T.cpu.read_ticks = shim_ticks();
-        if (seldom(t) && getrusage(RUSAGE_THREAD, &r) == 0) {
-            T.cpu.slept = r.ru_nvcsw;
-            T.cpu.preempted = r.ru_nivcsw;
+        if (seldom(t, used_ns) && getrusage(RUSAGE_THREAD, &r) == 0) {
+            T.cpu.switches = r.ru_nvcsw + r.ru_nivcsw;
             T.look_switches = 1;
             T.cpu_burst = 0;
         }
@@ -192,52 +175,50 @@ void shim_cpu_at_release(uint64_t t)
     T.check_ticks = T.cpu_burst ? 0 : T.cpu_due_ticks;
 }
 
-static uint64_t ns_of_times(const struct rusage *r)
+/* So long has the thread used the processor in the released interval since the last reading, or since a reading in
+ * front of a take: the period that ends at the next release is to be read. */
+static void know(uint64_t ns)
 {
-    return (uint64_t)(r->ru_utime.tv_sec + r->ru_stime.tv_sec) * 1000000000 +
-           (uint64_t)(r->ru_utime.tv_usec + r->ru_stime.tv_usec) * 1000;
+    T.cpu.known_ns = ns;
+    T.cpu.known = true;
+    T.check_ticks = T.due_ticks = 0;
 }
 
-/* The thread has not slept since the last reading, at a release; now, at t, it is about to take the GIL.  Whether it
- * was preempted, and the kernel's accounts, say within a tick how long it had the processor. */
-static void bound(uint64_t t, const struct rusage *r)
+/* Reads the clock in front of a take, before which it was t.  Where the thread was switched out for it, it has waited
+ * if somebody had the GIL meanwhile.  Else it goes on without it, off the processor. */
+static void read_before_take(uint64_t t)
 {
-    uint64_t all_ns = ns_of(shim_elapsed(T.cpu.read_ticks, t)), told_ns = ns_of_times(r);
-    T.cpu.least_ns = T.cpu.most_ns = all_ns;
-    if (r->ru_nivcsw != T.cpu.preempted) {
-        told_ns = told_ns > T.rec->cpu_last_ns ? told_ns - T.rec->cpu_last_ns : 0;
-        T.cpu.least_ns = least(all_ns, told_ns);
-        T.cpu.most_ns = least(all_ns, told_ns + tick_ns);
+    struct rec_thread *tr = T.rec;
+    uint64_t sum;
+    T.want_seen = shim_account_peek(T.gil, t, &T.want_held);
+    shim_cpu_read(tr, t);
+    if (shim_elapsed(t, shim_ticks()) <= SWITCHED_OUT_US * shim_clock_ticks_per_us())
+        return;
+    if (T.want_seen && shim_account_peek(T.gil, shim_ticks(), &sum) && sum == T.want_held) {
+        know(0);
+    } else {
+        T.want = tr->want_ticks = t;
+        T.post = SHIM_POST_WANT;
     }
-    T.cpu.bounded = true;
-    T.check_ticks = T.due_ticks = 0; /* it is for the period that ends with the next release */
 }
 
 uint64_t shim_cpu_before_take(void)
 {
-    struct rec_thread *tr = T.rec;
     struct rusage r;
     int saved_errno = errno;
     uint64_t t = shim_ticks();
-    bool due = T.cpu_burst && tr->index;
+    bool due = T.cpu_burst && T.rec->index;
     if (T.cpu_burst)
         T.cpu_burst--;
     shim_enter();
     if (T.look_switches && long_released(t) && getrusage(RUSAGE_THREAD, &r) == 0) {
-        due = r.ru_nvcsw != T.cpu.slept;
+        due = r.ru_nvcsw + r.ru_nivcsw != T.cpu.switches;
         if (!due)
-            bound(t, &r);
+            know(ns_of(shim_elapsed(T.cpu.read_ticks, t)));
     }
     T.look_switches = 0;
-    if (due) {
-        T.want_seen = shim_account_peek(T.gil, t, &T.want_held);
-        shim_cpu_read(tr, t);
-        /* If it was switched out here, in front of its take, it has been waiting for a processor to take the GIL. */
-        if (shim_elapsed(t, shim_ticks()) > SWITCHED_OUT_US * shim_clock_ticks_per_us()) {
-            T.want = tr->want_ticks = t;
-            T.post = SHIM_POST_WANT;
-        }
-    }
+    if (due)
+        read_before_take(t);
     shim_leave();
     errno = saved_errno;
     return due ? t : 0;

@@ -5,9 +5,6 @@
 
 #include "shim.h"
 
-/* Learns how often the kernel keeps its accounts.  From the constructor. */
-void shim_cpu_init(void);
-
 /* CPU time of the calling process's thread tid, ns; 0: of the calling thread.  0 if it is gone.  Async-signal-safe. */
 uint64_t shim_cpu_ns(uint32_t tid);
 

@@ -160,7 +160,6 @@ static void start(void)
     ready = true;
     shim_say_start();
     shim_clock_choose();
-    shim_cpu_init();
     shim_clock_both(&start_ticks, &start_mono_ns);
     start_cpu_ns = shim_cpu_ns(0);
     if (!getauxval(AT_SECURE))

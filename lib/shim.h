@@ -163,12 +163,13 @@ struct shim_samples {           /* of a thread: shim-sample.h */
     uint8_t pending;     /* bits of kinds: sampled, waiting for the next take, after which the frames are read */
 };
 
-struct shim_cpu {                        /* of a thread: shim-cpu.c */
-    uint64_t read_ticks;                 /* when the clock had been read at a release */
-    uint64_t held_ticks, released_ticks; /* sums then */
-    int64_t slept, preempted;            /* how often it had left its processor, and lost it, then: if look_switches */
-    bool bounded; /* in the released interval since, it has used the processor for something between these: */
-    uint64_t least_ns, most_ns;
+struct shim_cpu {                                 /* of a thread: shim-cpu.c */
+    uint64_t read_ticks;                          /* when the clock had been read at a release */
+    uint64_t held_ticks, released_ticks, last_ns; /* sums and clock then */
+    int64_t switches;  /* how often it had left its processor, or lost it, then: if look_switches */
+    uint64_t known_ns; /* if known: for so long has it used the processor in the released interval since a reading */
+    bool known;
+    uint8_t looks; /* for so many readings more are takes looked at */
 };
 
 struct shim_thread {
