@@ -2,6 +2,7 @@
 """gilscope's figures agree with those of an extension that times its own releases and takes of the GIL."""
 import contextlib
 import itertools
+import json
 import subprocess
 import sys
 
@@ -248,3 +249,62 @@ def test_processor_time_is_told_period_by_period(python, where):
         if 0.8 * fact <= told <= 1.1 * fact:
             return
     raise AssertionError((told, fact))
+
+
+def oncpu(thread):
+    return thread["held_oncpu_ns"] + thread["released_oncpu_ns"]
+
+
+SPINNERS = """
+import json, threading, time
+def spin():
+    while time.thread_time() < 0.2:
+        json.loads('[1, 2, 3, {"a": 4}]')
+threads = [threading.Thread(target=spin) for _ in range(2)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+
+def test_threads_that_never_work_without_the_gil(python, where):
+    """They give it up only when they are asked to: however often they lose their processor on the way, none of their
+    processor's time is of work without it."""
+    with neighbours(5):
+        process = gs.run_code(python, SPINNERS, where).process
+    spinners = [t for t in process["threads"] if not t["main"]]
+    assert len(spinners) == 2
+    for t in spinners:
+        assert oncpu(t) > 190 * MS
+        assert t["released_oncpu_ns"] < 0.02 * oncpu(t), t
+
+
+# Holds, works without the GIL and sleeps so long at a time, in CPU time, and says how much of it was without the GIL.
+ALTERNATES = """
+import hashlib, json, sys, time
+hold, work, sleep = json.loads(sys.argv[1])
+data, released, end = bytes(1_000_000), 0, time.monotonic() + 2.5
+while time.monotonic() < end:
+    until = time.thread_time() + hold
+    while time.thread_time() < until: pass
+    until = (before := time.thread_time()) + work
+    while time.thread_time() < until: hashlib.sha256(data)
+    released += time.thread_time() - before if work else 0
+    if sleep: time.sleep(sleep)
+print(json.dumps([released, time.thread_time()]))
+"""
+
+
+@pytest.mark.parametrize("hold,work,sleep", [
+    (0.010, 0, 0.005), (0.010, 0.002, 0), (0.005, 0.001, 0.002), (0.002, 0.002, 0.002), (0.002, 0.008, 0),
+])
+def test_work_without_the_gil_is_told_beside_busy_neighbours(python, hold, work, sleep, where):
+    """Of a thread that nobody else wants the GIL of, too: who sleeps or loses its processor does no work, with the GIL or
+    without it."""
+    with neighbours(5):
+        recording = gs.run_code(python, ALTERNATES, where, args=[f"[{hold}, {work}, {sleep}]"])
+    (thread,) = recording.process["threads"]
+    released, used = json.loads(recording.stdout)
+    print(thread["released_oncpu_ns"] / oncpu(thread), released / used)
+    assert abs(thread["released_oncpu_ns"] / oncpu(thread) - released / used) < 0.05
+    # Nobody else has the GIL: being preempted in front of a take is no wait for it.
+    assert truth.waited(thread) < 0.01 * thread["wall_ns"]
