@@ -32,14 +32,35 @@
 #define SELDOM_US 1000 /* after a period that long, with more than a little of both states, takes are looked at: */
 #define LOOKS 8
 
-uint64_t shim_cpu_ns(uint32_t tid)
+static uint64_t clock_ns(clockid_t clock)
 {
-    /* The clock of a thread by its id: linux/posix-timers.h, MAKE_THREAD_CPUCLOCK(tid, CPUCLOCK_SCHED). */
-    clockid_t clock = tid ? (clockid_t)((~(unsigned)tid << 3) | 6u) : CLOCK_THREAD_CPUTIME_ID;
     struct timespec ts;
     if (clock_gettime(clock, &ts) != 0)
         return 0;
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t shim_cpu_ns(uint32_t tid)
+{
+    /* The clock of a thread by its id: linux/posix-timers.h, MAKE_THREAD_CPUCLOCK(tid, CPUCLOCK_SCHED). */
+    return clock_ns(tid ? (clockid_t)((~(unsigned)tid << 3) | 6u) : CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t shim_cpu_process_ns(void)
+{
+    return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+/* The kernel adds up the process's threads for this, some 20 ns for each (thread_group_cputime() in
+ * kernel/sched/cputime.c). */
+void shim_cpu_read_process(struct rec_header *h)
+{
+    uint64_t now = shim_cpu_process_ns();
+    uint32_t n_toggles = __atomic_load_n(&h->n_toggles, __ATOMIC_RELAXED);
+    if (h->cpu_last_ns && h->cpu_toggles == n_toggles && !(n_toggles & 1) && now > h->cpu_last_ns)
+        h->cpu_used_ns += now - h->cpu_last_ns;
+    h->cpu_last_ns = now;
+    h->cpu_toggles = n_toggles;
 }
 
 /* --- periods ------------------------------------------------------------------------------------------------------ */
@@ -107,8 +128,10 @@ void shim_cpu_read(struct rec_thread *tr, uint64_t t)
     uint64_t used = now > tr->cpu_last_ns ? now - tr->cpu_last_ns : 0;
     shim_sample_cpu_read(used, held, released);
     shim_write_begin(&tr->seq);
-    if (tr->cpu_last_ns) /* else just resumed: nothing to compare with */
+    if (tr->cpu_last_ns) { /* else just resumed: nothing to compare with */
         add_period(tr, used, held, released);
+        tr->cpu_used_ns += used;
+    }
     tr->cpu_base_held_ticks = held_sum;
     tr->cpu_base_released_ticks = released_sum;
     tr->cpu_last_ns = now ? now : 1;

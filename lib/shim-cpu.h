@@ -8,6 +8,12 @@
 /* CPU time of the calling process's thread tid, ns; 0: of the calling thread.  0 if it is gone.  Async-signal-safe. */
 uint64_t shim_cpu_ns(uint32_t tid);
 
+/* CPU time of all threads of the calling process, those that have ended too, ns.  Async-signal-safe. */
+uint64_t shim_cpu_process_ns(void);
+
+/* Reads the process's clock and adds what was used since the last reading; under h's beat_seq. */
+void shim_cpu_read_process(struct rec_header *h);
+
 /* Reads the calling thread's clock and enters the period since the last reading.  t: now or just now, ticks; the thread
  * has released the GIL and not asked for it again.  tr: its record, which is not shim_sink. */
 void shim_cpu_read(struct rec_thread *tr, uint64_t t);

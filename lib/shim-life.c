@@ -35,7 +35,7 @@ static uint64_t sample_us = 1000; /* between two samples of a thread's stack, on
 static bool ready;                /* the constructor has run */
 static bool said;                 /* this process has been told why it stays inert */
 static char strange_option[64];   /* in GILSCOPE */
-static uint64_t start_ticks, start_cpu_ns;
+static uint64_t start_ticks, start_cpu_ns, start_process_cpu_ns;
 static uint64_t known_ticks; /* so many passed in known_ns, in the parent; 0 = it did not know either */
 static int64_t known_ns;
 #define RATE_LEAST_NS 1000000 /* between two points; each is within some 50 ns */
@@ -162,6 +162,7 @@ static void start(void)
     shim_clock_choose();
     shim_clock_both(&start_ticks, &start_mono_ns);
     start_cpu_ns = shim_cpu_ns(0);
+    start_process_cpu_ns = shim_cpu_process_ns();
     if (!getauxval(AT_SECURE))
         read_options(getenv("GILSCOPE"));
 }
@@ -205,7 +206,7 @@ static void in_forked_child(void)
     T.n_inits = n_inits & 3 ? 0 : n_inits;
     said = false;
     shim_bus_in_child();
-    start_cpu_ns = 1;
+    start_cpu_ns = start_process_cpu_ns = 1;
     shim_sample_forget();
     shim_native_in_child();
     shim_fold_forget();
@@ -290,6 +291,7 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     h->start_mono_ns = start_mono_ns;
     h->beat_ticks = now_ticks;
     h->beat_mono_ns = now_mono_ns;
+    h->cpu_last_ns = start_process_cpu_ns;
     set_rate(h, now_ticks, now_mono_ns);
     h->python_hex = SHIM.python_hex = python.hex;
     memcpy(h->python_version, python.version, sizeof h->python_version);

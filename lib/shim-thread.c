@@ -35,6 +35,7 @@ static uint32_t next_index;
 #define NAME_SOON_US 1000
 #define NAME_AGAIN_US 1000000 /* a program may rename its threads */
 #define LONG_ENOUGH_FOR_SCHEDSTAT_US 10000
+#define BORN_WITHIN_NS 1000000 /* a thread of Python's comes to its first take after so much CPU time at most */
 
 static void thread_end(void *unused);
 
@@ -112,6 +113,8 @@ void shim_thread_attach(uint64_t since, bool main_thread)
         tr->state = p.n & 1 ? REC_STATE_NONE : REC_STATE_RELEASED;
         tr->state_ticks = since;
         tr->cpu_last_ns = main_thread ? shim_life_start_cpu_ns() : shim_cpu_ns(0);
+        if (!main_thread && tr->cpu_last_ns <= BORN_WITHIN_NS && !(p.n & 1))
+            tr->cpu_used_ns = tr->cpu_last_ns;
         shim_file_publish(tr, REC_THREAD);
         __atomic_fetch_add(&SHIM.header->n_threads, 1, __ATOMIC_RELAXED);
         if (key_made)
@@ -160,6 +163,7 @@ void shim_thread_beat(bool ended)
     shim_clock_both(&ticks, &mono_ns);
     h->beat_ticks = ticks;
     h->beat_mono_ns = mono_ns;
+    shim_cpu_read_process(h);
     if (!h->rate_ticks && (ended || mono_ns - h->start_mono_ns >= RATE_AFTER_NS)) {
         h->rate_mono_ns = mono_ns;
         __atomic_store_n(&h->rate_ticks, ticks, __ATOMIC_RELEASE);
