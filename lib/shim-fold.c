@@ -164,7 +164,6 @@ static void fold(struct rec_thread *tr)
         move_hist(&folded->hist[kind], &tr->hist[kind]);
     move_row(folded, tr);
     folded->end_ticks = tr->end_ticks;
-    shim_write_end(&folded->seq);
     shim_file_loss(REC_LOSS_THREADS_FOLDED);
 
     /* What is left is an empty record that keeps its histograms' blocks and its row.  Who waited for this thread last
@@ -175,6 +174,7 @@ static void fold(struct rec_thread *tr)
     const size_t late = offsetof(struct rec_thread, charged_late_ticks), behind = late + sizeof tr->charged_late_ticks;
     memcpy(tr, &empty, late);
     memcpy((char *)tr + behind, (const char *)&empty + behind, sizeof empty - behind);
+    shim_write_end(&folded->seq); /* not before: until here a reader would find the thread's figures in both */
     spares[n_spares++] = tr;
 }
 

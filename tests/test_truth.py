@@ -220,16 +220,20 @@ def test_processor_time_agrees_beside_busy_neighbours(python, mix, where):
 ASLEEP_WITH_IT = """
 import ctypes, hashlib, time
 usleep, some = ctypes.PyDLL(None).usleep, bytearray(50_000)   # PyDLL: a call that keeps the GIL
+released = 0
 def used(f, *args):
+    global released
     before = time.thread_time_ns()
     f(*args)
-    return time.thread_time_ns() - before
+    took = time.thread_time_ns() - before
+    released += took
+    return took
 while min(used(hashlib.sha256, some) for _ in range(5)) < 500_000: some += bytearray(len(some) // 4)
-released, end = 0, time.monotonic() + 1.2
+end = time.monotonic() + 1.2
 while time.monotonic() < end:
     for _ in range(20):
-        usleep(2500)                             # holds the GIL, off the processor
-        released += used(hashlib.sha256, some)   # without the GIL, on it
+        usleep(2500)                 # holds the GIL, off the processor
+        used(hashlib.sha256, some)   # without the GIL, on it
     until = time.thread_time_ns() + 40_000_000
     while time.thread_time_ns() < until: pass          # holds the GIL, on the processor
 print(released)
@@ -258,7 +262,7 @@ def oncpu(thread):
 SPINNERS = """
 import json, threading, time
 def spin():
-    while time.thread_time() < 0.2:
+    while time.thread_time() < 0.4:
         json.loads('[1, 2, 3, {"a": 4}]')
 threads = [threading.Thread(target=spin) for _ in range(2)]
 for t in threads: t.start()
@@ -268,22 +272,22 @@ for t in threads: t.join()
 
 def test_threads_that_never_work_without_the_gil(python, where):
     """They give it up only when they are asked to: however often they lose their processor on the way, none of their
-    processor's time is of work without it."""
+    processor's time is of work without it, but for some 50 us that a switch may take."""
     with neighbours(5):
         process = gs.run_code(python, SPINNERS, where).process
     spinners = [t for t in process["threads"] if not t["main"]]
     assert len(spinners) == 2
     for t in spinners:
-        assert oncpu(t) > 190 * MS
-        assert t["released_oncpu_ns"] < 0.02 * oncpu(t), t
+        assert oncpu(t) > 390 * MS
+        assert t["released_oncpu_ns"] < 0.04 * oncpu(t), t
 
 
 # Holds, works without the GIL and sleeps so long at a time, in CPU time, and says how much of it was without the GIL.
 ALTERNATES = """
 import hashlib, json, sys, time
 hold, work, sleep = json.loads(sys.argv[1])
-data, released, end = bytes(1_000_000), 0, time.monotonic() + 2.5
-while time.monotonic() < end:
+data, released = bytes(1_000_000), 0
+while time.thread_time() < 0.5:
     until = time.thread_time() + hold
     while time.thread_time() < until: pass
     until = (before := time.thread_time()) + work
@@ -300,7 +304,7 @@ print(json.dumps([released, time.thread_time()]))
 def test_work_without_the_gil_is_told_beside_busy_neighbours(python, hold, work, sleep, where):
     """Of a thread that nobody else wants the GIL of, too: who sleeps or loses its processor does no work, with the GIL or
     without it."""
-    with neighbours(5):
+    with neighbours(4):
         recording = gs.run_code(python, ALTERNATES, where, args=[f"[{hold}, {work}, {sleep}]"])
     (thread,) = recording.process["threads"]
     released, used = json.loads(recording.stdout)

@@ -17,7 +17,7 @@
 #define QUICK_TRIES 50
 #define PAUSE_NS 50000
 /* Over the threads, where some end or are made to let go meanwhile. */
-#define PASSES 20
+#define PASSES 100
 
 static void pause_between_tries(int try)
 {
@@ -231,12 +231,80 @@ static bool settle_if_moved(int fd, struct reader_file *file, const struct targe
     return true;
 }
 
+static bool is_folded(const struct target *target)
+{
+    return target->thread->flags & REC_THREAD_FOLDED;
+}
+
+static bool is_there(int fd, struct reader_file *file, const struct target *target)
+{
+    (void)fd;
+    (void)file;
+    return is_folded(target);
+}
+
+/* The record of the ended threads has taken in another one. */
+static bool settle_if_folded(int fd, struct reader_file *file, const struct target *target)
+{
+    uint32_t seq;
+
+    if (!is_folded(target) || !read_part(fd, target, target->seq, &seq, sizeof seq) ||
+        (!(seq & 1) && seq == *target->seq))
+        return false;
+    settle(fd, file, target);
+    return true;
+}
+
+/* What the record of an ended thread held is in the folded one by now, and it may be another thread's.  One that is
+ * nobody's now is left with index 0. */
+static bool follow(int fd, struct reader_file *file, const struct target *target)
+{
+    struct rec_thread *thread = target->to;
+    struct {
+        struct rec_head head;
+        uint32_t index;
+    } now;
+    uint32_t before = thread->index;
+
+    if (is_folded(target) || reader_copy_bytes(fd, &now, sizeof now, target->offset) != sizeof now)
+        return false;
+    if (now.head.type != REC_THREAD)
+        thread->index = 0;
+    else if (now.index != before)
+        settle(fd, file, target);
+    else
+        return false;
+    return thread->index != before;
+}
+
+static void drop_nobodys(struct reader_file *file)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < file->n_threads; i++)
+        if (file->threads[i].index)
+            file->threads[n++] = file->threads[i];
+    file->n_threads = n;
+}
+
 void reader_copy_settle(int fd, struct reader_file *file)
 {
+    bool changes = true, folds = any_of(fd, file, REC_THREAD, is_there);
+
+
     /* The GILs first: what is known of one holds for threads that are copied after it. */
     any_of(fd, file, REC_GIL, settle_one);
     any_of(fd, file, REC_THREAD, settle_one);
     /* What a thread has moved to its GIL meanwhile would be in neither copy. */
-    for (int pass = 0; pass < PASSES && any_of(fd, file, REC_GIL, take_sums); pass++)
-        any_of(fd, file, REC_THREAD, settle_if_moved);
+    for (int pass = 0; pass < PASSES && changes; pass++) {
+        changes = any_of(fd, file, REC_GIL, take_sums);
+        if (changes)
+            any_of(fd, file, REC_THREAD, settle_if_moved);
+        if (folds) {
+            changes |= any_of(fd, file, REC_THREAD, settle_if_folded);
+            changes |= any_of(fd, file, REC_THREAD, follow);
+        }
+    }
+    if (folds)
+        drop_nobodys(file);
 }
