@@ -260,8 +260,9 @@ struct rec_thread {
     uint64_t gil_lock_wait_ticks; /* in a lock while holding the GIL: everybody else pays.  Part of held_ticks */
     uint64_t unmeasured_ticks;    /* since start_ticks: pauses */
     /* CPU time.  The clock is read on a budget; a period between two readings in which the thread lived in one state
-     * only (held or released; waiting costs next to none) is exact, as is one in which the length of the time without
-     * a processor tells where that was; the others are mixed and apportioned by the reader. */
+     * only (held or released; waiting costs next to none) is exact, as is one in which it is known whether the thread
+     * lost its processor while released, or the length of the time without one tells where that was; the others are
+     * mixed and apportioned by the reader. */
     uint64_t cpu_last_ns;             /* the thread's CPU clock at the last reading */
     uint64_t cpu_base_held_ticks;     /* held_ticks and released_ticks at that reading, with what was open then: */
     uint64_t cpu_base_released_ticks; /* what has come since is not in the sums below yet */
