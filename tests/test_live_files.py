@@ -11,6 +11,7 @@ import time
 import pytest
 
 from helpers import gs, sums
+from helpers.pauses import Live
 
 READS = 150 if gs.FULL else 40
 FORMATS = ("text", "json", "html", "folded", "svg", "speedscope", "pprof")
@@ -205,3 +206,36 @@ def test_json_of_a_live_file_is_whole(live):
     for _ in range(5):
         done = gs.gilscope("report", "-f", "json", recording)
         assert done.returncode == 0 and json.loads(done.stdout)["schema"] == gs.SCHEMA
+
+
+CHURN = """
+import os, sys, threading, time
+def short():
+    sum(range(200)); time.sleep(0.0005); sum(range(200))
+def make():
+    while True:
+        some = [threading.Thread(target=short) for _ in range(8)]
+        for t in some: t.start()
+        for t in some: t.join()
+for _ in range(2): threading.Thread(target=make, daemon=True).start()
+print(os.getpid(), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_each_of_very_many_threads_is_counted_once(one_python, where):
+    """Threads whose figures move to the record that stands for many while a report reads them are in it once."""
+    script = where / "churn.py"
+    script.write_text(CHURN)
+    n = last = 0
+    with Live([one_python.path, str(script)], where, paused=False) as live:
+        while n < 10:
+            (process,) = gs.report(live.dir)["processes"]
+            threads, gil = process["threads"], process["gils"][0]
+            many = [t for t in threads if t["name"] == "(ended threads)"]
+            assert [t for t in threads if not t["tid"]] == many
+            for key in "acquisitions", "contended":
+                assert gil[key] == sum(t[key] for t in threads), (key, n)
+            assert gil["acquisitions"] >= last
+            last = gil["acquisitions"]
+            n += len(many)
