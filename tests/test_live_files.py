@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -244,3 +245,6 @@ def test_each_of_very_many_threads_is_counted_once(one_python, where):
             assert gil["acquisitions"] >= last
             last = gil["acquisitions"]
             n += 1
+            # A line for each two, and one for those that are not known.
+            pairs = Counter((p["waiter_tid"], p["holder_tid"]) for p in process["blocking"])
+            assert all(count <= (1 if holder else 2) for (_, holder), count in pairs.items()), pairs

@@ -123,6 +123,27 @@ static void collect(const struct build *build, const struct rec_thread *thread, 
     add_open(build, thread, row);
 }
 
+/* A holder that has a record no more is one of those that the folded record stands for. */
+static uint32_t known_holder(const struct model_process *process, uint32_t holder)
+{
+    if (!holder || model_find_thread(process, holder))
+        return holder;
+    for (size_t i = 0; i < process->n_threads; i++)
+        if (process->threads[i].folded)
+            return process->threads[i].index;
+    return 0;
+}
+
+/* The row with its holders as the report knows them. */
+static struct row known(const struct model_process *process, const struct row *row)
+{
+    struct row known = {.n = 0};
+
+    for (size_t i = 0; i < row->n; i++)
+        add(&known, known_holder(process, row->entries[i].holder), row->entries[i].ticks);
+    return known;
+}
+
 static int longest_first(const void *a, const void *b)
 {
     const struct model_pair *x = a, *y = b;
@@ -142,9 +163,11 @@ void build_pairs(struct build *build)
 
     for (size_t i = 0; i < build->file->n_threads; i++) {
         const struct rec_thread *thread = &build->file->threads[i];
-        struct row row = {.n = 0};
+        struct row all = {.n = 0}, row;
         uint64_t sum = 0;
-        collect(build, thread, &row);
+        collect(build, thread, &all);
+        row = known(process, &all);
+        free(all.entries);
         for (size_t j = 0; j < row.n; j++) {
             const struct model_thread *holder = model_find_thread(process, row.entries[j].holder);
             /* The difference of two rounded sums, so that a row's entries add up to its rounded total. */
