@@ -89,6 +89,18 @@ static bool same_call(const void *context, uint32_t id)
     return call->caller == key->caller && same_target(key->stacks, call->function, key->function);
 }
 
+/* An inline function of Python.h, of which a build without optimisation leaves a copy in each extension.  Where nothing
+ * else of the extension is in the stack, nobody knows what called it; and nobody can let go of the GIL around it. */
+static bool is_of_python_h(const struct model_function *function)
+{
+    static const char *const prefixes[] = {"Py_", "_Py_", "PyType_HasFeature", "PyObject_TypeCheck"};
+
+    for (size_t i = 0; function->named && i < sizeof prefixes / sizeof *prefixes; i++)
+        if (!strncmp(function->name, prefixes[i], strlen(prefixes[i])))
+            return true;
+    return false;
+}
+
 /* The number of the call, or NO_CALL. */
 static uint32_t add_to_call(struct model_stacks *stacks, size_t *capacity, struct intern *table,
                             const struct model_stack *stack, const struct model_doing *doing)
@@ -101,6 +113,8 @@ static uint32_t add_to_call(struct model_stacks *stacks, size_t *capacity, struc
     if (doing->extension == stacks->n_frames)
         return NO_CALL;
     key.function = stacks->frames[doing->extension].function;
+    if (is_of_python_h(&stacks->functions[key.function]))
+        return NO_CALL;
     file = stacks->functions[key.function].file;
     uint64_t parts[] = {(uintptr_t)file, key.caller};
     id = intern(table, intern_hash(0, parts, sizeof parts), same_call, &key, (uint32_t)stacks->n_calls);
