@@ -288,11 +288,11 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
     return SEEN;
 }
 
-static enum found sample(struct holds_process *p, struct holds_gil *g, uint64_t now_ns)
+static enum found sample(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t elapsed_ns)
 {
     struct holds_sum *charges = g->n_waiters ? charged_sum(p, g->holder) : NULL;
-    uint64_t held = holds_sum_made_up(&g->held_sum, p->stands_for_ns),
-             charged = holds_sum_made_up(charges, p->stands_for_ns * g->n_waiters);
+    uint64_t held = holds_sum_made_up(&g->held_sum, elapsed_ns),
+             charged = holds_sum_made_up(charges, elapsed_ns * g->n_waiters);
 
     holds_memory_begin(&p->memory, g->holder);
     enum found found = take(p, g, now_ns, held, charged);
@@ -305,7 +305,7 @@ static enum found sample(struct holds_process *p, struct holds_gil *g, uint64_t 
     return found;
 }
 
-enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns)
+enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uint64_t elapsed_ns)
 {
     enum holds_look look = HOLDS_IDLE;
 
@@ -319,7 +319,7 @@ enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns)
     for (uint32_t i = 0; i < p->n_gils; i++) {
         struct holds_gil *g = &p->gil[i], before = *g;
         enum found found = AGAIN;
-        for (int try = 0; see(p, g) && try < TRIES && (found = sample(p, g, now_ns)) == AGAIN; try++)
+        for (int try = 0; see(p, g) && try < TRIES && (found = sample(p, g, now_ns, elapsed_ns)) == AGAIN; try++)
             continue;
         if (found == GONE)
             return HOLDS_OVER;

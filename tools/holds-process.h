@@ -55,7 +55,7 @@ struct holds_process {
     double ns_per_tick; /* of the recording's clock, as far as is known; 0 = not yet */
     struct holds_memory memory;
     /* for the loop */
-    uint64_t stands_for_ns, due_ns, mean_ns, changed_ns, checked_ns;
+    uint64_t last_ns, due_ns, mean_ns, changed_ns, checked_ns;
 };
 
 /* Opens the recording `name` in the directory open as `directory`; NULL if there is nothing to be seen: not a live
@@ -70,8 +70,8 @@ enum holds_look {
     HOLDS_OVER, /* it has ended, or may not be read */
 };
 
-/* Looks at the holders of its GILs; what they do stands for p->stands_for_ns. */
-enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns);
+/* Looks at the holders of its GILs; what they do stands for elapsed_ns. */
+enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uint64_t elapsed_ns);
 
 /* Whether it has ended. */
 bool holds_process_ended(const struct holds_process *p);

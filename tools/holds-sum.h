@@ -11,8 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HOLDS_SUM_PARTS 32 /* of what looks lack, so much is made up for with each, */
-#define HOLDS_SUM_MOST 8   /* times what it stands for at most: where few of them come in time */
+#define HOLDS_SUM_PARTS 32 /* of what looks lack, so much is made up for with each */
 
 struct holds_sum { /* zeroed at first */
     bool begun;
@@ -24,10 +23,9 @@ struct holds_sum { /* zeroed at first */
 /* What a look gives that stands for ns.  sum: NULL = it is not known. */
 static inline uint64_t holds_sum_made_up(const struct holds_sum *sum, uint64_t ns)
 {
-    double least = -(double)ns / 2, most = (double)ns * HOLDS_SUM_MOST,
-           more = sum ? sum->lacking_ns / HOLDS_SUM_PARTS : 0;
+    double limit = (double)ns / 2, more = sum ? sum->lacking_ns / HOLDS_SUM_PARTS : 0;
 
-    return ns + (uint64_t)(int64_t)(more < least ? least : more > most ? most : more);
+    return ns + (uint64_t)(int64_t)(more < -limit ? -limit : more > limit ? limit : more);
 }
 
 /* A look has given ns; the exact sum is exact_ns now. */
