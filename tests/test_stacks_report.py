@@ -261,6 +261,9 @@ def test_modules_and_calls_are_those_that_python_called(world, where):
     main = world.python("main!")
     make.stack(1, main, world.native("helper", "kernel", LOOP), charged=250 * MS, held=400 * MS, longest_hold=90 * MS)
     make.stack(1, main, world.native("helper", "call_procedure", LOOP), charged=50 * MS, held=100 * MS)
+    path, addresses = makerec.library(where, "_waits.so", ["waits"])
+    make.object(path, 0x7e0000000000, 0x100000, build_id=makerec.build_id(path))
+    make.stack(1, main, world.native(0x7e0000000000 + addresses["waits"], LOOP), wait=5 * MS)
     make.stack(1, main, world.native("nanosleep", "time_sleep", LOOP), released=288 * MS)
     # This one lets go of the GIL: the hold that ended there was spent before.
     make.stack(1, main, world.native("other", LOOP), released=10 * MS)
@@ -276,6 +279,7 @@ def test_modules_and_calls_are_those_that_python_called(world, where):
     extension = modules[str(where / "_ext.so")]
     assert extension["charged_ns"] == 330 * MS and extension["held_ns"] == 540 * MS
     assert extension["released_ns"] == 12 * MS
+    assert len(modules) == 2, "one that only waited has no row"
     assert modules[""]["interpreter"] and modules[""]["released_ns"] == 288 * MS
     calls = process["calls_that_should_release"]
     assert [(c["function"], c["caller"]["function"], c["caller"]["line"], c["charged_ns"], c["longest_hold_ns"])

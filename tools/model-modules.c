@@ -209,6 +209,17 @@ static void finish_calls(struct model_process *process)
     stacks->n_calls = n < CALLS_MAX ? n : CALLS_MAX;
 }
 
+/* A module of which only waits were seen has nothing to show; nor has one whose samples looks from outside replaced. */
+static void drop_empty_modules(struct model_stacks *stacks)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < stacks->n_modules; i++)
+        if (stacks->modules[i].charged_ns || stacks->modules[i].held_ns || stacks->modules[i].released_ns)
+            stacks->modules[n++] = stacks->modules[i];
+    stacks->n_modules = n;
+}
+
 void build_modules(struct build *build)
 {
     struct model_stacks *stacks = &build->process->stacks;
@@ -228,6 +239,7 @@ void build_modules(struct build *build)
     }
     free(calls);
     intern_free(&table);
+    drop_empty_modules(stacks);
     uint64_t charged_ns = stacks->flows[MODEL_CHARGED].total_ns;
     for (size_t i = 0; i < stacks->n_modules; i++)
         stacks->modules[i].charged_share = share(stacks->modules[i].charged_ns, charged_ns);

@@ -77,7 +77,7 @@ static void print_modules(const struct text *text, const struct model_stacks *st
 
     for (size_t i = 0; i < stacks->n_modules && i < MODULES_MAX; i++) {
         const struct model_module *module = &stacks->modules[i];
-        if (module->interpreter || !(module->charged_ns + module->held_ns + module->released_ns))
+        if (module->interpreter)
             continue;
         text_cell(text, &table, "%s", module->basename);
         time_cell(text, &table, module->charged_ns);
