@@ -19,6 +19,7 @@
 #include "shim-file.h"
 #include "shim-fold.h"
 #include "shim-host.h"
+#include "shim-libc.h"
 #include "shim-native.h"
 #include "shim-python.h"
 #include "shim-sample.h"
@@ -57,7 +58,9 @@ static void stay_inert(const char *reason, const char *object, const char *detai
 
 static bool supported(const struct shim_python *p)
 {
-    if (p->pypy) {
+    if (p->found && !shim_libc_is_glibc()) {
+        stay_inert("the program's C library is not glibc, CPython", p->version, NULL);
+    } else if (p->pypy) {
         stay_inert("PyPy's GIL is not CPython's; the program runs on unmeasured", NULL, NULL);
     } else if (p->found && p->hex < 0x03080000) {
         stay_inert("CPython 3.8 or newer is needed, this is", p->version, NULL);
@@ -143,8 +146,8 @@ static void read_options(const char *s)
             }
             shim_text_add(&path, word + 7);
             /* "link/" and "link/." are what the link leads to, whoever has made it: see make_file(). */
-            while (path.used > 1 && (output[path.used - 1] == '/' ||
-                                     (output[path.used - 1] == '.' && output[path.used - 2] == '/')))
+            while (path.used > 1 &&
+                   (output[path.used - 1] == '/' || (output[path.used - 1] == '.' && output[path.used - 2] == '/')))
                 output[--path.used] = 0;
         } else if (word[0]) {
             shim_text_init(&text, strange_option, sizeof strange_option);
@@ -306,7 +309,7 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     static bool registered;
     if (!registered) {
         registered = true;
-        pthread_atfork(before_fork, shim_native_after_fork, in_forked_child);
+        shim_libc_atfork(before_fork, shim_native_after_fork, in_forked_child);
         shim_thread_init();
     }
     if (!forked && n_known_conds < SHIM_GILS)

@@ -112,7 +112,7 @@ static struct frame_text *frame_texts(const struct model_stacks *stacks)
 static void print_stack(const struct model_process *process, const struct model_stack *stack, enum model_view view,
                         const struct frame_text *texts, struct emit *emit)
 {
-    const uint32_t *ids = process->stacks.frame_ids + stack->first_frame;
+    const uint32_t *ids = stack->n_frames ? process->stacks.frame_ids + stack->first_frame : NULL;
     uint32_t tid = stack->thread < process->n_threads ? process->threads[stack->thread].tid : 0;
 
     emit_text(emit, "\n{\"view\":\"");
