@@ -21,12 +21,13 @@ REPO = Path(__file__).resolve().parents[1]
 
 # What compares times that are measured in two ways, or with what a program is known to do: other tests beside it would
 # make it measure them.
-ALONE = ["attach", "attach_verdicts", "calls", "inside", "locks", "native_cpu", "pause", "pause_sums", "sampler",
-         "stacks", "stacks_through", "sums", "truth", "verdicts"]
+ALONE = ["attach", "attach_verdicts", "inside", "pause", "pause_sums", "sampler", "stacks", "stacks_through", "sums",
+         "truth", "verdicts"]
 # What also runs with the tools that are built with sanitizers: the tests that show them the most.
 SANITIZED = ["cli", "stacks_report", "live_files"]
 # Those that take longest come first, so that both processors are busy to the end.
-LONG = ["stack_safety", "suites", "nasty", "attach_life", "attach_privileges", "faults", "stacks_report", "beside"]
+LONG = ["stack_safety", "faults_life", "faults", "suites", "locks", "attach_life", "calls", "exports", "native_cpu", "processes",
+        "attach_interpreters", "attach_privileges", "html", "stacks_report", "nasty"]
 
 # Whoever shares the machine can make a measurement miss.  Tests that fail are given another chance or two, with the
 # machine to themselves, and both are said; one that is broken fails each time.
