@@ -26,8 +26,8 @@ ALONE = ["attach", "attach_verdicts", "inside", "pause", "pause_sums", "sampler"
 # What also runs with the tools that are built with sanitizers: the tests that show them the most.
 SANITIZED = ["cli", "stacks_report", "live_files"]
 # Those that take longest come first, so that both processors are busy to the end.
-LONG = ["stack_safety", "faults_life", "faults", "suites", "locks", "attach_life", "calls", "exports", "native_cpu", "processes",
-        "attach_interpreters", "attach_privileges", "html", "stacks_report", "nasty"]
+LONG = ["stack_safety", "faults_life", "faults", "suites", "locks", "attach_life", "calls", "exports", "native_cpu",
+        "processes", "attach_interpreters", "attach_privileges", "html", "stacks_report", "nasty"]
 
 # Whoever shares the machine can make a measurement miss.  Tests that fail are given another chance or two, with the
 # machine to themselves, and both are said; one that is broken fails each time.
