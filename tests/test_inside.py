@@ -173,6 +173,28 @@ def test_functions_that_ctypes_calls_are_told(python, where):
     eventually(check)
 
 
+def test_libraries_that_are_loaded_later_are_known_soon(one_python, where):
+    """What the process has mapped is not read at each look; a library that has just been loaded is not left out for it."""
+    code = """
+import ctypes, sys, time
+data, end = [i * 7919 % 100003 for i in range(100003)], time.time() + 0.4
+while time.time() < end:
+    sorted(data)
+def late():
+    keeps(ctypes.c_int64(3000))
+keeps, end = ctypes.PyDLL(sys.argv[1]).keeps, time.time() + 1
+while time.time() < end:
+    late()
+"""
+    recording = gs.run_code(one_python, code, where, args=[truth.places()])
+    found, = recording.dir.glob("*.holds")
+    ns = {True: 0, False: 0}
+    for s in stacks.Stacks(found).stacks:
+        if s.frames and s.frames[-1].function == "late":
+            ns[bool(s.native)] += s.ns["held"]
+    assert ns[True] > 5 * ns[False], ns
+
+
 def test_a_library_has_one_name(one_python, where):
     """It is loaded by the name of a link, and who looks from outside sees the file's: that is one module all the same."""
     file, link = where / "libkeeps.so.1.2", where / "libkeeps.so.1"

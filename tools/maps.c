@@ -15,8 +15,11 @@
 #include "mem.h"
 #include "peer.h"
 
-#define AGAIN_NS 500000000u   /* at least, between two readings; ... */
-#define SELDOM_NS 4000000000u /* ... at most, where they bring nothing new */
+/* Between two readings there are so many times what the last one took, at least, so that a program that is just loading
+ * its libraries has them known soon; where readings bring nothing new, ever longer, up to the last. */
+#define AGAIN_TIMES 100
+#define AGAIN_NS 10000000u
+#define SELDOM_NS 4000000000u
 #define PHDRS_MAX 64
 
 static const struct maps_object *find(const struct maps *maps, uint64_t address)
@@ -88,11 +91,13 @@ bool maps_is_code(struct maps *maps, int pid, uint64_t address)
     now_ns = collect_now_ns();
     if (maps->read_ns && now_ns - maps->read_ns < maps->again_ns)
         return false;
-    maps->read_ns = now_ns;
     read_maps(maps, pid);
-    if (maps->n != n || !maps->again_ns)
-        maps->again_ns = AGAIN_NS;
-    else if (maps->again_ns < SELDOM_NS)
+    maps->read_ns = collect_now_ns();
+    if (maps->n != n || !maps->again_ns) {
+        maps->again_ns = (maps->read_ns - now_ns) * AGAIN_TIMES;
+        if (maps->again_ns < AGAIN_NS)
+            maps->again_ns = AGAIN_NS;
+    } else if (maps->again_ns < SELDOM_NS)
         maps->again_ns *= 2;
     return find(maps, address) != NULL;
 }
