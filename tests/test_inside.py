@@ -177,7 +177,7 @@ def test_libraries_that_are_loaded_later_are_known_soon(one_python, where):
     """What the process has mapped is not read at each look; a library that has just been loaded is not left out for it."""
     code = """
 import ctypes, sys, time
-data, end = [i * 7919 % 100003 for i in range(100003)], time.time() + 0.4
+data, end = [i * 7919 % 100003 for i in range(100003)], time.time() + 0.1
 while time.time() < end:
     sorted(data)
 def late():
