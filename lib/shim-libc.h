@@ -19,7 +19,7 @@ extern void *__dso_handle __attribute__((visibility("hidden")));
 /* Whether the program's C library is glibc, for which the shim is built.  May be called by anybody, at any time. */
 static inline bool shim_libc_is_glibc(void)
 {
-    return dlvsym && dladdr1 && __register_atfork;
+    return dladdr1 && __register_atfork;
 }
 
 /* pthread_atfork() without its strong reference: glibc links it statically into each library (nptl/pthread_atfork.c,

@@ -114,7 +114,7 @@ static void print_samples(const struct writer *writer, const struct model_proces
     emit_begin(&emit, writer->out);
     for (size_t i = range.begin; i < range.end; i++) {
         const struct model_stack *stack = &stacks->stacks[writer->order[i]];
-        const uint32_t *ids = stacks->frame_ids + stack->first_frame;
+        const uint32_t *ids = stack->n_frames ? stacks->frame_ids + stack->first_frame : NULL;
         if (!stack->ns[view])
             continue;
         emit_text(&emit, begin);
