@@ -11,6 +11,7 @@
 
 /* Exact periods this long, compared with the mixed ones, are taken to be typical of them. */
 #define SAMPLED_SHARE 0.1
+#define NATIVE_MOST_NS (1ull << 60) /* 36 years: what is more is damage */
 
 struct periods { /* ns: CPU time and the wall time in which it was used */
     double exact_held_cpu, exact_held;
@@ -171,5 +172,5 @@ void build_native_cpu(struct build *build)
         used += now_ns > header->cpu_last_ns ? (double)(now_ns - header->cpu_last_ns) : 0;
     }
     totals->has_native_cpu = header->cpu_used_ns != 0;
-    totals->native_cpu_ns = used > build->python_cpu_ns ? (uint64_t)(used - build->python_cpu_ns) : 0;
+    totals->native_cpu_ns = used > build->python_cpu_ns ? part_of(used - build->python_cpu_ns, NATIVE_MOST_NS) : 0;
 }
