@@ -116,7 +116,6 @@ static void gather_sums(struct verdict_facts *facts)
     facts->demand = most(0, (double)totals->demand_ns - startup);
     set_gil_wait(facts, totals);
     facts->released_work = (double)(totals->states.released_oncpu_ns + totals->native_cpu_ns);
-    facts->native_share = ratio((double)totals->native_cpu_ns, all_work);
 }
 
 static void derive(struct verdict_facts *facts)
@@ -133,6 +132,7 @@ static void derive(struct verdict_facts *facts)
     facts->run_delay_share = ratio(facts->run_delay, facts->run_delay + (double)process->totals.oncpu_ns);
     facts->delayed = ratio(facts->run_delay, facts->wall);
     facts->cpus_used = ratio(facts->work, facts->wall);
+    facts->native_share = ratio(native_work, all_work);
     facts->released_share = ratio(facts->released_work, all_work);
     facts->top_share = ratio(top_work, all_work);
     facts->io_share = ratio(facts->io_wait, facts->io_threads_wall);
@@ -140,7 +140,7 @@ static void derive(struct verdict_facts *facts)
     for (size_t i = 0; i < process->n_threads; i++)
         if (thread_work(&process->threads[i]) >= 0.1 * top_work && top_work > 0)
             facts->n_workers++;
-    if (native_work >= 0.1 * most(top_work, native_work) && native_work > 0)
+    if (native_work >= 0.1 * top_work && native_work > 0)
         facts->n_workers++;
 }
 

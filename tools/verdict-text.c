@@ -299,22 +299,24 @@ static void advise_locks(struct verdict *verdict)
 static void advise_processors(const struct verdict_facts *facts, struct verdict *verdict)
 {
     const struct model_process *process = facts->process;
+    const bool often_busy = process->totals.oncpu_cpus > OFTEN_BUSY_SHARE * process->cpus;
 
-    if (process->totals.oncpu_cpus > OFTEN_BUSY_SHARE * process->cpus && facts->native_share >= NATIVE_SHARE)
+    if (often_busy && facts->native_share >= NATIVE_SHARE)
         ADVICE(verdict,
                "There are more threads that compute than processors (%u), those that extensions start for themselves "
                "among them: let these start fewer (OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, torch.set_num_threads).",
                process->cpus);
-    else if (process->totals.oncpu_cpus > OFTEN_BUSY_SHARE * process->cpus)
+    else if (often_busy)
         ADVICE(verdict,
                "There are more threads that compute than processors (%u): use fewer threads, or more processors.",
                process->cpus);
-    if (process->totals.oncpu_cpus > OFTEN_BUSY_SHARE * process->cpus &&
-        process->totals.oncpu_cpus <= BUSY_SHARE * process->cpus)
+    if (process->totals.oncpu_cpus > BUSY_SHARE * process->cpus)
+        return;
+    if (often_busy)
         ADVICE(verdict,
                "If other processes, or a CPU limit (cgroup quota, affinity), take the processors as well: give "
                "this one more, or move the others.");
-    else if (process->totals.oncpu_cpus <= BUSY_SHARE * process->cpus)
+    else
         ADVICE(verdict, "Other processes, or a CPU limit (cgroup quota, affinity), take the processors: give this one "
                         "more, or move the others.");
 }
