@@ -4,6 +4,8 @@
 pkglib_LTLIBRARIES += libgilscope-preload.la
 
 libgilscope_preload_la_SOURCES = \
+    lib/cpu-limit.c \
+    lib/cpu-limit.h \
     lib/cpython.c \
     lib/cpython.h \
     lib/cpython-callee.c \
@@ -13,6 +15,8 @@ libgilscope_preload_la_SOURCES = \
     lib/cpython-read.c \
     lib/cpython-read.h \
     lib/hist.h \
+    lib/proc-file.c \
+    lib/proc-file.h \
     lib/record.h \
     lib/shim.c \
     lib/shim.h \

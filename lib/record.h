@@ -97,7 +97,7 @@ struct rec_header {
     uint32_t clock;              /* enum rec_clock                                                             once */
     uint32_t pid;                /* as the process itself sees it                                              once */
     uint32_t ppid;               /*                                                                            once */
-    uint32_t cpus;               /* processors that the process may use (affinity and cgroup quota)            once */
+    uint32_t cpus;               /* processors that the process may use (affinity)                             once */
     uint32_t complete;           /* 1: the process ended in the ordinary way and closed its file             closer */
     uint32_t free_threaded;      /* 1: a free-threaded build of CPython                                        once */
     uint32_t python_hex;         /* PY_VERSION_HEX of the interpreter, 0 where unknown                         once */
@@ -134,7 +134,11 @@ struct rec_header {
     uint64_t cpu_last_ns; /* the process's CPU clock when it was read last, 0 = not yet                  atomic */
     uint64_t cpu_used_ns; /* sum of what was used between two readings with no pause in between          atomic */
     uint32_t cpu_toggles; /* n_toggles at the last reading                                               atomic */
-    uint32_t pad2;
+    uint32_t cpu_limit_milli; /* its control groups' limit, in thousandths of a processor, 0 = none              once */
+    uint64_t cpu_start_periods;   /* of that limit, in which something of the group wanted to run, at the start   once */
+    uint64_t cpu_start_throttled; /* those in which the limit was reached                                        once */
+    uint64_t cpu_end_periods;     /* the same at the end, 0 = nobody has looked then                           closer */
+    uint64_t cpu_end_throttled;   /*                                                                           closer */
 };
 
 /* A record's head.  The type is stored last: a record of type 0 is not there yet, or no more (it is free to be used

@@ -5,8 +5,11 @@
 
 #include "record.h"
 
-/* Fills in pid, ppid, cpus, host, boot_id and proc_start_jiffies, and writes the command line's record.  Where a GIL is
+/* Fills in pid, ppid, cpus, the limit of the control group, host, boot_id and proc_start_jiffies, and writes the command line's record.  Where a GIL is
  * created, without any lock held. */
 void shim_host_describe(struct rec_header *h);
+
+/* Fills in what that limit did until now.  Where the recording is closed. */
+void shim_host_end(struct rec_header *h);
 
 #endif

@@ -9,12 +9,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "proc-file.h"
 #include "shim-account.h"
 #include "shim-clock.h"
 #include "shim-cpu.h"
 #include "shim-file.h"
 #include "shim-fold.h"
 #include "shim-gil.h"
+#include "shim-host.h"
 #include "shim-life.h"
 #include "shim-name.h"
 #include "shim-pause.h"
@@ -55,19 +57,10 @@ static uint64_t run_delay_ns(uint32_t tid)
     shim_text_add(&text, "/proc/self/task/");
     shim_text_number(&text, tid);
     shim_text_add(&text, "/schedstat");
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (!proc_file_read(path, line, sizeof line))
         return 0;
-    ssize_t n = read(fd, line, sizeof line - 1);
-    close(fd);
-    if (n <= 0)
-        return 0;
-    line[n] = 0;
-    const char *c = strchr(line, ' ');
-    uint64_t value = 0;
-    for (c = c ? c + 1 : ""; *c >= '0' && *c <= '9'; c++)
-        value = value * 10 + (uint64_t)(*c - '0');
-    return value;
+    const char *second = strchr(line, ' ');
+    return second ? proc_file_number(&second) : 0;
 }
 
 void shim_thread_attach(uint64_t since, bool main_thread)
@@ -294,6 +287,7 @@ void shim_thread_close_all(void)
         at += size;
     }
     shim_thread_beat(true);
+    shim_host_end(h);
     h->end_ticks = shim_ticks(); /* a report may have been made meanwhile */
     __atomic_store_n(&h->complete, 1, __ATOMIC_RELEASE);
 }

@@ -3,6 +3,7 @@
 # are pytest files, run by ./runtests.
 
 UNIT_TESTS = \
+    tests/unit-cpu-limit \
     tests/unit-hist \
     tests/unit-model \
     tests/unit-order \
@@ -20,6 +21,9 @@ unit_ldadd = libgilscope-tool.a $(TOOL_LIBS)
 
 # For each test: tests_unit_NAME_SOURCES, _CPPFLAGS = $(unit_cppflags), _LDADD = $(unit_ldadd).
 unit_maker = tests/unit-check.h tests/unit-maker.c tests/unit-maker.h
+tests_unit_cpu_limit_SOURCES = tests/unit-check.h tests/unit-cpu-limit.c
+tests_unit_cpu_limit_CPPFLAGS = $(unit_cppflags)
+tests_unit_cpu_limit_LDADD = $(unit_ldadd)
 tests_unit_hist_SOURCES = tests/unit-hist.c $(unit_maker)
 tests_unit_hist_CPPFLAGS = $(unit_cppflags)
 tests_unit_hist_LDADD = $(unit_ldadd)

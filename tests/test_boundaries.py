@@ -8,7 +8,7 @@ import pytest
 
 from helpers import gs
 
-CONTRACT = {"record.h", "hist.h", "cpython.h", "cpython-callee.h", "cpython-frames.h", "cpython-read.h"}
+CONTRACT = {"record.h", "hist.h", "cpu-limit.h", "cpython.h", "cpython-callee.h", "cpython-frames.h", "cpython-read.h"}
 MADE = {"embedded.c", "profile.pb-c.c", "profile.pb-c.h", "gilscope.skel.h"} # by the build
 SOURCES = sorted(p for folder in ("lib", "probes", "tools") for p in (gs.REPO / folder).glob("*.[ch]")
                  if p.name not in MADE)
@@ -44,7 +44,7 @@ def test_lib_includes_only_lib(path):
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if p.parent.name in ("tools", "probes")], ids=lambda p: p.name)
 def test_tools_take_only_the_contract_from_lib(path):
-    """Tool and probe see of lib/ the recording, the histogram and the layout table only."""
+    """Tool and probe see of lib/ the recording, the histogram, the layout table and the limit of control groups only."""
     assert not own_includes(path) & (headers("lib") - headers(path.parent.name)) - CONTRACT
 
 

@@ -45,6 +45,23 @@ const char *format_share(char buffer[FORMAT_BYTES], double share)
     return buffer;
 }
 
+const char *format_cpus(char buffer[FORMAT_BYTES], double cpus)
+{
+    int n = snprintf(buffer, FORMAT_BYTES, "%.*g processor", cpus < 100 ? 3 : 6, cpus);
+
+    snprintf(buffer + n, (size_t)(FORMAT_BYTES - n), "%s", strcmp(buffer, "1 processor") ? "s" : "");
+    return buffer;
+}
+
+const char *format_cpus_of(char buffer[FORMAT_BYTES], uint32_t cpus, double limit)
+{
+    int n = snprintf(buffer, FORMAT_BYTES, "%" PRIu32 " CPU%s", cpus, cpus == 1 ? "" : "s");
+
+    if (limit > 0 && limit < cpus)
+        snprintf(buffer + n, (size_t)(FORMAT_BYTES - n), " limited to %.3g", limit);
+    return buffer;
+}
+
 const char *format_count(char buffer[FORMAT_BYTES], uint64_t count)
 {
     char digits[FORMAT_BYTES], *to = buffer;

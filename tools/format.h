@@ -17,6 +17,11 @@ const char *format_share(char buffer[FORMAT_BYTES], double share);
 /* The same for XML and HTML, where '<' is spelled. */
 const char *format_share_xml(char buffer[FORMAT_BYTES], double share);
 
+/* An amount of processors: "2 processors", "0.3 processors", "1 processor". */
+const char *format_cpus(char buffer[FORMAT_BYTES], double cpus);
+/* Those that a process may run on, and its control group's limit (0 = none): "2 CPUs", "2 CPUs limited to 0.3". */
+const char *format_cpus_of(char buffer[FORMAT_BYTES], uint32_t cpus, double limit);
+
 /* A count with separators: "2,412". */
 const char *format_count(char buffer[FORMAT_BYTES], uint64_t count);
 

@@ -5,6 +5,10 @@ noinst_LIBRARIES += libgilscope-tool.a
 libgilscope_tool_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(ELFUTILS_CFLAGS) \
     $(PROTOBUF_C_CFLAGS) $(ZLIB_CFLAGS) -I$(srcdir)/tools -Itools -DPKGLIBDIR='"$(pkglibdir)"'
 libgilscope_tool_a_SOURCES = \
+    lib/cpu-limit.c \
+    lib/cpu-limit.h \
+    lib/proc-file.c \
+    lib/proc-file.h \
     lib/cpython-callee.c \
     lib/cpython-callee.h \
     lib/cpython-frames.c \
@@ -91,6 +95,7 @@ libgilscope_tool_a_SOURCES = \
     tools/model-hist.c \
     tools/model-hot.c \
     tools/model-inside.c \
+    tools/model-limit.c \
     tools/model-matrix.c \
     tools/model-matrix.h \
     tools/model-merge.c \

@@ -81,6 +81,9 @@ void build_cpu(struct build *build, const struct rec_thread *rec, const struct b
 /* Sets the CPU time of the process's other threads; after the threads. */
 void build_native_cpu(struct build *build);
 
+/* --- model-limit.c: cpu_limit and what it did.  After cpus. */
+void build_cpu_limit(struct build *build);
+
 /* --- model-hist.c */
 /* The distribution of one thread's histogram. */
 void build_dist(const struct build *build, const struct rec_thread *thread, enum rec_hist_kind kind,

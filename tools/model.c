@@ -194,6 +194,7 @@ static void build_process(struct model_process *process, const struct reader_fil
     process->running = build.running;
     process->paused = header->n_toggles & 1;
     process->cpus = header->cpus ? header->cpus : 1;
+    build_cpu_limit(&build);
     process->wall_ns = build_ns(&build, build.wall_ticks);
     process->n_threads_ever = header->n_threads;
     process->proc_start_jiffies = header->proc_start_jiffies;

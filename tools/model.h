@@ -107,7 +107,10 @@ struct model_process {
     char *inert; /* why nothing was measured, or not all; NULL if all is well */
     char *note;  /* how exact the figures are, in one sentence; NULL where there is nothing to say */
     bool free_threaded, complete, running, paused;
-    uint32_t cpus;
+    uint32_t cpus;      /* that it could run on */
+    double cpu_limit;   /* of processors, by its control groups; 0 = none, or not known */
+    double usable_cpus; /* the smaller of the two */
+    uint64_t n_limit_periods, n_limit_reached; /* periods of that limit, and those in which it stopped all; 0: not known */
     uint64_t wall_ns, switch_interval_ns;
     uint64_t n_threads_ever;
     struct model_gil *gils;

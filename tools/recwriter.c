@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cpu-limit.h"
 #include "hist.h"
 #include "mem.h"
 #include "msg.h"
@@ -27,6 +28,7 @@
 
 struct recwriter {
     struct rec_header header;
+    int pid; /* as this process sees it */
     char *path, *temporary;
     char command[COMMAND_MAX];
     size_t command_bytes;
@@ -78,6 +80,7 @@ static void fill_header(struct recwriter *w, int pid, enum rec_source source, ui
 {
     struct rec_header *h = &w->header;
     struct utsname u;
+    struct cpu_limit limit;
     char path[64], status[8192];
 
     memcpy(h->magic, REC_MAGIC, sizeof h->magic);
@@ -88,6 +91,10 @@ static void fill_header(struct recwriter *w, int pid, enum rec_source source, ui
     h->source = source;
     h->clock = REC_CLOCK_MONOTONIC;
     h->cpus = cpus_of(pid);
+    cpu_limit_read((uint32_t)pid, &limit);
+    h->cpu_limit_milli = limit.milli;
+    h->cpu_start_periods = limit.n_periods;
+    h->cpu_start_throttled = limit.n_throttled;
     h->python_hex = hex;
     copy_text(h->python_version, sizeof h->python_version, version);
     copy_text(h->host, sizeof h->host, uname(&u) ? "host" : u.nodename);
@@ -112,6 +119,7 @@ struct recwriter *recwriter_new(const char *dir, int pid, enum rec_source source
     struct recwriter *w = mem_zeroed(1, sizeof *w);
     char path[64], host[64];
 
+    w->pid = pid;
     fill_header(w, pid, source, python_hex, python_version);
     copy_text(host, sizeof host, w->header.host);
     for (char *c = host; *c; c++)
@@ -386,6 +394,14 @@ int recwriter_commit(struct recwriter *w, uint64_t now_ns, bool ended)
     h->used_bytes = h->reserved_bytes = w->used;
     h->beat_ticks = now_ns;
     h->beat_mono_ns = (int64_t)now_ns;
+    if (h->cpu_limit_milli && !ended) {
+        struct cpu_limit limit;
+        cpu_limit_read((uint32_t)w->pid, &limit);
+        if (limit.milli == h->cpu_limit_milli) {
+            h->cpu_end_periods = limit.n_periods;
+            h->cpu_end_throttled = limit.n_throttled;
+        }
+    }
     h->end_ticks = ended ? now_ns : 0;
     h->complete = ended;
     memcpy(w->bytes, h, sizeof *h);

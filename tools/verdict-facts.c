@@ -83,13 +83,18 @@ static void gather_thread(const struct model_process *process, const struct mode
     }
 }
 
-/* Waiting for a holder that itself waits for a processor is a want of processors; so is a wake-up while others run. */
+/* Waiting for a holder that itself waits for a processor is a want of processors; so is a wake-up while others run.
+ * Where neighbours have the processors, threads that ran in place of waiting would get more of them; where a limit is
+ * reached, they would not: then all such waiting is for processors. */
 static void set_gil_wait(struct verdict_facts *facts, const struct model_totals *totals)
 {
     const struct model_states *states = &totals->states;
-    double preempted = least((double)states->held_offcpu_ns, most(0, facts->run_delay));
+    double delay = facts->at_limit ? (double)totals->run_delay_ns : most(0, facts->run_delay);
+    double preempted = least((double)states->held_offcpu_ns, delay);
 
     facts->had_processor = 1 - ratio(preempted, (double)totals->held_ns);
+    if (facts->at_limit)
+        facts->limit_wait = (double)states->wait_blocked_ns * (1 - facts->had_processor);
     facts->gil_wait = (double)states->wait_blocked_ns * facts->had_processor +
                       most(0, (double)states->wait_wakeup_ns - facts->run_delay);
 }
@@ -114,6 +119,10 @@ static void gather_sums(struct verdict_facts *facts)
     /* With the rest of a long run, this makes no difference. */
     facts->work = most(0, all_work - startup);
     facts->demand = most(0, (double)totals->demand_ns - startup);
+    facts->limit_reached = ratio((double)process->n_limit_reached, (double)process->n_limit_periods);
+    facts->at_limit = process->cpu_limit > 0 && process->cpu_limit < process->cpus &&
+                      (totals->oncpu_cpus >= verdict_limits.limit_share * process->cpu_limit ||
+                       facts->limit_reached >= verdict_limits.limit_share);
     set_gil_wait(facts, totals);
     facts->released_work = (double)(totals->states.released_oncpu_ns + totals->native_cpu_ns);
 }
@@ -131,6 +140,9 @@ static void derive(struct verdict_facts *facts)
     facts->lock_waiting = ratio(facts->lock_wait, facts->wall);
     facts->run_delay_share = ratio(facts->run_delay, facts->run_delay + (double)process->totals.oncpu_ns);
     facts->delayed = ratio(facts->run_delay, facts->wall);
+    facts->lacking = facts->run_delay + facts->limit_wait;
+    facts->lacking_threads = ratio(facts->lacking, facts->wall);
+    facts->lacking_share = ratio(facts->lacking, facts->lacking + (double)process->totals.oncpu_ns);
     facts->cpus_used = ratio(facts->work, facts->wall);
     facts->native_share = ratio(native_work, all_work);
     facts->released_share = ratio(facts->released_work, all_work);

@@ -20,6 +20,7 @@ struct verdict_limits {
     double run_delay_share;    /* cpu-starved: of the time in which threads could have run, without a processor */
     double run_delay_threads;  /* cpu-starved: threads without a processor, on average */
     double runner_up;          /* mixed: the second cause of waiting is this large a part of the first */
+    double limit_share;        /* cpu-starved: of its group's limit, in use; or of periods, reached */
     double saturated_share;    /* gil-bound and not mixed, where the second cause is locks: of the time, GIL held, */
     double saturated_waiting;  /* and threads waiting for it, on average */
     double idle_cpus;          /* idle, io-bound: processors in use, at most */
@@ -50,12 +51,16 @@ struct verdict_facts {
     double had_processor; /* not ns: of the time in which the GIL was held, that its holder did not lack a processor */
     double lock_wait;     /* for locks that others had; joins and notifications are left out */
     double run_delay;     /* runnable without processor, when it would have been of use */
+    double limit_wait;    /* for the GIL, while its holder was kept from running by the limit of the control group */
+    double lacking;       /* the sum of the two */
+    double limit_reached; /* not ns: of the periods of that limit, those in which it stopped all threads; 0 = not known */
+    bool at_limit;        /* the process uses what its control group may use: without the GIL it would not get more */
     double released_work; /* on CPU without the GIL, native threads too */
     double io_wait;       /* of threads that work: asleep, for other reasons than a lock that another one has */
     double io_threads_wall; /* the wall time of these threads */
     /* derived */
-    double gil_wait_share, lock_wait_share, run_delay_share, io_share;
-    double gil_waiting, lock_waiting, delayed, cpus_used; /* on average */
+    double gil_wait_share, lock_wait_share, run_delay_share, lacking_share, io_share;
+    double gil_waiting, lock_waiting, delayed, lacking_threads, cpus_used; /* on average */
     double released_share;                                /* of work */
     double native_share;                                  /* of work: that of native threads */
     double top_share;                                     /* of work: the busiest thread's */

@@ -64,7 +64,7 @@ static double rounded(double speedup)
 
 void verdict_speedup(const struct verdict_facts *facts, struct verdict *verdict)
 {
-    double n_cpus = (double)facts->process->cpus, wall = facts->wall;
+    double n_cpus = facts->process->usable_cpus, wall = facts->wall;
     /* Where processors are what is short, who waited for a holder without one would have lacked one, too. */
     double worth = verdict->class == VERDICT_CPU_STARVED ? facts->had_processor : 1;
     double blocked = (double)facts->process->totals.states.wait_blocked_ns * worth;

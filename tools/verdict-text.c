@@ -12,11 +12,12 @@
 #include "verdict-facts.h"
 
 #define NAME_BYTES 80
-#define WORTH_GAINING 1.1       /* times as fast */
-#define BUSY_SHARE 0.8          /* of the processors: there is next to nothing left of them */
-#define OFTEN_BUSY_SHARE 0.5    /* of the processors, on average: at times there may be nothing left of them */
-#define WORTH_NAMING_PERCENT 15 /* a holder that others waited less for is one of many */
-#define NATIVE_SHARE 0.05       /* native threads that use less of the CPU time are not mentioned */
+#define WORTH_GAINING 1.1        /* times as fast */
+#define BUSY_SHARE 0.8           /* of the processors: there is next to nothing left of them */
+#define OFTEN_BUSY_SHARE 0.5     /* of the processors, on average: at times there may be nothing left of them */
+#define WORTH_NAMING_PERCENT 15  /* a holder that others waited less for is one of many */
+#define WORTH_TELLING_LIMIT 0.05 /* of the periods of a control group's limit, in which it was reached */
+#define NATIVE_SHARE 0.05        /* native threads that use less of the CPU time are not mentioned */
 
 static void add(char **lines, size_t *n, char *line)
 {
@@ -59,8 +60,8 @@ static char *summary(const struct verdict_facts *facts, enum verdict_class class
                          100 * process->totals.wait_share, threads_were(were, process->totals.waiting));
     case VERDICT_GIL_RELEASING:
         return mem_print(
-            "The work runs in parallel without the GIL: %.1f of %u processors were in use, %.0f %% of that %s.",
-            process->totals.oncpu_cpus, process->cpus, 100 * facts->released_share,
+            "The work runs in parallel without the GIL: %.1f of %s were in use, %.0f %% of that %s.",
+            process->totals.oncpu_cpus, format_cpus(time, process->usable_cpus), 100 * facts->released_share,
             facts->native_share < NATIVE_SHARE ? "in code that had released it" : "in code that did not hold it");
     case VERDICT_IO_BOUND:
         return mem_print("Threads mostly waited for something outside of the program, %.0f times a second: %.2f "
@@ -192,14 +193,20 @@ static void evidence_locks(const struct verdict_facts *facts, struct verdict *ve
 static void evidence_processors(const struct verdict_facts *facts, struct verdict *verdict)
 {
     const struct model_totals *totals = &facts->process->totals;
+    const double used = totals->oncpu_cpus, usable = facts->process->usable_cpus;
     char a[FORMAT_BYTES], b[FORMAT_BYTES];
 
     EVIDENCE(verdict, "Threads ran for %s and could have run for another %s, but had no processor.",
              format_time(a, totals->oncpu_ns), time_of(b, facts->run_delay));
-    EVIDENCE(verdict, "%.1f of the %u processors were in use by this process: %s.", totals->oncpu_cpus,
-             facts->process->cpus,
-             totals->oncpu_cpus > BUSY_SHARE * facts->process->cpus ? "its own threads compete for them"
-             : totals->oncpu_cpus > OFTEN_BUSY_SHARE * facts->process->cpus
+    if (facts->at_limit) {
+        EVIDENCE(verdict, "This process used %.2f processors, and its control group may use %s of %u.", used,
+                 format_cpus(a, usable), facts->process->cpus);
+        return;
+    }
+    EVIDENCE(verdict, "%.1f of the %s%s were in use by this process: %s.", used, format_cpus(a, usable),
+             usable < facts->process->cpus ? " that its control group may use" : "",
+             used > BUSY_SHARE * usable ? "its own threads compete for them"
+             : used > OFTEN_BUSY_SHARE * usable
                  ? "its own threads compete for them at times, or others, or a limit, had the rest"
                  : "others, or a limit, had the rest");
 }
@@ -238,6 +245,17 @@ static void evidence_waiting(const struct verdict_facts *facts, struct verdict *
     EVIDENCE(verdict, "Threads let the GIL go for 0.1 ms or longer %.1f times a second.", facts->rate_per_s);
 }
 
+static void evidence_limit(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    const struct model_process *process = facts->process;
+    char periods[FORMAT_BYTES], reached[FORMAT_BYTES];
+
+    if (facts->limit_reached >= WORTH_TELLING_LIMIT)
+        EVIDENCE(verdict,
+                 "In %s of %s periods the limit was reached, and all threads were stopped to the period's end.",
+                 format_count(reached, process->n_limit_reached), format_count(periods, process->n_limit_periods));
+}
+
 /* --- advice ----------------------------------------------------------------------------------------------------- */
 /* "1.4 to 2.0", or one number where both would read the same. */
 static const char *range(char buffer[FORMAT_BYTES], double low, double high)
@@ -253,7 +271,7 @@ static const char *range(char buffer[FORMAT_BYTES], double low, double high)
 
 static void advise_gil(const struct verdict_facts *facts, struct verdict *verdict)
 {
-    char speedup[FORMAT_BYTES], *first = verdict_look_first(facts->process);
+    char speedup[FORMAT_BYTES], cpus[FORMAT_BYTES], *first = verdict_look_first(facts->process);
 
     if (first)
         add(verdict->advice, &verdict->n_advice, first);
@@ -280,9 +298,15 @@ static void advise_gil(const struct verdict_facts *facts, struct verdict *verdic
     if (verdict->speedup_high >= WORTH_GAINING)
         ADVICE(verdict,
                "Run the work in processes (multiprocessing, ProcessPoolExecutor), in code that releases the GIL, or "
-               "on a free-threaded Python: %s times as fast at best on %u processors.",
-               range(speedup, verdict->speedup_low, verdict->speedup_high), facts->process->cpus);
-    else if (facts->process->cpus == 1)
+               "on a free-threaded Python: %s times as fast at best on %s.",
+               range(speedup, verdict->speedup_low, verdict->speedup_high),
+               format_cpus(cpus, facts->process->usable_cpus));
+    else if (facts->at_limit && verdict->class != VERDICT_CPU_STARVED)
+        ADVICE(verdict,
+               "Its control group may use %s, and it does: without the GIL it would not be faster before "
+               "that limit is raised (docker's --cpus, limits.cpu of Kubernetes).",
+               format_cpus(cpus, facts->process->usable_cpus));
+    else if (facts->process->usable_cpus <= 1)
         ADVICE(verdict, "There is one processor only: without the GIL it would not be faster, but threads would wait "
                         "less for each other with fewer of them.");
     else
@@ -299,18 +323,27 @@ static void advise_locks(struct verdict *verdict)
 static void advise_processors(const struct verdict_facts *facts, struct verdict *verdict)
 {
     const struct model_process *process = facts->process;
-    const bool often_busy = process->totals.oncpu_cpus > OFTEN_BUSY_SHARE * process->cpus;
+    const bool often_busy = process->totals.oncpu_cpus > OFTEN_BUSY_SHARE * process->usable_cpus;
+    char cpus[FORMAT_BYTES];
 
+    format_cpus(cpus, process->usable_cpus);
+    if (facts->at_limit)
+        ADVICE(verdict,
+               "Raise the limit of its control group (%s; docker's --cpus, limits.cpu of Kubernetes): when "
+               "that is used up, all threads are stopped until the next period begins.",
+               cpus);
     if (often_busy && facts->native_share >= NATIVE_SHARE)
         ADVICE(verdict,
-               "There are more threads that compute than processors (%u), those that extensions start for themselves "
+               "There are more threads that compute than there are processors for (%s), those that extensions start "
+               "for themselves "
                "among them: let these start fewer (OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, torch.set_num_threads).",
-               process->cpus);
-    else if (often_busy)
+               cpus);
+    else if (often_busy && !facts->at_limit)
         ADVICE(verdict,
-               "There are more threads that compute than processors (%u): use fewer threads, or more processors.",
-               process->cpus);
-    if (process->totals.oncpu_cpus > BUSY_SHARE * process->cpus)
+               "There are more threads that compute than there are processors for (%s): use fewer threads, or more "
+               "processors.",
+               cpus);
+    if (facts->at_limit || process->totals.oncpu_cpus > BUSY_SHARE * process->usable_cpus)
         return;
     if (often_busy)
         ADVICE(verdict,
@@ -354,9 +387,9 @@ static void advise(const struct verdict_facts *facts, struct verdict *verdict)
         break;
     case VERDICT_GIL_RELEASING:
         ADVICE(verdict, "The GIL is no obstacle here; removing it would gain little.");
-        if (process->totals.oncpu_cpus < 0.7 * process->cpus)
+        if (process->totals.oncpu_cpus < 0.7 * process->usable_cpus)
             ADVICE(verdict, "%.1f processors are not in use: more threads may help.",
-                   process->cpus - process->totals.oncpu_cpus);
+                   process->usable_cpus - process->totals.oncpu_cpus);
         return;
     case VERDICT_IO_BOUND:
         ADVICE(verdict, "Neither the GIL nor the processors are the limit: look at what is waited for, or keep more "
@@ -398,6 +431,7 @@ void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict
         break;
     case VERDICT_CPU_STARVED:
         evidence_processors(facts, verdict);
+        evidence_limit(facts, verdict);
         evidence_demand(facts, verdict);
         break;
     case VERDICT_IO_BOUND:
@@ -417,6 +451,8 @@ void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict
             evidence_processors(facts, verdict);
         break;
     }
+    if (verdict->class != VERDICT_CPU_STARVED)
+        evidence_limit(facts, verdict);
     evidence_native(facts, verdict);
     evidence_patterns(facts, verdict);
     advise(facts, verdict);

@@ -24,6 +24,7 @@ const struct verdict_limits verdict_limits = {
     .run_delay_share = 0.25,
     .run_delay_threads = 0.30,
     .runner_up = 0.67,
+    .limit_share = 0.90,
     .saturated_share = 0.95,
     .saturated_waiting = 1,
     .idle_cpus = 0.10,
@@ -112,12 +113,13 @@ static void weigh_causes(const struct verdict_facts *facts, struct cause causes[
     };
     causes[2] = (struct cause){
         VERDICT_CPU_STARVED,
-        facts->run_delay,
-        least(beyond(facts->run_delay_share, limits->run_delay_share),
-              beyond(facts->delayed, limits->run_delay_threads)),
+        facts->lacking,
+        least(beyond(facts->lacking_share, limits->run_delay_share),
+              beyond(facts->lacking_threads, limits->run_delay_threads)),
     };
     /* Who has next to nothing to do does not lack processors, however late each wake-up is. */
-    causes[2].strength = least(causes[2].strength, beyond(facts->cpus_used, limits->idle_cpus));
+    if (!facts->at_limit)
+        causes[2].strength = least(causes[2].strength, beyond(facts->cpus_used, limits->idle_cpus));
     qsort(causes, N_CAUSES, sizeof *causes, stronger_first);
 }
 

@@ -41,15 +41,16 @@ static void list(const char *class, const char *tag, char *const *lines, size_t 
 
 static void print_head(const struct model_process *process, FILE *out)
 {
-    char time[FORMAT_BYTES], threads[FORMAT_BYTES];
+    char time[FORMAT_BYTES], threads[FORMAT_BYTES], cpus[FORMAT_BYTES];
 
     fputs("<h2>", out);
     view_html_text(out, process->command);
     fprintf(out, "</h2>\n<p class=\"about\">pid %u · CPython ", process->pid);
     label_xml(out, process->python);
-    fprintf(out, "%s · %s · %s thread%s on %u CPU%s · %s · ", process->free_threaded ? " free-threaded" : "",
+    fprintf(out, "%s · %s · %s thread%s on %s · %s · ", process->free_threaded ? " free-threaded" : "",
             format_time(time, process->wall_ns), format_count(threads, process->n_threads_ever),
-            process->n_threads_ever == 1 ? "" : "s", process->cpus, process->cpus == 1 ? "" : "s", process->source);
+            process->n_threads_ever == 1 ? "" : "s", format_cpus_of(cpus, process->cpus, process->cpu_limit),
+            process->source);
     label_xml(out, process->start);
     fputs(process->complete ? "" : process->running ? " · still running" : " · killed, or left by os._exit", out);
     fputs("</p>\n", out);

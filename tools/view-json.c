@@ -186,6 +186,12 @@ static json_t *process(const struct model_process *p)
     put(object, "wall_ns", integer(p->wall_ns));
     put(object, "complete", json_boolean(p->complete));
     put(object, "cpus", integer(p->cpus));
+    if (p->cpu_limit > 0)
+        put(object, "cpu_limit", json_real(p->cpu_limit));
+    if (p->n_limit_periods) {
+        put(object, "cpu_limit_periods", integer(p->n_limit_periods));
+        put(object, "cpu_limit_reached", integer(p->n_limit_reached));
+    }
     put(object, "switch_interval_ns", integer(p->switch_interval_ns));
     if (p->totals.has_native_cpu)
         put(object, "native_cpu_ns", integer(p->totals.native_cpu_ns));

@@ -45,14 +45,15 @@ static const char *state_of(const struct model_process *process)
 /* What kind of interpreter, for how long, on what, how it was measured. */
 static void print_head(const struct text *text, const struct model_process *process)
 {
-    char time[FORMAT_BYTES], threads[FORMAT_BYTES], *head, *command = text_clean(text, process->command);
+    char time[FORMAT_BYTES], threads[FORMAT_BYTES], cpus[FORMAT_BYTES], *head,
+        *command = text_clean(text, process->command);
 
     text_cut(text, command, text->columns);
     text_print(text, TEXT_BOLD, "%s", command);
-    head = mem_print("pid %u · CPython %s%s · %s · %s thread%s on %u CPU%s · %s, %s%s", process->pid, process->python,
+    head = mem_print("pid %u · CPython %s%s · %s · %s thread%s on %s · %s, %s%s", process->pid, process->python,
                      process->free_threaded ? " free-threaded" : "", format_time(time, process->wall_ns),
                      format_count(threads, process->n_threads_ever), process->n_threads_ever == 1 ? "" : "s",
-                     process->cpus, process->cpus == 1 ? "" : "s", process->source,
+                     format_cpus_of(cpus, process->cpus, process->cpu_limit), process->source,
                      process->n_estimated ? "partly estimated" : "exact", state_of(process));
     if (text_width(text, command) + 2 + text_width(text, head) <= text->columns) {
         text_wrap(text, "  ", head);

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""A limit of the control group: it is told, and where it is what holds a program up, the verdict says so and promises
+nothing of the GIL."""
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from helpers import faults, gs
+from helpers.attach import Attached, Target, need_bpf
+
+QUOTA_US, PERIOD_US = 10000, 100000 # little enough to be reached beside other tests, too
+COMPUTE = """
+import sys, threading, time
+end = time.monotonic() + 3
+def compute():
+    while time.monotonic() < end: sum(range(2000))
+threads = [threading.Thread(target=compute) for _ in range(int(sys.argv[1]))]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+
+def make_group(where):
+    """A control group with a limit: its path, or None."""
+    for root in (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")):
+        group = root / f"gilscope-test-{os.getpid()}-{where.name}"
+        try:
+            group.mkdir()
+            if root.name == "cpu":
+                (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+                (group / "cpu.cfs_quota_us").write_text(str(QUOTA_US))
+            else:
+                (group / "cpu.max").write_text(f"{QUOTA_US} {PERIOD_US}")
+            return group
+        except OSError:
+            subprocess.run(["rmdir", str(group)], check=False, stderr=subprocess.PIPE)
+    return None
+
+
+@pytest.fixture
+def group(where):
+    faults.needs_root()
+    path = make_group(where)
+    if path is None:
+        pytest.skip("no cpu controller that can be used here")
+    yield path
+    subprocess.run(["rmdir", str(path)], check=False)
+
+
+def inside(group, *command):
+    """The command, as a member of the group from its start."""
+    return ["sh", "-c", f"echo $$ >{group}/cgroup.procs && exec \"$@\"", "sh", *map(str, command)]
+
+
+def check(process, threads):
+    """What a process says that computes in so many threads."""
+    assert process["cpu_limit"] == QUOTA_US / PERIOD_US
+    assert process["cpus"] == len(os.sched_getaffinity(0))
+    verdict = process["verdict"]
+    assert verdict["class"] == "cpu-starved", verdict
+    assert verdict["speedup_without_gil"] == {"low": 1, "high": 1}, verdict
+    assert any("may use 0.1 processors" in line for line in verdict["evidence"]), verdict
+    assert process["cpu_limit_periods"] > 20 and process["cpu_limit_reached"] > 15, process
+    assert any(line.startswith("In ") and "the limit was reached" in line for line in verdict["evidence"]), verdict
+    assert verdict["advice"][0].startswith("Raise the limit of its control group (0.1 processors;"), verdict
+    computed = sum(t["held_oncpu_ns"] for t in process["threads"])
+    held = sum(t["held_oncpu_ns"] + t["held_offcpu_ns"] for t in process["threads"])
+    assert held > 0.8 * process["wall_ns"] > 2 * computed, (computed, held) # threads, of which one has the GIL, stand
+    assert threads == 1 or process["gils"][0]["contended"] > 10
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_limit(python, where, group, threads):
+    """Threads that want the GIL wait for processors, not for it: without it they would have no more of them."""
+    script = where / "compute.py"
+    script.write_text(COMPUTE)
+    recording = gs.run(inside(group, python.path, script, threads), where)
+    check(recording.process, threads)
+    text = gs.gilscope("report", recording.dir).stdout
+    assert f" CPU{'s' * (len(os.sched_getaffinity(0)) > 1)} limited to 0.1 " in text, text
+
+
+def test_attached(one_python, where, group):
+    """The collectors read it of the process that they are attached to."""
+    need_bpf()
+    script = where / "compute.py"
+    script.write_text("import os\nprint('ready', os.getpid(), flush=True)\ninput()" + COMPUTE)
+    for method in ("bpf", "sample"):
+        with Target(inside(group, one_python.path, script, 4)) as target:
+            attached = Attached(target.pid, where, method=method, name=method)
+            target.go()
+            target.end()
+            (process,) = attached.end(ask=False)
+        assert process["cpu_limit"] == QUOTA_US / PERIOD_US
+        assert process["cpu_limit_reached"] > 10, process
+
+
+def test_none(one_python, where):
+    """Without a limit nothing is said of one."""
+    recording = gs.run_code(one_python, "pass", where)
+    if "cpu_limit" in recording.process:
+        pytest.skip(f"these tests themselves run with a limit: {recording.process['cpu_limit']}")
+    assert "limited" not in gs.gilscope("report", recording.dir).stdout
