@@ -103,3 +103,16 @@ def test_none(one_python, where):
     if "cpu_limit" in recording.process:
         pytest.skip(f"these tests themselves run with a limit: {recording.process['cpu_limit']}")
     assert "limited" not in gs.gilscope("report", recording.dir).stdout
+
+
+def test_next_to_no_processor(one_python, where):
+    """A program that computes and gets next to nothing of its only processor is not idle."""
+    script, cpu = where / "compute.py", str(min(os.sched_getaffinity(0)))
+    script.write_text(COMPUTE)
+    with subprocess.Popen(["taskset", "-c", cpu, "sh", "-c", "while :; do :; done"]) as neighbour:
+        try:
+            recording = gs.run(["taskset", "-c", cpu, "nice", "-n", "19", one_python.path, script, 1], where)
+        finally:
+            neighbour.kill()
+    verdict = recording.process["verdict"]
+    assert verdict["class"] == "cpu-starved", verdict

@@ -55,26 +55,31 @@ double verdict_thread_lock_wait(const struct model_process *process, const struc
  * nothing is lost.  What counts are the delays after waits, after releases, and when the processor was taken away; each
  * kind is given its share by how often it can have happened.  And to wake up takes its time on an idle processor, too:
  * that much after each sleep is no want of processors. */
-static double missing_processor(const struct model_process *process, const struct model_thread *thread)
+static double missing_processor(const struct model_process *process, const struct model_thread *thread,
+                                double *preempted)
 {
     const struct model_states *states = &thread->states;
     uint64_t usable_ns = states->held_offcpu_ns + states->released_offcpu_ns + states->wait_wakeup_ns;
-    double n_useful = (double)(thread->contended + thread->long_released.count) + thread_work(thread) / SLICE_NS;
+    double n_slices = thread_work(thread) / SLICE_NS;
+    double n_useful = (double)(thread->contended + thread->long_released.count) + n_slices;
     double n_idle = ratio((double)states->wait_blocked_ns, switch_interval(process));
     double n_woken = (double)(thread->contended + thread->long_released.count);
     double delay = (double)thread->run_delay_ns * ratio(n_useful, n_useful + n_idle) - n_woken * WAKE_UP_NS;
 
-    return least(most(0, delay), (double)usable_ns);
+    delay = least(most(0, delay), (double)usable_ns);
+    *preempted = delay * ratio(n_slices, n_useful);
+    return delay;
 }
 
 static void gather_thread(const struct model_process *process, const struct model_thread *thread,
                           struct verdict_facts *facts)
 {
     double lock_wait = verdict_thread_lock_wait(process, thread), work = thread_work(thread);
-    double asleep = (double)thread->states.released_offcpu_ns - lock_wait;
+    double asleep = (double)thread->states.released_offcpu_ns - lock_wait, preempted;
 
     facts->lock_wait += lock_wait;
-    facts->run_delay += missing_processor(process, thread);
+    facts->run_delay += missing_processor(process, thread, &preempted);
+    facts->preempted += preempted;
     if (!facts->top || work > thread_work(facts->top))
         facts->top = thread;
     if (ratio((double)thread->long_released.count, (double)thread->wall_ns / 1e9) >= verdict_limits.io_rate_per_s) {
@@ -103,7 +108,7 @@ static void gather_sums(struct verdict_facts *facts)
 {
     const struct model_process *process = facts->process;
     const struct model_totals *totals = &process->totals;
-    double startup = 0, all_work = (double)(totals->oncpu_ns + totals->native_cpu_ns);
+    double startup = 0, preempted, all_work = (double)(totals->oncpu_ns + totals->native_cpu_ns);
 
     facts->wall = (double)process->wall_ns;
     for (size_t i = 0; i < process->n_threads; i++) {
@@ -113,7 +118,7 @@ static void gather_sums(struct verdict_facts *facts)
             /* Of a run that is all start-up, most counts. */
             startup = least(verdict_limits.startup_ns, verdict_limits.startup_share * facts->wall);
             startup = least(startup, (double)thread->states.held_oncpu_ns);
-            facts->run_delay -= missing_processor(process, thread) * ratio(startup, thread_work(thread));
+            facts->run_delay -= missing_processor(process, thread, &preempted) * ratio(startup, thread_work(thread));
         }
     }
     /* With the rest of a long run, this makes no difference. */
@@ -141,6 +146,7 @@ static void derive(struct verdict_facts *facts)
     facts->run_delay_share = ratio(facts->run_delay, facts->run_delay + (double)process->totals.oncpu_ns);
     facts->delayed = ratio(facts->run_delay, facts->wall);
     facts->lacking = facts->run_delay + facts->limit_wait;
+    facts->preempted_threads = ratio(facts->preempted, facts->wall);
     facts->lacking_threads = ratio(facts->lacking, facts->wall);
     facts->lacking_share = ratio(facts->lacking, facts->lacking + (double)process->totals.oncpu_ns);
     facts->cpus_used = ratio(facts->work, facts->wall);

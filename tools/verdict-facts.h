@@ -53,14 +53,16 @@ struct verdict_facts {
     double run_delay;     /* runnable without processor, when it would have been of use */
     double limit_wait;    /* for the GIL, while its holder was kept from running by the limit of the control group */
     double lacking;       /* the sum of the two */
-    double limit_reached; /* not ns: of the periods of that limit, those in which it stopped all threads; 0 = not known */
+    double preempted;     /* of run_delay: behind a processor that was taken away, not behind a wake-up */
+    double limit_reached; /* not ns: of the periods of that limit, those in which it stopped all threads, 0 = unknown */
     bool at_limit;        /* the process uses what its control group may use: without the GIL it would not get more */
     double released_work; /* on CPU without the GIL, native threads too */
     double io_wait;       /* of threads that work: asleep, for other reasons than a lock that another one has */
     double io_threads_wall; /* the wall time of these threads */
     /* derived */
     double gil_wait_share, lock_wait_share, run_delay_share, lacking_share, io_share;
-    double gil_waiting, lock_waiting, delayed, lacking_threads, cpus_used; /* on average */
+    double gil_waiting, lock_waiting, delayed, cpus_used; /* on average */
+    double lacking_threads, preempted_threads;            /* likewise */
     double released_share;                                /* of work */
     double native_share;                                  /* of work: that of native threads */
     double top_share;                                     /* of work: the busiest thread's */

@@ -119,7 +119,8 @@ static void weigh_causes(const struct verdict_facts *facts, struct cause causes[
     };
     /* Who has next to nothing to do does not lack processors, however late each wake-up is. */
     if (!facts->at_limit)
-        causes[2].strength = least(causes[2].strength, beyond(facts->cpus_used, limits->idle_cpus));
+        causes[2].strength =
+            least(causes[2].strength, beyond(facts->cpus_used + facts->preempted_threads, limits->idle_cpus));
     qsort(causes, N_CAUSES, sizeof *causes, stronger_first);
 }
 
