@@ -82,6 +82,15 @@ def test_limit(python, where, group, threads):
     assert f" CPU{'s' * (len(os.sched_getaffinity(0)) > 1)} limited to 0.1 " in text, text
 
 
+def test_killed(one_python, where, group):
+    """Neither is what was killed taken to wait for the GIL."""
+    script = where / "compute.py"
+    script.write_text(COMPUTE.replace("for t in threads: t.join()", "time.sleep(2.5); os.kill(os.getpid(), 9)")
+                      .replace("import sys", "import os, sys").replace("+ 3", "+ 9"))
+    verdict = gs.run(inside(group, one_python.path, script, 4), where, expect=137).process["verdict"]
+    assert verdict["class"] == "cpu-starved", verdict
+
+
 def test_attached(one_python, where, group):
     """The collectors read it of the process that they are attached to."""
     need_bpf()

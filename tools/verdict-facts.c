@@ -94,8 +94,11 @@ static void gather_thread(const struct model_process *process, const struct mode
 static void set_gil_wait(struct verdict_facts *facts, const struct model_totals *totals)
 {
     const struct model_states *states = &totals->states;
-    double delay = facts->at_limit ? (double)totals->run_delay_ns : most(0, facts->run_delay);
-    double preempted = least((double)states->held_offcpu_ns, delay);
+    double delay = most(0, facts->run_delay), preempted;
+
+    if (facts->at_limit) /* of a process that was killed, nobody has asked for the delays */
+        delay = (double)(totals->run_delay_ns ? totals->run_delay_ns : states->held_offcpu_ns);
+    preempted = least((double)states->held_offcpu_ns, delay);
 
     facts->had_processor = 1 - ratio(preempted, (double)totals->held_ns);
     if (facts->at_limit)
