@@ -2,7 +2,9 @@
 """A limit of the control group: it is told, and where it is what holds a program up, the verdict says so and promises
 nothing of the GIL."""
 import os
+import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,20 @@ def test_attached(one_python, where, group):
             (process,) = attached.end(ask=False)
         assert process["cpu_limit"] == QUOTA_US / PERIOD_US
         assert process["cpu_limit_reached"] > 10, process
+
+
+def test_doctor(group):
+    """It says what limit a process has."""
+    with subprocess.Popen(inside(group, "sleep", "60")) as process:
+        try:
+            for _ in range(50): # until it is in the group
+                text = gs.gilscope("doctor", str(process.pid)).stdout
+                if "limited" in text:
+                    break
+                time.sleep(0.1)
+        finally:
+            process.kill()
+    assert re.search(r"^  processors +note +\d+ CPUs? limited to 0.1 by a control group", text, re.M), text
 
 
 def test_none(one_python, where):

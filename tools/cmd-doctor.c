@@ -206,6 +206,7 @@ static int report_machine(void)
                 shim ? shim : "see the line on standard error");
     if (shim)
         try_pythons(&found, shim);
+    doctor_cpus(getpid());
     report_clock(&found);
     report_native();
     report_directory();

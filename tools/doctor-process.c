@@ -107,6 +107,7 @@ int doctor_process(int pid)
     int threads = procinfo_threads(pid);
     if (threads >= 0)
         doctor_line("threads", DOCTOR_NOTE, "%d", threads);
+    doctor_cpus(pid);
     doctor_line("preload shim", maps.has_shim ? DOCTOR_OK : DOCTOR_MISSING,
                 maps.has_shim ? "loaded" : "not loaded: the process was started without it");
 

@@ -30,6 +30,9 @@ enum doctor_word doctor_try_python(const char *path, const char *shim, struct do
  * the directory for recordings that its environment names. */
 void doctor_inert(int pid);
 
+/* Prints on how many processors process PID may run, and the limit of its control group, if any. */
+void doctor_cpus(int pid);
+
 /* Prints whether recordings can be written to the directory. */
 void doctor_output(const char *dir);
 

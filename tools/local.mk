@@ -44,6 +44,7 @@ libgilscope_tool_a_SOURCES = \
     tools/collect.h \
     tools/doctor-attach.c \
     tools/doctor-process.c \
+    tools/doctor-cpus.c \
     tools/doctor-inert.c \
     tools/doctor-python.c \
     tools/doctor.h \
