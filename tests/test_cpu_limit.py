@@ -114,7 +114,7 @@ def test_doctor(group):
         try:
             for _ in range(50): # until it is in the group
                 text = gs.gilscope("doctor", str(process.pid)).stdout
-                if "limited" in text:
+                if "limited to" in text:
                     break
                 time.sleep(0.1)
         finally:
