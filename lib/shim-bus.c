@@ -62,8 +62,9 @@ static void pass_on(int signal_number, siginfo_t *info, void *context)
 
 static void on_bus(int signal_number, siginfo_t *info, void *context)
 {
-    int saved_errno = errno;
+    int saved_errno = errno, cancel = shim_cancel_later();
     bool ours = info->si_code > 0 && shim_file_failed(info->si_addr);
+    shim_cancel_again(cancel);
     errno = saved_errno;
     if (!ours)
         pass_on(signal_number, info, context);

@@ -342,7 +342,10 @@ void *shim_file_record(uint32_t bytes)
             return NULL;
         }
         while (at + bytes > __atomic_load_n(&SHIM.reserved_bytes, __ATOMIC_ACQUIRE)) {
-            if (!grow(h, at + bytes)) {
+            int cancel = shim_cancel_later();
+            bool grown = grow(h, at + bytes);
+            shim_cancel_again(cancel);
+            if (!grown) {
                 shim_file_loss(REC_LOSS_NO_SPACE);
                 return NULL;
             }

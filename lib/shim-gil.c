@@ -339,7 +339,9 @@ static void created(const char *c, const void *m, const void *sc, const void *ca
         shim_file_loss(REC_LOSS_GILS);
         return;
     }
+    int cancel = shim_cancel_later();
     register_gil(c, m, sc, caller);
+    shim_cancel_again(cancel);
     shim_several_exit();
 }
 

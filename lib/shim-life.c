@@ -337,9 +337,10 @@ __attribute__((destructor)) static void destructor(void)
 {
     if (!SHIM.generation || T.busy)
         return;
-    int saved_errno = errno;
+    int saved_errno = errno, cancel = shim_cancel_later();
     shim_sample_close(shim_ticks());
     stop();
     shim_thread_close_all();
+    shim_cancel_again(cancel);
     errno = saved_errno;
 }

@@ -234,7 +234,7 @@ static void thread_end(void *value)
         pthread_setspecific(key, value);
         return;
     }
-    int saved_errno = errno;
+    int saved_errno = errno, cancel = shim_cancel_later();
     struct rec_thread *tr = T.rec;
     if (SHIM_STATE(tr) == REC_STATE_WAITING && (*SHIM.n_toggles & 1))
         shim_several_abandon(T.gil);
@@ -262,6 +262,7 @@ static void thread_end(void *value)
     shim_sample_detach();
     shim_fold_ended(tr);
     T.busy = 0;
+    shim_cancel_again(cancel);
     errno = saved_errno;
 }
 

@@ -258,6 +258,19 @@ static inline void shim_write_end(uint32_t *seq)
     __atomic_store_n(seq, *seq + 1, __ATOMIC_RELEASE);
 }
 
+/* Around system calls that are cancellation points: a thread that the program has cancelled ends where it would without
+ * us, not while it has the GIL or something of ours.  Returns what to give to shim_cancel_again().  By anybody. */
+static inline int shim_cancel_later(void)
+{
+    int was = PTHREAD_CANCEL_ENABLE; /* glibc up to 2.33 does not say where there are no threads */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &was);
+    return was;
+}
+static inline void shim_cancel_again(int was)
+{
+    pthread_setcancelstate(was, NULL);
+}
+
 /* Around slow code, in which a signal handler may come. */
 static inline void shim_enter(void)
 {
