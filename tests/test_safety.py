@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import resource
+import shutil
 import subprocess
 
 import pytest
@@ -35,6 +36,66 @@ def test_each_reason_is_in_the_manual():
     """Every reason for which the library stays inert is in gilscope-safety(7)."""
     for reason in reasons():
         assert reason in PAGE, reason
+
+
+# What the library takes from libc without a system call, or only where the first GIL is created.
+QUIET = """__cxa_finalize __errno_location __register_atfork __sched_cpucount dl_iterate_phdr dladdr1 dlclose dlopen dlsym
+dlvsym getauxval getenv memcmp memcpy memmove memset pthread_key_create pthread_mutex_trylock pthread_self
+pthread_setcancelstate pthread_setspecific sigaddset sigemptyset strchr strcmp strcspn strlen strncmp strnlen strrchr
+strstr syscall sysconf""".split()
+# What the C library makes of some calls.
+MADE = {"getrlimit": "prlimit", "prlimit64": "prlimit", "openat": "open", "newfstatat": "stat", "pread64": "pread",
+        "pwrite64": "pwrite"}
+
+
+def listed_calls():
+    """The system calls that gilscope-safety(7) says are the library's."""
+    text = re.search(r"which are made while the program runs:(.*?);", PAGE, re.S).group(1)
+    return set(re.findall(r"\w+", text)) - {"and"}
+
+
+def test_each_system_call_is_in_the_manual():
+    """gilscope-safety(7) lists every system call for which the library has a function of libc or a number."""
+    done = subprocess.run(["nm", "-D", "--undefined-only", gs.preload()], stdout=subprocess.PIPE, check=True, text=True)
+    taken = set(re.findall(r"^ +U (\w+)", done.stdout, re.M)) - set(QUIET)
+    source = "".join(path.read_text(encoding="utf-8") for path in (gs.REPO / "lib").glob("*.c"))
+    calls = {MADE.get(name, name) for name in taken} | set(re.findall(r"\bSYS_(\w+)", source))
+    assert {"open", "renameat2", "getrusage"} <= calls
+    assert calls <= listed_calls(), calls - listed_calls()
+
+
+def test_no_other_system_call_is_made(python, where):
+    """What a program with the library calls that it does not call without is in that list: libunwind's, too."""
+    strace = shutil.which("strace")
+    if not strace:
+        pytest.skip("there is no strace")
+    code = faults.WORK + """
+print("from here", flush=True)
+run()
+some_threads(30)
+child = os.fork()
+if child == 0:
+    run()
+    os._exit(0)
+os.waitpid(child, 0)
+time.sleep(0.2)
+run()
+sys.exit(7)
+"""
+    calls = []
+    for way in ("bare", "with"):
+        env = {"LD_PRELOAD": gs.preload(), "GILSCOPE": f"output={where / 'rec'}"} if way == "with" else {}
+        trace = where / way
+        done = faults.execute([strace, "-f", "-o", trace, *faults.command_line(python, code, where)], env)
+        if "ptrace" in done.stderr:
+            pytest.skip(f"strace may not trace: {done.stderr.splitlines()[0]}")
+        assert done.returncode == 7, done.stderr
+        lines = trace.read_text(errors="replace").split("from here", 1)[1]
+        calls.append({MADE.get(name, name) for name in re.findall(r"^\d+ +(\w+)\(", lines, re.M)})
+    bare, shimmed = calls
+    assert "process_vm_readv" in shimmed - bare
+    # Python's own, by chance: its allocators', and the thread's that was interrupted.
+    assert shimmed - bare - {"mprotect", "restart_syscall", "mremap", "brk"} <= listed_calls(), shimmed - bare
 
 
 def doctor(where, pid=None, **kwargs):
