@@ -13,9 +13,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "shim-text.h"
 
 #define PER_THREAD 2 /* UNW_CACHE_PER_THREAD, libunwind.h: no lock, no signal mask to be set */
 
@@ -61,16 +64,42 @@ static int access_mem(void *space, unwind_word address, unwind_word *value, int 
     return process_vm_readv(pid, &local, 1, &remote, 1, 0) == (ssize_t)sizeof *value ? 0 : -1;
 }
 
+/* A library is known by its name, whoever has loaded it (elf/dl-load.c, _dl_map_object): a program that brings along
+ * its own liblzma would find the system's in its place, which libunwind needs.  So what lies beside the interpreter, in
+ * PREFIX/lib for PREFIX/bin, is loaded first.  (Where the interpreter has a DT_RPATH, the loader looks there itself.)
+ */
+static void open_beside_interpreter(const char *name)
+{
+    static char path[SHIM_PATH_BYTES]; /* static: a thread's stack may be small */
+    struct shim_text text;
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    path[n > 0 ? n : 0] = 0;
+    char *end = strrchr(path, '/');
+    if (end)
+        *end = 0;
+    end = strrchr(path, '/');
+    if (!end || strcmp(end, "/bin") != 0)
+        return;
+    text = (struct shim_text){.bytes = path, .used = (size_t)(end - path), .room = sizeof path};
+    shim_text_add(&text, "/lib/");
+    shim_text_add(&text, name);
+    if (!text.cut)
+        dlopen(path, RTLD_NOW | RTLD_LOCAL);
+}
+
 shim_backtrace *shim_unwind_open(void)
 {
-    static const char name[] = "libunwind.so.8";
+    static const char name[] = "libunwind.so.8", needed[] = "liblzma.so.5";
     /* Where the program has it, its pipe is the program's, too, and it stays as it is. */
     void *library = dlopen(name, RTLD_NOW | RTLD_NOLOAD);
     bool ours = !library;
     /* RTLD_LOCAL: its names, some of which are those of libgcc, stay out of the program's sight.  RTLD_NOW: no symbol
      * is looked up later, where the loader's lock must not be asked for. */
-    if (!library)
+    if (!library) {
+        open_beside_interpreter(needed);
+        open_beside_interpreter(name);
         library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    }
     if (!library)
         return NULL;
     void **space = dlsym(library, UNWIND_LOCAL_NAME("local_addr_space"));

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Beside other software: libraries, allocators, debuggers and sanitizers come to the same results with the shim."""
+import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -74,6 +76,37 @@ print(os.waitpid(child, 0)[1])
 """)
     status, output, errors = beside.same([beside.SYSTEM_PYTHON, script], where, [path], shim_last=shim_last)
     assert (status, errors) == (0, "") and output.count("\n") == 4
+
+
+OWN_LZMA = """
+int own(void) { return 42; }
+#define STUB(name) int lzma_##name(void) { return 1; }
+STUB(index_buffer_decode) STUB(index_end) STUB(index_size) STUB(index_uncompressed_size) STUB(stream_buffer_decode)
+STUB(stream_footer_decode)
+"""
+
+
+def test_a_library_of_the_programs_own(python, where):
+    """An interpreter that has a liblzma of its own beside it finds that one, not the one that came with libunwind."""
+    for folder in ("bin", "lib"):
+        (where / folder).mkdir()
+    interpreter, lzma, user = where / "bin" / "python3", where / "lib" / "liblzma.so.5", where / "lib" / "libuser.so"
+    shutil.copy(os.path.realpath(python.path), interpreter)
+    (where / "lzma.c").write_text(OWN_LZMA)
+    (where / "versions").write_text("XZ_5.0 { global: *; };\n")
+    gs.compile_c(where / "lzma.c", lzma, "-shared", "-fPIC", "-Wl,-soname,liblzma.so.5",
+                 f"-Wl,--version-script={where / 'versions'}")
+    (where / "user.c").write_text("int own(void);\nint use(void) { return own(); }\n")
+    gs.compile_c(where / "user.c", user, "-shared", "-fPIC", lzma, f"-Wl,-rpath,{where / 'lib'}")
+    script = where / "program.py"
+    script.write_text(THREADS + f"import ctypes\nprint(run())\nprint(ctypes.CDLL('{user}').use())\n")
+    prefix = subprocess.run([python.path, "-c", "import sys; print(sys.base_prefix)"], stdout=subprocess.PIPE,
+                            check=True, env=gs.clean_env(), text=True).stdout.strip()
+    # Without what else is installed: that may load _lzma, which is not made for this place.
+    status, output, _ = beside.same([interpreter, "-S", script], where, env={"PYTHONHOME": prefix})
+    assert status == 0 and output.endswith("\n42\n")
+    (process,) = beside.measured(where)
+    assert any(f["native"] for s in process["stacks"] for f in s["frames"])
 
 
 def test_faulthandler_of_a_crash(python, where):
