@@ -122,13 +122,22 @@ static __always_inline void new_thread(gs_u32 tid, gs_u32 target, gs_u64 self)
 }
 
 /* --- histograms: lib/hist.h's buckets ---------------------------------------------------------------------------- */
-static __always_inline void add(struct gs_hist *h, gs_u64 ns)
+/* Adds to one of the slot's histograms.  As a function of its own, the verifier looks at its branches once. */
+__noinline int add_to(gs_u32 slot, gs_u32 which, gs_u64 ns)
 {
+    struct gs_thread *t = bpf_map_lookup_elem(&slots, &slot);
     gs_u32 top = 0, index;
     gs_u64 rest = ns;
 
-    if ((gs_s64)ns < 0)
-        return;
+    if (!t || (gs_s64)ns < 0)
+        return 0;
+    struct gs_hist *h = &t->lock;
+    if (which == GS_HIST_WAIT)
+        h = &t->wait;
+    else if (which == GS_HIST_HOLD)
+        h = &t->hold;
+    else if (which == GS_HIST_OFF)
+        h = &t->off;
     if (rest >> 32)
         top += 32, rest >>= 32;
     if (rest >> 16)
@@ -152,6 +161,7 @@ static __always_inline void add(struct gs_hist *h, gs_u64 ns)
     h->sum_ns += ns;
     if (ns > h->max_ns)
         h->max_ns = ns;
+    return 0;
 }
 
 static __always_inline gs_u64 mix(gs_u64 hash, gs_u64 value)
@@ -218,8 +228,7 @@ static __always_inline void forget_owner(struct gs_gil *gil, gs_u32 slot)
             gil->owner[i] = 0;
 }
 
-static __always_inline void look(struct gs_gil *gil, const struct gs_target *target, struct gs_thread *t,
-                                 struct gs_view *view)
+__noinline int look(struct gs_gil *gil, const struct gs_target *target, struct gs_thread *t, struct gs_view *view)
 {
     struct {
         gs_u64 interval_us, last_holder;
@@ -227,26 +236,29 @@ static __always_inline void look(struct gs_gil *gil, const struct gs_target *tar
         gs_u64 switches;
     } g = {.locked = 0};
 
+    if (!gil || !target || !t || !view)
+        return 0;
     view->read = view->locked = view->mine = view->last_mine = false;
     view->holder = 0;
     view->switches = 0;
     view->interval_ns = 5000000;
     if (bpf_probe_read_user(&g, sizeof g, (void *)gil->address))
-        return;
+        return 0;
     view->read = true;
     view->switches = g.switches;
     view->interval_ns = g.interval_us * 1000;
     if (!g.last_holder)
-        return;
+        return 0;
     gs_u32 owner = owner_of(gil, target, t, g.last_holder);
     view->last_mine = owner && owner == t->slot;
     if (view->last_mine)
         t->tstate = g.last_holder;
     if (g.locked != 1)
-        return;
+        return 0;
     view->locked = true;
     view->mine = view->last_mine;
     view->holder = owner;
+    return 0;
 }
 
 /* The same of the GIL that the thread used last; or of the one that it has: with several interpreters, each of which has
@@ -283,8 +295,10 @@ static __always_inline void change(struct gs_gil *gil, gs_u64 now, gs_u32 slot)
 
 /* Enters a holder who took the GIL without a call: he has had it since it was free, and he was last seen without it,
  * and not before `since`. */
-static __always_inline void observe(struct gs_gil *gil, const struct gs_view *view, gs_u64 since)
+__noinline int observe(struct gs_gil *gil, const struct gs_view *view, gs_u64 since)
 {
+    if (!gil || !view)
+        return 0;
     gs_u64 n = gil->n_changes;
     const struct gs_change *last = &gil->ring[(n - 1) & (GS_RING - 1)];
     gs_u32 slot = view->holder;
@@ -293,7 +307,7 @@ static __always_inline void observe(struct gs_gil *gil, const struct gs_view *vi
     if (view->read && !view->locked && n && last->slot == GS_NOT_KNOWN) /* whoever it was has not got it any more */
         change(gil, bpf_ktime_get_ns(), 0);
     if (!view->locked || (n && last->slot == slot && slot))
-        return;
+        return 0;
     if (n && last->ns > since && last->slot == 0)
         since = last->ns;
     holder = bpf_map_lookup_elem(&slots, &slot);
@@ -304,6 +318,7 @@ static __always_inline void observe(struct gs_gil *gil, const struct gs_view *vi
     if (!since)
         since = bpf_ktime_get_ns();
     change(gil, since, slot ? slot : GS_NOT_KNOWN);
+    return 0;
 }
 
 /* --- running, on a processor and off it -------------------------------------------------------------------------- */
@@ -319,7 +334,7 @@ static __always_inline void run_until(struct gs_thread *t, gs_u64 now)
     } else
         t->released_off_ns += ns;
     if (!t->on_cpu && !t->off_held && ns >= GS_LONG_OFF_NS)
-        add(&t->off, ns);
+        add_to(t->slot, GS_HIST_OFF, ns);
     t->since_ns = now;
 }
 
@@ -369,12 +384,13 @@ static __always_inline void vote(struct gs_thread *t)
 static __always_inline void weigh_wait(struct gs_thread *t, gs_u64 ns);
 
 /* It has had the GIL since `at`. */
-static __always_inline void take(struct gs_thread *t, gs_u64 at)
+__noinline int take(struct gs_thread *t, gs_u64 at)
 {
+    if (!t)
+        return 0;
     gs_u64 from = t->state_ns;
-
-    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &t->gil);
-    gs_u32 slot = slot_of(t);
+    gs_u32 index = t->gil, slot = slot_of(t);
+    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &index);
 
     if (gil && slot) {
         const struct gs_change *last = &gil->ring[(gil->n_changes - 1) & (GS_RING - 1)];
@@ -386,10 +402,11 @@ static __always_inline void take(struct gs_thread *t, gs_u64 at)
         t->drop_requests++;
     vote(t);
     wait_is_over(t, at);
-    add(&t->wait, at > from ? at - from : 0);
+    add_to(t->slot, GS_HIST_WAIT, at > from ? at - from : 0);
     t->contended++;
     t->hold_ns = t->state_ns = at;
     weigh_wait(t, at > from ? at - from : 0);
+    return 0;
 }
 
 /* The present hold is over; if not seen to end, it counts as any other time on a processor does. */
@@ -416,7 +433,7 @@ static __always_inline void released(struct gs_thread *t, struct gs_gil *gil, gs
     observe(gil, &mine, t->hold_ns);
     change(gil, now, 0);
     if (t->hold_ns) {
-        add(&t->hold, now - t->hold_ns);
+        add_to(t->slot, GS_HIST_HOLD, now - t->hold_ns);
         if (now - t->hold_ns > t->hold_off_ns)
             t->known_held_ns += now - t->hold_ns - t->hold_off_ns;
         t->hold_samples = 0;

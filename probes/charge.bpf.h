@@ -5,6 +5,61 @@
 #ifndef GILSCOPE_CHARGE_BPF_H
 #define GILSCOPE_CHARGE_BPF_H
 
+/* These are functions of their own so that the kernel's verifier looks at each once, and not once for each round of
+ * the loop that calls it: attaching takes half as long. */
+
+/* Charges a holder for a part of a thread's wait. */
+__noinline int charge_one(gs_u32 waiter, gs_u32 holder, gs_u64 ns)
+{
+    struct gs_thread *t = bpf_map_lookup_elem(&slots, &waiter);
+    struct gs_pair key = {.waiter = waiter, .holder = holder};
+
+    if (!t)
+        return 0;
+    t->blocked_ns += ns;
+    if (holder >= max_slots) { /* GS_NOT_KNOWN */
+        t->not_told_ns += ns;
+        __sync_fetch_and_add(&losses[GS_LOSS_PAIRS], 1);
+        return 0;
+    }
+    gs_u64 *sum = bpf_map_lookup_elem(&pairs, &key);
+    if (sum) {
+        __sync_fetch_and_add(sum, ns);
+    } else if (bpf_map_update_elem(&pairs, &key, &ns, BPF_NOEXIST)) {
+        t->not_told_ns += ns;
+        __sync_fetch_and_add(&losses[GS_LOSS_PAIRS], 1);
+    }
+    struct gs_thread *h = bpf_map_lookup_elem(&slots, &holder);
+    if (h)
+        __sync_fetch_and_add(&h->charged_ns, ns);
+    return 0;
+}
+
+/* Charges for what lies between the changes n - GS_WALK_STEP and n, of which pending_to_ns says how far it goes back
+ * already.  0 = nothing is left. */
+__noinline int charge_some(gs_u32 gil_index, gs_u32 self, gs_u64 n)
+{
+    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &gil_index);
+    struct gs_thread *t = bpf_map_lookup_elem(&slots, &self);
+
+    if (!gil || !t)
+        return 0;
+    gs_u64 from = t->pending_from_ns, high = t->pending_to_ns;
+    for (gs_u32 i = 1; i <= GS_WALK_STEP && i <= n && high > from; i++) {
+        const struct gs_change *c = &gil->ring[(n - i) & (GS_RING - 1)];
+        gs_u64 begin = c->ns > from ? c->ns : from;
+        gs_u32 holder = c->slot;
+        if (begin >= high)
+            continue;
+        gs_u64 ns = high - begin;
+        high = begin;
+        if (holder && holder != self)
+            charge_one(self, holder, ns);
+    }
+    t->pending_to_ns = high;
+    return high > from && n > GS_WALK_STEP;
+}
+
 /* Divides the last wait among those who held the GIL meanwhile.  Called when the thread is about to sleep: it holds
  * nobody up. */
 __noinline int charge_walk(gs_u32 gil_index, gs_u32 self)
@@ -14,44 +69,16 @@ __noinline int charge_walk(gs_u32 gil_index, gs_u32 self)
 
     if (!gil || !t)
         return 0;
-    gs_u64 from = t->pending_from_ns, high = t->pending_to_ns, n = gil->n_changes;
-    t->pending_to_ns = 0;
-    for (gs_u32 i = 1; i <= GS_WALK; i++) {
-        if (high <= from)
-            return 0;
-        if (i > n)
-            break;
-        const struct gs_change *c = &gil->ring[(n - i) & (GS_RING - 1)];
-        gs_u64 begin = c->ns > from ? c->ns : from;
-        struct gs_pair key = {.waiter = self, .holder = c->slot};
-        if (begin >= high)
-            continue;
-        gs_u64 ns = high - begin;
-        high = begin;
-        if (!key.holder || key.holder == self)
-            continue;
-        t->blocked_ns += ns;
-        if (key.holder >= max_slots) { /* GS_NOT_KNOWN */
-            t->not_told_ns += ns;
-            __sync_fetch_and_add(&losses[GS_LOSS_PAIRS], 1);
-            continue;
-        }
-        gs_u64 *sum = bpf_map_lookup_elem(&pairs, &key);
-        if (sum) {
-            __sync_fetch_and_add(sum, ns);
-        } else if (bpf_map_update_elem(&pairs, &key, &ns, BPF_NOEXIST)) {
-            t->not_told_ns += ns;
-            __sync_fetch_and_add(&losses[GS_LOSS_PAIRS], 1);
-        }
-        struct gs_thread *holder = bpf_map_lookup_elem(&slots, &key.holder);
-        if (holder)
-            __sync_fetch_and_add(&holder->charged_ns, ns);
-    }
-    if (high > from && n) { /* more changes than are looked at: somebody had it */
-        t->blocked_ns += high - from;
-        t->not_told_ns += high - from;
+    gs_u64 n = gil->n_changes, left;
+    for (gs_u32 i = 0; i < GS_WALK && charge_some(gil_index, self, n - i); i += GS_WALK_STEP)
+        ;
+    left = t->pending_to_ns - t->pending_from_ns;
+    if ((gs_s64)left > 0 && n) { /* more changes than are looked at: somebody had it */
+        t->blocked_ns += left;
+        t->not_told_ns += left;
         __sync_fetch_and_add(&losses[GS_LOSS_PAIRS], 1);
     }
+    t->pending_to_ns = 0;
     return 0;
 }
 

@@ -10,7 +10,7 @@ enum { /* struct _gil_runtime_state from `cond` on; sizes of glibc's types on x8
        AT_MUTEX = 80,
        AT_SWITCH_COND = 120,
        AT_SWITCH_MUTEX = 168,
-       GIL_BYTES = 208
+       GIL_BYTES = 208 /* below 256: gil_of_word() */
 };
 enum { FUTEX_WAIT_CALL, FUTEX_WAKE_CALL };
 
@@ -29,6 +29,18 @@ static __always_inline bool forced_wait(const struct gs_call *call)
     return call->offset >= AT_SWITCH_COND + (call->bitset ? 32 : 40) && call->offset < AT_SWITCH_MUTEX;
 }
 
+/* The GIL of a process that a word lies in, and where in it: index << 8 | offset; below 0 = none. */
+__noinline gs_s64 gil_of_word(const struct gs_target *target, gs_u64 word)
+{
+    for (gs_u32 i = 0; target && i < GS_GILS && i < target->n_gils; i++) {
+        gs_u32 index = target->gil[i];
+        struct gs_gil *gil = bpf_map_lookup_elem(&gils, &index);
+        if (gil && word - gil->address < GIL_BYTES)
+            return (gs_s64)index << 8 | (gs_s64)(word - gil->address);
+    }
+    return -1;
+}
+
 /* Whether the thread is in a futex call of this kind on a word of one of its process's GILs. */
 static __always_inline bool futex_call(struct task_struct *task, const struct gs_target *target, int kind,
                                        struct gs_call *call)
@@ -41,26 +53,19 @@ static __always_inline bool futex_call(struct task_struct *task, const struct gs
     bool waits = command == 0 || command == 9, wakes = command == 1 || command == 10;
     if (kind == FUTEX_WAIT_CALL ? !waits : !wakes)
         return false;
-    gs_u64 word = regs->di;
-    for (gs_u32 i = 0; i < GS_GILS; i++) {
-        gs_u32 index = target->gil[i];
-        struct gs_gil *gil = i < target->n_gils ? bpf_map_lookup_elem(&gils, &index) : NULL;
-        if (!gil)
-            return false;
-        if (word - gil->address >= GIL_BYTES)
-            continue;
-        call->gil = index;
-        call->offset = word - gil->address;
-        call->bitset = command >= 9;
-        call->deadline_ns = 0;
-        if (kind == FUTEX_WAIT_CALL && regs->r10) {
-            gs_u64 at[2] = {0, 0}; /* struct timespec */
-            if (!bpf_probe_read_user(at, sizeof at, (void *)regs->r10))
-                call->deadline_ns = at[0] * 1000000000 + at[1];
-        }
-        return true;
+    gs_s64 found = gil_of_word(target, regs->di);
+    if (found < 0)
+        return false;
+    call->gil = (gs_u32)(found >> 8);
+    call->offset = found & 255;
+    call->bitset = command >= 9;
+    call->deadline_ns = 0;
+    if (kind == FUTEX_WAIT_CALL && regs->r10) {
+        gs_u64 at[2] = {0, 0}; /* struct timespec */
+        if (!bpf_probe_read_user(at, sizeof at, (void *)regs->r10))
+            call->deadline_ns = at[0] * 1000000000 + at[1];
     }
-    return false;
+    return true;
 }
 
 #endif

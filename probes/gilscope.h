@@ -12,7 +12,8 @@
 #define GS_TARGETS 64 /* processes measured at once */
 #define GS_GILS 8     /* of one process */
 #define GS_RING 4096  /* changes of holder that are remembered, for charging waits: a power of 2 */
-#define GS_WALK 512   /* of which a wait looks at most at so many */
+#define GS_WALK 512   /* of which a wait looks at most at so many, ... */
+#define GS_WALK_STEP 32 /* ... so many at a time */
 #define GS_HIST_SUBS 16
 #define GS_HIST_OCTAVES 40 /* as in lib/hist.h: up to 2^43 ns, more than two hours */
 #define GS_FRAMES 64       /* Python frames of a stack */
@@ -68,6 +69,8 @@ struct gs_hist {
     gs_u64 count, sum_ns, max_ns;
     gs_u32 bucket[GS_HIST_OCTAVES * GS_HIST_SUBS];
 };
+
+enum gs_which { GS_HIST_WAIT, GS_HIST_HOLD, GS_HIST_OFF, GS_HIST_LOCK }; /* of a thread's histograms */
 
 enum gs_state { GS_RUNS, GS_WAITS, GS_FORCED }; /* runs: has the GIL, or does not ask for it; on or off CPU */
 
@@ -151,6 +154,7 @@ struct gs_stack {
 struct gs_scratch {
     struct gs_stack stack;
     gs_u8 raw[GS_RAW + 8]; /* the frame, or thread state, that was read last */
+    gs_u64 hash;           /* of the frames so far */
 };
 struct gs_pace { /* of waits and times off a processor that begin on one, on average */
     gs_u64 last_ns;

@@ -67,7 +67,7 @@ static __always_inline void end_lock(struct gs_thread *t, gs_u64 now)
 
     t->lock_since_ns = 0;
     t->lock_ns += ns;
-    add(&t->lock, ns);
+    add_to(t->slot, GS_HIST_LOCK, ns);
     if (t->lock_notifies) {
         t->notify_ns += ns;
         return;

@@ -68,34 +68,49 @@ static __always_inline void innermost(struct gs_thread *t, const struct gs_targe
         *at = raw_instruction(s, l);
 }
 
+#define UNREAD 1 /* in place of a frame's address */
+
+/* Enters a frame of the current thread as the i-th; the one that called it.  As a function of its own, the verifier
+ * looks at it once. */
+__noinline gs_u64 walk_one(const struct gs_target *l, gs_u32 i, gs_u64 frame)
+{
+    gs_u32 zero = 0;
+    struct gs_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+
+    if (!s || !l || i >= GS_FRAMES || bpf_probe_read_user(s->raw, l->frame_bytes & (GS_RAW - 1), (void *)frame))
+        return UNREAD;
+    gs_u64 code = raw_field(s, l->frame_code) & ~3ull, at = raw_instruction(s, l);
+    if (l->border && s->raw[l->frame_owner & (GS_RAW - 1)] >= 3) /* between C and Python */
+        code = at = 0;
+    if (l->frame_entry && s->raw[l->frame_entry & (GS_RAW - 1)])
+        at |= GS_ENTRY;
+    s->stack.frame[i].code = code;
+    s->stack.frame[i].at = at;
+    s->hash = mix(mix(s->hash, code), at);
+    return raw_field(s, l->frame_back);
+}
+
 /* Enters the frames of the current thread, from this one on, among the stacks; their hash, 0 = there is nothing to be
  * read.  As cpython_walk_next() in lib/cpython-frames.c, but raw: what they mean is found out later. */
 __noinline gs_u64 walk(const struct gs_target *l, gs_u64 frame)
 {
     gs_u32 zero = 0, n = 0;
     struct gs_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
-    gs_u64 hash = 0xcbf29ce484222325ull;
 
     if (!s || !l)
         return 0;
+    s->hash = 0xcbf29ce484222325ull;
     for (n = 0; n < GS_FRAMES && frame; n++) {
-        if (bpf_probe_read_user(s->raw, l->frame_bytes & (GS_RAW - 1), (void *)frame))
+        gs_u64 back = walk_one(l, n, frame);
+        if (back == UNREAD)
             break;
-        gs_u64 code = raw_field(s, l->frame_code) & ~3ull, at = raw_instruction(s, l);
-        if (l->border && s->raw[l->frame_owner & (GS_RAW - 1)] >= 3) /* between C and Python */
-            code = at = 0;
-        if (l->frame_entry && s->raw[l->frame_entry & (GS_RAW - 1)])
-            at |= GS_ENTRY;
-        s->stack.frame[n].code = code;
-        s->stack.frame[n].at = at;
-        hash = mix(mix(hash, code), at);
-        frame = raw_field(s, l->frame_back);
+        frame = back;
     }
     if (!n)
         return 0;
     s->stack.n = n;
     s->stack.cut = frame != 0;
-    hash = hash ? hash : 1;
+    gs_u64 hash = s->hash ? s->hash : 1;
     if (!bpf_map_lookup_elem(&stacks, &hash) && bpf_map_update_elem(&stacks, &hash, &s->stack, BPF_ANY))
         __sync_fetch_and_add(&losses[GS_LOSS_STACKS], 1);
     return hash;
