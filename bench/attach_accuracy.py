@@ -3,7 +3,8 @@
 """How true attaching is: the BPF collector and the preload library on the same run of the same process, side by side.
 
 First, threads that time themselves (tests/truth), on each interpreter: a row is a thread, its errors are against what it
-measured of itself.  Then the labelled programs (tests/programs): a row is a program, with both verdicts.
+measured of itself.  Then the labelled programs (tests/programs): a row is a program, with both verdicts.  With --alone, the
+threads run without the library, as those of a process that one attaches to do: it makes their ways into waits and out longer.
 """
 import argparse
 import json
@@ -43,32 +44,35 @@ def waited(t):
     return t["wait_blocked_ns"] + t["wait_wakeup_ns"]
 
 
-def both(python, arguments, where, env=None, children=False, prefix=()):
-    """Runs a program under the preload library, attaches to it, and lets it go; both reports' processes."""
+def both(python, arguments, where, env=None, children=False, prefix=(), alone=False):
+    """Runs a program under the preload library, attaches to it, and lets it go; both reports' processes.  alone: without
+    the library; None in place of its report."""
     inside = Path(where) / "inside.gilscope"
-    command = [*prefix, gs.BIN, "run", "-q", "--no-stacks", "-o", inside, "--", python.path, "-c", RUN, *arguments]
+    library = [] if alone else [gs.BIN, "run", "-q", "--no-stacks", "-o", inside, "--"]
+    command = [*prefix, *library, python.path, "-c", RUN, *arguments]
     with Target(command, env=gs.clean_env(env)) as target:
         attached = Attached(target.pid, where, *(["-s"] if children else []))
         target.go()
         target.end(timeout=120)
         outside = attached.end(ask=False)
-    return gs.report(inside)["processes"], outside
+    return None if alone else gs.report(inside)["processes"], outside
 
 
-def truth_rows(python, name, seconds, prefix=()):
+def truth_rows(python, name, seconds, prefix=(), alone=False):
     """Rows of a mix: what each thread measured of itself, what the collector says, what the library says."""
     with tempfile.TemporaryDirectory(prefix="gilscope-bench-") as where:
         spec, out = Path(where) / "spec.json", Path(where) / "out.json"
         spec.write_text(json.dumps({"threads": MIXES[name], "duration_ns": int(seconds * 1e9), "max_log": 0,
                                     "kind": "native", "pinned": False}))
         env = {"PYTHONPATH": truth.build(python), "LD_PRELOAD": truth.stamps()}
-        inside, outside = both(python, [truth.SOURCE / "driver.py", spec, out], where, env, prefix=prefix)
+        inside, outside = both(python, [truth.SOURCE / "driver.py", spec, out], where, env, prefix=prefix, alone=alone)
         rows = []
         for m in [truth.Measured(r) for r in json.loads(out.read_text())]:
-            t, u = gs.thread(outside[0], tid=m.tid), gs.thread(inside[0], tid=m.tid)
+            t = gs.thread(outside[0], tid=m.tid)
             low, high = m.exact_wait_ns - m.free_ns - m.slow_ns, m.exact_wait_ns - m.free_ns
             nearest = min(max(waited(t), low), high)
-            rows.append({"cycles": m.cycles, "true_wait_ns": nearest, "wait_ns": waited(t), "preload_wait_ns": waited(u),
+            rows.append({"cycles": m.cycles, "true_wait_ns": nearest, "wait_ns": waited(t), "contended": t["contended"],
+                         "preload_wait_ns": None if alone else waited(gs.thread(inside[0], tid=m.tid)),
                          "true_held_share": m.held_cpu_ns / t["wall_ns"], "held_share": t["held_oncpu_ns"] / t["wall_ns"],
                          "wall_ns": t["wall_ns"],
                          "met": abs(waited(t) - nearest) <= max(0.01 * high, 0.3 * MS)
@@ -110,6 +114,7 @@ def parse():
     parser.add_argument("--python", action="append", help="an interpreter [all that are found]")
     parser.add_argument("--seconds", type=float, default=2, help="of each run [%(default)s]")
     parser.add_argument("--pressure", action="store_true", help="only the mixes, beside a busy neighbour, in sum")
+    parser.add_argument("--alone", action="store_true", help="only the mixes, without the library")
     parser.add_argument("--mix", action="append", choices=[*MIXES, "none"], help="only this one")
     parser.add_argument("--program", action="append", choices=[*LABELS, "none"], help="only this one")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -118,8 +123,10 @@ def parse():
 
 def print_truth(python, mix, r):
     off = r["wait_ns"] - r["true_wait_ns"]
+    preload = "" if r["preload_wait_ns"] is None else f"{r['preload_wait_ns'] / MS:.2f}"
     print(f"{python.name:8} {mix:10} {r['cycles']:6}  {r['true_wait_ns'] / MS:9.2f} {r['wait_ns'] / MS:9.2f} "
-          f"{r['preload_wait_ns'] / MS:9.2f} {off / MS:+7.2f} {100 * off / max(1, r['true_wait_ns']):+6.2f} %   "
+          f"{preload:>9} {off / MS:+7.2f} {100 * off / max(1, r['true_wait_ns']):+6.2f} % "
+          f"{off / 1000 / max(1, r['contended']):+6.2f}   "
           f"{100 * r['true_held_share']:5.1f} {100 * r['held_share']:5.1f} "
           f"{100 * (r['held_share'] - r['true_held_share']):+5.1f}   {'met' if r['met'] else 'MISSED'}", flush=True)
 
@@ -156,18 +163,18 @@ def main():
     rows, missed = {"truth": [], "programs": []}, 0
     if not args.json:
         common.print_environment(common.environment(chosen[0].path, str(gs.BIN)))
-        print("python   mix        cycles  waited true    by BPF   preload  off by            held %  by BPF")
+        print("python   mix        cycles  waited true    by BPF   preload  off by           us each   held %  by BPF")
     for python in [p for p in chosen if p.has_headers]:
         for mix in [m for m in args.mix or MIXES if m != "none"]:
-            for row in truth_rows(python, mix, args.seconds):
+            for row in truth_rows(python, mix, args.seconds, alone=args.alone):
                 rows["truth"].append({"python": python.name, "mix": mix, **row})
                 missed += not row["met"]
                 if not args.json:
                     print_truth(python, mix, row)
-    if not args.json:
+    if not args.json and not args.alone:
         print("\nms, preload and BPF      waited             held on CPU        released on CPU    waited for locks   "
               "verdicts")
-    for name in [n for n in args.program or LABELS if n != "none"]:
+    for name in [n for n in args.program or LABELS if n != "none" and not args.alone]:
         row = program_row(chosen[0], name, args.seconds)
         rows["programs"].append(row)
         missed += not row["met"]

@@ -9,7 +9,7 @@
  *     (now + interval); now and then on the word of gil->mutex;
  *   - a release wakes that word: the wake-up comes from the holder, inside of futex(FUTEX_WAKE), an exact instant;
  *   - a take makes no call, but follows the end of the sleep at once: it is known for certain at the thread's next
- *     event, and stamped with the instant at which it was back on a processor;
+ *     event, and stamped with the instant at which the thread was back in its program, or at least on a processor;
  *   - a forced switch sleeps on a word of gil->switch_cond.
  * gil->locked and gil->last_holder are read at each of these, so that takes without any wait come to light, too.
  */
@@ -107,7 +107,7 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
 {
     struct gs_target *target = target_of(t);
     struct gs_call call;
-    struct gs_view view;
+    struct gs_view view = {.read = false};
 
     if (!target)
         return;
@@ -164,6 +164,7 @@ static __always_inline void switch_in(struct gs_thread *t, gs_u64 now)
         end_forced(t, now);
     } else if (t->state == GS_WAITS) {
         t->tentative_ns = now;
+        t->in_kernel = 1;
     } else {
         end_lock(t, now);
         weigh_off(t, now);
@@ -191,6 +192,22 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
     return 0;
 }
 
+/* The thread goes back to its program for the first time since it has got a processor: the kernel, which lets it have
+ * the number of that processor on the way (restartable sequences; glibc asks for it since 2.35), was not done with its
+ * sleep before, and it has not taken the GIL before.  kernel/rseq.c: __rseq_handle_notify_resume(). */
+SEC("?tp_btf/rseq_update")
+int BPF_PROG(on_return, struct task_struct *task)
+{
+    struct gs_thread *t = current_thread();
+
+    if (!t || !t->in_kernel)
+        return 0;
+    t->in_kernel = 0;
+    if (t->state == GS_WAITS && t->tentative_ns)
+        t->tentative_ns = bpf_ktime_get_ns();
+    return 0;
+}
+
 /* A thread wakes another one: if by a futex call on the GIL's condition variable, it has just given the GIL up; if on
  * that of the forced switch, it has just taken it. */
 SEC("tp_btf/sched_waking")
@@ -208,7 +225,7 @@ int BPF_PROG(on_sched_waking, struct task_struct *sleeper)
     if (!gil)
         return 0;
     if (call.offset >= AT_COND && call.offset < AT_MUTEX && other->state == GS_WAITS) {
-        struct gs_view view;
+        struct gs_view view = {.read = false};
         look(gil, target, t, &view);
         if (view.mine) /* a timer that ends another's wait, in the middle of our call */
             return 0;
@@ -233,7 +250,7 @@ int on_clock(struct bpf_perf_event_data *ctx)
     if (!t || t->state == GS_FORCED || t->in_futex)
         return 0;
     struct gs_target *target = target_of(t);
-    struct gs_view view;
+    struct gs_view view = {.read = false};
     if (!target)
         return 0;
     struct gs_gil *gil = look_own(target, t, &view);

@@ -96,6 +96,7 @@ struct gs_thread {
     gs_u64 since_ns;         /* running: not yet accounted for since then, on or off CPU as on_cpu says */
     gs_u32 in_futex;         /* 1 = asleep on one of the GIL's words */
     gs_u32 woken;            /* ... and woken there by a release.  By the one that wakes it */
+    gs_u32 in_kernel, pad2;  /* 1 = since it has got a processor, in a wait, it has not been seen to leave the kernel */
     /* sums of closed intervals */
     gs_u64 oncpu_ns, held_off_ns, released_off_ns, wait_ns, blocked_ns, forced_ns, forced_max_ns;
     gs_u64 known_held_ns; /* on a processor in holds that began with a wait and ended with a wake-up */

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -55,15 +56,18 @@ for t in all: t.join()
 print(json.dumps([rounds, wrong]) if (json := __import__("json")) else "", flush=True)
 os._exit(23)
 """
-NAMES = ("on_sched", "on_clock", "on_fork", "on_exit", "on_exec", "slots", "gils", "tids", "selves", "targets", "target_info",
-         "pairs", "samples", "scratch", "stacks", "native_stacks", "no_sample", "lock_waits", "gilscope")
+NAMES = ("on_sched", "on_clock", "on_return", "on_fork", "on_exit", "on_exec", "slots", "gils", "tids", "selves", "targets",
+         "target_info", "paces", "pairs", "samples", "scratch", "stacks", "native_stacks", "no_sample", "lock_waits", "gilscope")
+
+
+def bpftool(*args):
+    env = dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    return subprocess.run(["bpftool", "-j", *args], stdout=subprocess.PIPE, text=True, check=True, env=env).stdout
 
 
 def in_kernel():
     """The BPF programs, maps and links of gilscope that the kernel has, as bpftool lists them, by kind and id."""
-    env = dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin")
-    listed = {kind: json.loads(subprocess.run(["bpftool", "-j", kind, "list"], stdout=subprocess.PIPE, text=True, check=True,
-                                              env=env).stdout or "[]") for kind in ("prog", "map", "link")}
+    listed = {kind: json.loads(bpftool(kind, "list") or "[]") for kind in ("prog", "map", "link")}
     own = {p["id"] for p in listed["prog"] if p.get("name", "").startswith(NAMES)}
     found = {("prog", i) for i in own}
     found |= {("map", m["id"]) for m in listed["map"] if m.get("name", "").startswith(NAMES)}
@@ -115,6 +119,23 @@ def test_nothing_is_left_behind_and_the_target_is_unharmed(one_python, where):
     assert set(rounds) == {"threads", "forks", "execs", "waits"} and min(rounds.values()) > CYCLES / 4, rounds
     left = wait_until_gone(before)
     assert not left, left
+
+
+def knows_returns():
+    """Whether the kernel has the tracepoint at which a thread is back in its program."""
+    return b"\0btf_trace_rseq_update\0" in Path("/sys/kernel/btf/vmlinux").read_bytes()
+
+
+def test_ends_of_waits_are_seen_where_the_kernel_tells_of_them(one_python, where):
+    """The program that stamps them is at work while gilscope is attached, if the kernel has what it needs."""
+    need_bpf()
+    with Target([one_python.path, "-c", READY]) as target:
+        attached = Attached(target.pid, where)
+        names = {program.get("name") for program in json.loads(bpftool("prog", "list"))}
+        target.go()
+        attached.end(ask=False)
+    assert {"on_sched_switch", "on_sched_waking", "on_clock", "on_fork", "on_exit", "on_exec"} <= names, names
+    assert ("on_return" in names) == knows_returns(), names
 
 
 EXECS = READY + """

@@ -183,6 +183,8 @@ static int load(struct bpf_collector *c, char *error)
     bpf_map__set_max_entries(c->skeleton->maps.selves, c->n_slots_max);
     bpf_map__set_max_entries(c->skeleton->maps.gils, c->n_gils_max);
     c->skeleton->rodata->sample_ns = 1000000000 / c->options.sample_hz;
+    c->sees_returns = libbpf_find_vmlinux_btf_id("rseq_update", BPF_TRACE_RAW_TP) > 0;
+    bpf_program__set_autoload(c->skeleton->progs.on_return, c->sees_returns);
     c->skeleton->bss->max_slots = c->n_slots_max;
     int result = gilscope_bpf__load(c->skeleton);
     if (result) {

@@ -42,6 +42,7 @@ struct bpf_collector {
     struct bpf_process processes[COLLECT_PROCESSES];
     int n_processes;
     int pairs_fd, samples_fd, stacks_fd, native_fd, lock_waits_fd;
+    bool sees_returns; /* to the program, after a wait: the kernel has on_return()'s tracepoint */
     int *clock_fds;
     int n_clocks;
     struct bpf_link **links;
