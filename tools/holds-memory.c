@@ -6,40 +6,74 @@
 
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "peer.h"
 
 static unsigned char pages[HOLDS_PAGES][HOLDS_PAGE_BYTES]; /* of the present look */
 
-void holds_memory_begin(struct holds_memory *m, uint32_t who)
+static uint64_t clock_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Reads those of the ranges that come up to the one with the number `to`; false if not all are there any more. */
+static bool read_up_to(struct holds_memory *m, uint32_t to)
 {
     struct iovec local[HOLDS_PAGES], remote[HOLDS_PAGES];
-    uint32_t n = m->recent[who % HOLDS_RECENT].n;
+    uint32_t n = 0;
 
+    for (uint32_t i = m->n; i < to; i++, n++) {
+        const struct holds_range *r = &m->range[i];
+        local[n] = (struct iovec){pages[i] + r->from, (size_t)(r->to - r->from)};
+        remote[n] = (struct iovec){(void *)(uintptr_t)(r->page + r->from), (size_t)(r->to - r->from)}; /* NOLINT */
+    }
+    ssize_t got = n ? process_vm_readv(m->pid, local, n, remote, n, 0) : 0;
+    /* It ends in front of what is not there any more. */
+    for (uint32_t i = 0; i < n && got >= (ssize_t)local[i].iov_len; i++, m->n++)
+        got -= (ssize_t)local[i].iov_len;
+    return m->n == to;
+}
+
+void holds_memory_begin(struct holds_memory *m, uint32_t who)
+{
     m->who = who;
     m->n = 0;
+    m->first_ns = 0;
     memset(m->used, 0, sizeof m->used);
-    if (!n || m->recent[who % HOLDS_RECENT].who != who)
+    memset(m->first, 0, sizeof m->first);
+    uint32_t n = m->recent[who % HOLDS_RECENT].n, n_first = m->recent[who % HOLDS_RECENT].n_first;
+    if (m->recent[who % HOLDS_RECENT].who != who)
         return;
-    for (uint32_t i = 0; i < n; i++) {
-        struct holds_range *r = &m->range[i];
-        *r = m->recent[who % HOLDS_RECENT].range[i];
-        local[i] = (struct iovec){pages[i] + r->from, (size_t)(r->to - r->from)};
-        remote[i] = (struct iovec){(void *)(uintptr_t)(r->page + r->from), (size_t)(r->to - r->from)}; /* NOLINT */
-    }
-    ssize_t got = process_vm_readv(m->pid, local, n, remote, n, 0);
-    /* It ends in front of what is not there any more. */
-    while (m->n < n && got >= (ssize_t)local[m->n].iov_len)
-        got -= (ssize_t)local[m->n++].iov_len;
+    memcpy(m->range, m->recent[who % HOLDS_RECENT].range, n * sizeof m->range[0]);
+    uint64_t begin_ns = clock_ns();
+    bool all = read_up_to(m, n_first);
+    if (n_first)
+        m->first_ns = begin_ns + (clock_ns() - begin_ns) / 2;
+    if (all)
+        read_up_to(m, n);
+}
+
+uint64_t holds_memory_innermost(struct holds_memory *m)
+{
+    memcpy(m->first, m->used, sizeof m->first);
+    return m->first_ns ? m->first_ns : clock_ns();
 }
 
 void holds_memory_end(struct holds_memory *m)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < m->n; i++)
-        if (m->used[i])
-            m->recent[m->who % HOLDS_RECENT].range[n++] = m->range[i];
+    for (int later = 0; later < 2; later++) {
+        for (uint32_t i = 0; i < m->n; i++)
+            if (m->used[i] && m->first[i] != later)
+                m->recent[m->who % HOLDS_RECENT].range[n++] = m->range[i];
+        if (!later)
+            m->recent[m->who % HOLDS_RECENT].n_first = n;
+    }
     m->recent[m->who % HOLDS_RECENT].n = n;
     m->recent[m->who % HOLDS_RECENT].who = m->who;
 }

@@ -3,8 +3,9 @@
  * holds-memory.h - the memory of another process for the length of one look, in as few system calls as may be.
  *
  * A call costs more than what it copies, and threads are where they were lately: what the look before has read of a
- * thread is read again in one call at the begin of the next.  That also makes it of one moment. One thread only may use
- * this: what is read is kept in one place for all processes, from holds_memory_begin() on.
+ * thread is read again at the begin of the next.  That also makes it of one moment.  What leads to the innermost frame
+ * comes first, in a call of its own: when that was is known to a microsecond.  One thread only may use this: what is
+ * read is kept in one place for all processes, from holds_memory_begin() on.
  */
 #ifndef GILSCOPE_HOLDS_MEMORY_H
 #define GILSCOPE_HOLDS_MEMORY_H
@@ -27,15 +28,21 @@ struct holds_memory {
     uint32_t n; /* pages that are here */
     uint32_t who;
     struct holds_range range[HOLDS_PAGES]; /* of each that is there */
-    bool used[HOLDS_PAGES];                /* somebody has asked for it in this look */
+    bool used[HOLDS_PAGES];                /* somebody has asked for it in this look, */
+    bool first[HOLDS_PAGES];               /* on the way to the innermost frame */
+    uint64_t first_ns;                     /* when those were read, CLOCK_MONOTONIC; 0 = they were not known yet */
     struct {
-        uint32_t who, n;
+        uint32_t who, n, n_first;
         struct holds_range range[HOLDS_PAGES];
     } recent[HOLDS_RECENT];
 };
 
 /* Begins a look at a thread: `who` is any number that tells it from others. */
 void holds_memory_begin(struct holds_memory *m, uint32_t who);
+
+/* The innermost frame has been read: what has been asked for up to here is what leads to it.  When that was,
+ * CLOCK_MONOTONIC ns. */
+uint64_t holds_memory_innermost(struct holds_memory *m);
 
 /* Remembers what it has read. */
 void holds_memory_end(struct holds_memory *m);

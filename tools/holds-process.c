@@ -2,11 +2,10 @@
 /*
  * holds-process.c - who holds the GIL, by the live recording, and what that thread is doing, by the process's memory.
  *
- * The process is neither stopped nor traced.  Whether there is something to see is known from the recording alone; it
- * is read with pread(), which comes from the page cache as a mapping would, but is no SIGBUS where somebody cuts the
- * file short.  The holder's thread state is gil->last_holder, and its innermost frame is read next.  If nobody else has
- * taken the GIL up to then, that frame is the holder's, of this instant within a few microseconds.  Frames further out
- * are those that wait for it, and stand still for longer.
+ * The process is neither stopped nor traced.  Whether there is something to see is known from the recording alone.  The
+ * holder's thread state is gil->last_holder, and its innermost frame is read next: that is the instant of a look.  If
+ * nobody else has taken the GIL up to then, the frame is the holder's.  Frames further out are those that wait for it,
+ * and stand still for longer.
  */
 #include "holds-process.h"
 
@@ -19,9 +18,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cpython-callee.h"
+#include "holds-see.h"
 #include "live.h"
 #include "peer.h"
 
@@ -29,91 +30,15 @@
 #define GIL_LAST_HOLDER_AT (-24) /* from gil->cond; locked follows.  The same in 3.8 to 3.15 */
 #define NAME_BYTES 512
 #define PLACES_MAX 65536u
-#define WAITERS_MAX 100000u /* more is damage */
-#define CHUNK_BYTES 65536u
+#define TO_FRAME_PARTS 16     /* how long it takes to get to the frame is averaged over so many looks */
+#define TO_FRAME_MAX_NS 30000 /* more is not the reading */
 
-/* --- the recording ----------------------------------------------------------------------------------------------- */
-static bool get(const struct holds_process *p, void *to, size_t n, uint64_t at)
+static uint64_t clock_ns(void)
 {
-    return at <= INT64_MAX - n && pread(p->fd, to, n, (off_t)at) == (ssize_t)n;
-}
+    struct timespec t;
 
-static void add_gil(struct holds_process *p, uint64_t at)
-{
-    uint64_t cond;
-
-    if (p->n_gils < HOLDS_GILS && get(p, &cond, sizeof cond, at + offsetof(struct rec_gil, address)))
-        p->gil[p->n_gils++] = (struct holds_gil){.at = at, .cond = cond};
-}
-
-/* Looks for GILs' records among those that have come since. */
-static void scan(struct holds_process *p)
-{
-    static unsigned char chunk[CHUNK_BYTES];
-    uint64_t used;
-
-    if (!get(p, &used, sizeof used, offsetof(struct rec_header, used_bytes)) || used > INT64_MAX)
-        return;
-    while (p->scanned + sizeof(struct rec_head) <= used && p->n_gils < HOLDS_GILS) {
-        size_t n = used - p->scanned < sizeof chunk ? used - p->scanned : sizeof chunk, at = 0;
-        if (!get(p, chunk, n, p->scanned))
-            return;
-        while (at + sizeof(struct rec_head) <= n) {
-            struct rec_head head;
-            memcpy(&head, chunk + at, sizeof head);
-            bool sound = head.mark == REC_HEAD_MARK && head.size >= sizeof head && head.size % REC_CELL_BYTES == 0;
-            if ((!sound || !head.type) && !p->scan_again) { /* being made, or free again */
-                p->scanned += at;
-                p->scan_again = true;
-                return;
-            }
-            p->scan_again = false;
-            if (sound && head.type == REC_GIL)
-                add_gil(p, p->scanned + at);
-            at += sound ? head.size : REC_CELL_BYTES;
-        }
-        p->scanned += at;
-    }
-}
-
-/* What the recording says of a GIL now; false if it is not held by a thread that is known. */
-static bool see(const struct holds_process *p, struct holds_gil *g)
-{
-    struct rec_gil gil;
-    struct rec_thread thread;
-    const size_t part = offsetof(struct rec_gil, waiters_ticks), start = offsetof(struct rec_gil, seq);
-
-    g->held = false;
-    if (!get(p, (char *)&gil + start, part - start, g->at + start) || !gil.holder)
-        return false;
-    if (gil.n_changes != g->n_changes || gil.holder != g->holder) {
-        struct rec_change change;
-        uint64_t last = (gil.n_changes - 1) % REC_RING;
-        if (!get(p, &change, sizeof change, g->at + offsetof(struct rec_gil, ring) + last * sizeof change) ||
-            change.holder != gil.holder)
-            return false;
-        g->holder = gil.holder;
-        g->cell = change.holder_cell;
-        g->n_changes = gil.n_changes;
-    }
-    g->n_waiters = gil.n_waiters < WAITERS_MAX ? gil.n_waiters : 0;
-    if (!g->cell || !get(p, &thread, offsetof(struct rec_thread, released_ticks), (uint64_t)g->cell * REC_CELL_BYTES) ||
-        thread.head.type != REC_THREAD || thread.index != g->holder)
-        return false;
-    g->state_ticks = thread.state_ticks;
-    g->held_ticks = gil.held_base_ticks + thread.held_ticks;
-    g->charged_ticks = thread.charged_ticks + thread.charged_late_ticks;
-    g->held = thread.state == REC_STATE_HELD;
-    return g->held;
-}
-
-/* Whether nobody else has had the GIL since. */
-static bool is_same_holder(const struct holds_process *p, const struct holds_gil *g)
-{
-    uint64_t n_changes;
-
-    return get(p, &n_changes, sizeof n_changes, g->at + offsetof(struct rec_gil, n_changes)) &&
-           n_changes == g->n_changes;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* --- places ------------------------------------------------------------------------------------------------------ */
@@ -161,28 +86,6 @@ static uint32_t callee_of(struct holds_process *p, struct cpython_reader *r, con
 }
 
 /* --- what a look stands for -------------------------------------------------------------------------------------- */
-/* The recording's clock, for which the process writes a second pair of readings now and then. */
-static void read_rate(struct holds_process *p)
-{
-    struct rec_header h;
-    const size_t from = offsetof(struct rec_header, beat_seq);
-
-    if (!get(p, (char *)&h + from, offsetof(struct rec_header, losses) - from, from) || h.beat_seq & 1 ||
-        h.beat_ticks <= p->header.start_ticks || h.beat_mono_ns <= p->header.start_mono_ns)
-        return;
-    p->ns_per_tick =
-        (double)(h.beat_mono_ns - p->header.start_mono_ns) / (double)(h.beat_ticks - p->header.start_ticks);
-}
-
-/* How long the GIL, which is held, has been held altogether at now_ns. */
-static double held_ns(const struct holds_process *p, const struct holds_gil *g, uint64_t now_ns)
-{
-    double begin_ns =
-        (double)p->header.start_mono_ns + (double)(int64_t)(g->state_ticks - p->header.start_ticks) * p->ns_per_tick;
-
-    return (double)g->held_ticks * p->ns_per_tick + ((double)now_ns > begin_ns ? (double)now_ns - begin_ns : 0);
-}
-
 /* Of what this thread is charged with; NULL if there is no memory. */
 static struct holds_sum *charged_sum(struct holds_process *p, uint32_t thread)
 {
@@ -236,6 +139,19 @@ static bool make_file(struct holds_process *p)
 
 enum found { SEEN, GONE, AGAIN, NOTHING };
 
+/* Whether the thread that held the GIL before the innermost frame was read, about frame_ns, still did then. */
+static enum found was_held(const struct holds_process *p, const struct holds_gil *before, uint64_t frame_ns)
+{
+    struct holds_gil g = *before;
+    bool held = holds_see(p, &g);
+
+    if (g.n_changes != before->n_changes)
+        return AGAIN;
+    return held || g.state == REC_STATE_NONE || p->ns_per_tick <= 0 || holds_since_ns(p, &g) >= (double)frame_ns
+               ? SEEN
+               : NOTHING;
+}
+
 /* Reads the holder's stack and enters it. */
 static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t held_ns,
                        uint64_t charged_ns)
@@ -259,8 +175,12 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
     cpython_reader_init(&r, p->layout, holds_memory_read, &p->memory);
     cpython_walk_begin(&walk, &r, now.last_holder, p->code_type);
     more = cpython_walk_next(&walk, &f);
-    if (!is_same_holder(p, g))
-        return AGAIN;
+    uint64_t frame_ns = holds_memory_innermost(&p->memory);
+    if (frame_ns - p->seen_ns < TO_FRAME_MAX_NS)
+        p->to_frame_ns += ((double)(frame_ns - p->seen_ns) - p->to_frame_ns) / TO_FRAME_PARTS;
+    enum found found = was_held(p, g, frame_ns);
+    if (found != SEEN)
+        return found;
     if (!make_file(p))
         return NOTHING;
     if (!more && walk.broken)
@@ -288,24 +208,47 @@ static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t no
     return SEEN;
 }
 
-static enum found sample(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t elapsed_ns)
+static enum found sample(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t stands_for_ns)
 {
     struct holds_sum *charges = g->n_waiters ? charged_sum(p, g->holder) : NULL;
-    uint64_t held = holds_sum_made_up(&g->held_sum, elapsed_ns),
-             charged = holds_sum_made_up(charges, elapsed_ns * g->n_waiters);
+    uint64_t held = holds_sum_made_up(&g->held_sum, stands_for_ns),
+             charged = holds_sum_made_up(charges, stands_for_ns * g->n_waiters);
 
     holds_memory_begin(&p->memory, g->holder);
     enum found found = take(p, g, now_ns, held, charged);
     holds_memory_end(&p->memory);
     if (found != SEEN || p->ns_per_tick <= 0)
         return found;
-    holds_sum_given(&g->held_sum, held, held_ns(p, g, now_ns));
+    holds_sum_given(&g->held_sum, held, holds_held_ns(p, g, now_ns));
     if (charges)
         holds_sum_given(charges, charged, (double)g->charged_ticks * p->ns_per_tick);
     return found;
 }
 
-enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uint64_t elapsed_ns)
+/* Whether it is held, and when that was known. */
+static bool see(struct holds_process *p, struct holds_gil *g)
+{
+    bool held = holds_see(p, g);
+
+    p->seen_ns = clock_ns();
+    return held;
+}
+
+/* Whether the GIL will be held when the innermost frame is read.  Who takes it up to then has as much right to be seen
+ * as who lets it go up to then has not: what is asked too early makes the begins of holds too short. */
+static bool is_to_be_read(struct holds_process *p, struct holds_gil *g)
+{
+    uint64_t begin_ns = clock_ns();
+
+    if (see(p, g))
+        return true;
+    uint64_t takes_ns = p->seen_ns - begin_ns, until_ns = p->seen_ns + (uint64_t)p->to_frame_ns;
+    while (clock_ns() + takes_ns < until_ns)
+        continue;
+    return see(p, g);
+}
+
+enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uint64_t stands_for_ns)
 {
     enum holds_look look = HOLDS_IDLE;
 
@@ -313,17 +256,18 @@ enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uin
         p->checked_ns = now_ns;
         if (holds_process_ended(p))
             return HOLDS_OVER;
-        scan(p);
-        read_rate(p);
+        holds_scan(p);
+        holds_read_rate(p);
     }
     for (uint32_t i = 0; i < p->n_gils; i++) {
         struct holds_gil *g = &p->gil[i], before = *g;
         enum found found = AGAIN;
-        for (int try = 0; see(p, g) && try < TRIES && (found = sample(p, g, now_ns, elapsed_ns)) == AGAIN; try++)
-            continue;
+        bool held = is_to_be_read(p, g);
+        for (int try = 0; held && try < TRIES && (found = sample(p, g, now_ns, stands_for_ns)) == AGAIN; try++)
+            held = see(p, g);
         if (found == GONE)
             return HOLDS_OVER;
-        if (found == AGAIN && g->held && p->file)
+        if (found == AGAIN && held && p->file)
             holds_file_loss(p->file, REC_LOSS_STACKS_UNREAD);
         if (found == SEEN || g->state_ticks != before.state_ticks || g->n_changes != before.n_changes)
             look = HOLDS_BUSY;
@@ -363,7 +307,7 @@ struct holds_process *holds_process_new(int directory, const char *name, bool no
     /* O_NONBLOCK: a FIFO of that name must not stop us. */
     p->fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (!p->name || p->fd < 0 || fstat(p->fd, &status) || !S_ISREG(status.st_mode) ||
-        !get(p, &p->header, sizeof p->header, 0) || !is_sound(&p->header) || p->header.end_ticks ||
+        !holds_get(p, &p->header, sizeof p->header, 0) || !is_sound(&p->header) || p->header.end_ticks ||
         !(p->layout = cpython_layout(p->header.python_hex)) || !(p->pid = live_pid(&p->header))) {
         *later = p->fd < 0 && errno == EMFILE;
         holds_process_free(p, 0);

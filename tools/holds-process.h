@@ -30,7 +30,7 @@ struct holds_gil { /* as seen last */
     uint64_t charged_ticks; /* what the holder has been charged with up to then */
     struct holds_sum held_sum;
     struct holds_call call;
-    bool held;
+    uint32_t state; /* the holder's, REC_STATE_* */
 };
 
 struct holds_process {
@@ -54,8 +54,11 @@ struct holds_process {
     size_t n_charged, charged_room;
     double ns_per_tick; /* of the recording's clock, as far as is known; 0 = not yet */
     struct holds_memory memory;
+    uint64_t seen_ns;   /* when it was asked last whether the GIL is held, */
+    double to_frame_ns; /* and how long it takes lately from then on to reading the innermost frame */
     /* for the loop */
-    uint64_t last_ns, due_ns, mean_ns, changed_ns, checked_ns;
+    uint64_t due_ns, mean_ns, changed_ns, checked_ns;
+    double distance_ns; /* of its looks, on average, up to due_ns */
 };
 
 /* Opens the recording `name` in the directory open as `directory`; NULL if there is nothing to be seen: not a live
@@ -70,8 +73,8 @@ enum holds_look {
     HOLDS_OVER, /* it has ended, or may not be read */
 };
 
-/* Looks at the holders of its GILs; what they do stands for elapsed_ns. */
-enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uint64_t elapsed_ns);
+/* Looks at the holders of its GILs; what they do stands for stands_for_ns. */
+enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uint64_t stands_for_ns);
 
 /* Whether it has ended. */
 bool holds_process_ended(const struct holds_process *p);

@@ -2,16 +2,18 @@
 /*
  * holds.c - when which process is looked at, so that it costs next to nothing.
  *
- * Each process has moments of its own, at random distances around a mean that depends on the past only: what a look
- * finds stands for the time since the look before, and on average that is the truth whatever the program does.  The
- * distances are such that all looks together cost no more than a small share of one processor, by this thread's own
- * clock; where nothing happens, they grow.
+ * Each process has moments of its own, at exponentially distributed distances whose mean depends on the past only: what
+ * a look finds stands for that mean, and on average that is the truth whatever the program does, and whatever looks do
+ * to it.  No moment is left out or moved because others keep us from coming in time: the look is made when that is
+ * possible, and stands for all that have come due.  The distances are such that all looks together cost no more than a
+ * small share of one processor, by this thread's own clock; where nothing happens, they grow.
  */
 #include "holds.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -36,14 +38,13 @@
 #define EARLY_NS 10000000000
 #define COST_PARTS_LEAST 16
 #define COST_LOOKS 64   /* over which costs are averaged: what is new costs more */
-#define IDLE_TIMES 16   /* where nothing changes, looks are so much further apart, */
+#define STILL_TIMES 4   /* where nothing changes for so many of these, */
+#define IDLE_TIMES 16   /* looks are so much further apart, */
 #define ASLEEP_TIMES 80 /* and after a second so much */
 #define ASLEEP_NS 1000000000
-#define SCAN_NS 5000000           /* the directory is looked at, at most so often, */
-#define SCAN_AGAIN_NS 30000000    /* and so long after it has changed: the clock of its time is a coarse one */
-#define ELAPSED_MAX_NS 1000000000 /* more has passed: we were stopped */
-#define LATE_NS 200000            /* a look that comes so much later than it should is at a moment that others chose */
-#define LATE_SHARE 0.3            /* of looks: more are taken as they are, or there would be too few */
+#define SCAN_NS 5000000        /* the directory is looked at, at most so often, */
+#define SCAN_AGAIN_NS 30000000 /* and so long after it has changed: the clock of its time is a coarse one */
+#define LATE_MAX_NS 1000000000 /* later than that: we were stopped */
 
 struct holds {
     char *path;
@@ -57,7 +58,7 @@ struct holds {
     uint64_t scan_ns, changed_ns;
     struct timespec mtime;
     uint64_t random;
-    double look_cost_ns, late_share; /* lately */
+    double look_cost_ns; /* lately */
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -68,13 +69,13 @@ static uint64_t clock_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Between one half and one and a half of it, each as likely. */
-static uint64_t around(struct holds *h, uint64_t mean_ns)
+/* An exponentially distributed distance. */
+static uint64_t distance(struct holds *h, double mean_ns)
 {
     h->random ^= h->random << 13; /* xorshift64 */
     h->random ^= h->random >> 7;
     h->random ^= h->random << 17;
-    return mean_ns / 2 + (uint64_t)((double)mean_ns * ((double)(h->random >> 11) * 0x1p-53));
+    return (uint64_t)(-log(((double)(h->random >> 11) + 1) * 0x1p-53) * mean_ns);
 }
 
 /* --- processes --------------------------------------------------------------------------------------------------- */
@@ -99,9 +100,10 @@ static void add(struct holds *h, const char *name, uint64_t now_ns)
     for (size_t i = h->n; i > 0; i--)
         if (h->process[i - 1]->pid == p->pid)
             drop(h, i - 1, now_ns);
-    p->last_ns = p->changed_ns = now_ns;
+    p->changed_ns = now_ns;
     p->mean_ns = h->busy_ns;
-    p->due_ns = now_ns + around(h, h->busy_ns);
+    p->distance_ns = (double)h->busy_ns;
+    p->due_ns = now_ns + distance(h, p->distance_ns);
     h->process[h->n++] = p;
 }
 
@@ -155,16 +157,15 @@ static double stretch(const struct holds *h, uint64_t now_ns)
 static void look(struct holds *h, size_t i, uint64_t now_ns)
 {
     struct holds_process *p = h->process[i];
-    uint64_t elapsed_ns = now_ns - p->last_ns;
-    bool late = now_ns - p->due_ns > LATE_NS;
+    double stands_for_ns = 0;
 
-    /* The kernel lets us run when a thread of the program goes to sleep, say: that is no random moment. */
-    h->late_share += (late - h->late_share) / 64;
-    if (late && h->late_share < LATE_SHARE) {
-        p->due_ns = now_ns + around(h, (uint64_t)((double)p->mean_ns * stretch(h, now_ns)));
-        return;
-    }
-    enum holds_look found = holds_process_look(p, now_ns, elapsed_ns < ELAPSED_MAX_NS ? elapsed_ns : ELAPSED_MAX_NS);
+    if (now_ns - p->due_ns > LATE_MAX_NS)
+        p->due_ns = now_ns;
+    do { /* what has come due meanwhile would find the same */
+        stands_for_ns += p->distance_ns;
+        p->due_ns += distance(h, p->distance_ns);
+    } while (p->due_ns <= now_ns);
+    enum holds_look found = holds_process_look(p, now_ns, (uint64_t)stands_for_ns);
 
     if (found == HOLDS_OVER) {
         drop(h, i, now_ns);
@@ -172,11 +173,13 @@ static void look(struct holds *h, size_t i, uint64_t now_ns)
     }
     if (found == HOLDS_BUSY)
         p->changed_ns = now_ns;
-    p->mean_ns = h->busy_ns * (found == HOLDS_BUSY                  ? 1
-                               : now_ns - p->changed_ns > ASLEEP_NS ? ASLEEP_TIMES
-                                                                    : IDLE_TIMES);
-    p->last_ns = now_ns;
-    p->due_ns = now_ns + around(h, (uint64_t)((double)p->mean_ns * stretch(h, now_ns)));
+    uint64_t still_ns = now_ns - p->changed_ns;
+    p->mean_ns = h->busy_ns * (still_ns > ASLEEP_NS                  ? ASLEEP_TIMES
+                               : still_ns > STILL_TIMES * h->busy_ns ? IDLE_TIMES
+                                                                     : 1);
+    double distance_ns = (double)p->mean_ns * stretch(h, now_ns);
+    p->due_ns = now_ns + (uint64_t)((double)(p->due_ns - now_ns) * (distance_ns / p->distance_ns));
+    p->distance_ns = distance_ns;
 }
 
 /* Looks at those whose time has come; returns when the next one's will. */

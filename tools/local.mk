@@ -69,6 +69,8 @@ libgilscope_tool_a_SOURCES = \
     tools/holds-memory.h \
     tools/holds-process.c \
     tools/holds-process.h \
+    tools/holds-see.c \
+    tools/holds-see.h \
     tools/holds-sum.h \
     tools/holds-table.c \
     tools/holds-table.h \

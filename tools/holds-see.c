@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * holds-see.c - who holds the GIL, by the live recording.
+ *
+ * It is read with pread(), which comes from the page cache as a mapping would, but is no SIGBUS where somebody cuts the
+ * file short.
+ */
+#include "holds-see.h"
+
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WAITERS_MAX 100000u /* more is damage */
+#define CHUNK_BYTES 65536u
+
+bool holds_get(const struct holds_process *p, void *to, size_t n, uint64_t at)
+{
+    return at <= INT64_MAX - n && pread(p->fd, to, n, (off_t)at) == (ssize_t)n;
+}
+
+static void add_gil(struct holds_process *p, uint64_t at)
+{
+    uint64_t cond;
+
+    if (p->n_gils < HOLDS_GILS && holds_get(p, &cond, sizeof cond, at + offsetof(struct rec_gil, address)))
+        p->gil[p->n_gils++] = (struct holds_gil){.at = at, .cond = cond};
+}
+
+void holds_scan(struct holds_process *p)
+{
+    static unsigned char chunk[CHUNK_BYTES];
+    uint64_t used;
+
+    if (!holds_get(p, &used, sizeof used, offsetof(struct rec_header, used_bytes)) || used > INT64_MAX)
+        return;
+    while (p->scanned + sizeof(struct rec_head) <= used && p->n_gils < HOLDS_GILS) {
+        size_t n = used - p->scanned < sizeof chunk ? used - p->scanned : sizeof chunk, at = 0;
+        if (!holds_get(p, chunk, n, p->scanned))
+            return;
+        while (at + sizeof(struct rec_head) <= n) {
+            struct rec_head head;
+            memcpy(&head, chunk + at, sizeof head);
+            bool sound = head.mark == REC_HEAD_MARK && head.size >= sizeof head && head.size % REC_CELL_BYTES == 0;
+            if ((!sound || !head.type) && !p->scan_again) { /* being made, or free again */
+                p->scanned += at;
+                p->scan_again = true;
+                return;
+            }
+            p->scan_again = false;
+            if (sound && head.type == REC_GIL)
+                add_gil(p, p->scanned + at);
+            at += sound ? head.size : REC_CELL_BYTES;
+        }
+        p->scanned += at;
+    }
+}
+
+bool holds_see(const struct holds_process *p, struct holds_gil *g)
+{
+    struct rec_gil gil;
+    struct rec_thread thread;
+    const size_t part = offsetof(struct rec_gil, waiters_ticks), start = offsetof(struct rec_gil, seq);
+
+    g->state = REC_STATE_NONE;
+    if (!holds_get(p, (char *)&gil + start, part - start, g->at + start) || !gil.holder)
+        return false;
+    if (gil.n_changes != g->n_changes || gil.holder != g->holder) {
+        struct rec_change change;
+        uint64_t last = (gil.n_changes - 1) % REC_RING;
+        if (!holds_get(p, &change, sizeof change, g->at + offsetof(struct rec_gil, ring) + last * sizeof change) ||
+            change.holder != gil.holder)
+            return false;
+        g->holder = gil.holder;
+        g->cell = change.holder_cell;
+        g->n_changes = gil.n_changes;
+    }
+    g->n_waiters = gil.n_waiters < WAITERS_MAX ? gil.n_waiters : 0;
+    if (!g->cell ||
+        !holds_get(p, &thread, offsetof(struct rec_thread, released_ticks), (uint64_t)g->cell * REC_CELL_BYTES) ||
+        thread.head.type != REC_THREAD || thread.index != g->holder)
+        return false;
+    g->state_ticks = thread.state_ticks;
+    g->held_ticks = gil.held_base_ticks + thread.held_ticks;
+    g->charged_ticks = thread.charged_ticks + thread.charged_late_ticks;
+    g->state = thread.state;
+    return g->state == REC_STATE_HELD;
+}
+
+void holds_read_rate(struct holds_process *p)
+{
+    struct rec_header h;
+    const size_t from = offsetof(struct rec_header, beat_seq);
+
+    if (!holds_get(p, (char *)&h + from, offsetof(struct rec_header, losses) - from, from) || h.beat_seq & 1 ||
+        h.beat_ticks <= p->header.start_ticks || h.beat_mono_ns <= p->header.start_mono_ns)
+        return;
+    p->ns_per_tick =
+        (double)(h.beat_mono_ns - p->header.start_mono_ns) / (double)(h.beat_ticks - p->header.start_ticks);
+}
+
+double holds_since_ns(const struct holds_process *p, const struct holds_gil *g)
+{
+    return (double)p->header.start_mono_ns + (double)(int64_t)(g->state_ticks - p->header.start_ticks) * p->ns_per_tick;
+}
+
+double holds_held_ns(const struct holds_process *p, const struct holds_gil *g, uint64_t now_ns)
+{
+    double since_ns = holds_since_ns(p, g);
+
+    return (double)g->held_ticks * p->ns_per_tick + ((double)now_ns > since_ns ? (double)now_ns - since_ns : 0);
+}
