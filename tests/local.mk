@@ -7,6 +7,7 @@ UNIT_TESTS = \
     tests/unit-hist \
     tests/unit-model \
     tests/unit-order \
+    tests/unit-plan \
     tests/unit-reader \
     tests/unit-symbols \
     tests/unit-text \
@@ -31,6 +32,9 @@ tests_unit_model_SOURCES = tests/unit-model.c $(unit_maker)
 tests_unit_model_CPPFLAGS = $(unit_cppflags)
 tests_unit_model_LDADD = $(unit_ldadd)
 tests_unit_order_SOURCES = tests/unit-check.h tests/unit-order.c
+tests_unit_plan_SOURCES = tests/unit-check.h tests/unit-plan.c
+tests_unit_plan_CPPFLAGS = $(unit_cppflags)
+tests_unit_plan_LDADD = $(unit_ldadd)
 tests_unit_reader_SOURCES = tests/unit-reader.c $(unit_maker)
 tests_unit_reader_CPPFLAGS = $(unit_cppflags)
 tests_unit_reader_LDADD = $(unit_ldadd)

@@ -8,6 +8,7 @@
 #include "cpython-frames.h"
 #include "holds-file.h"
 #include "holds-memory.h"
+#include "holds-plan.h"
 #include "holds-sum.h"
 #include "holds-table.h"
 #include "maps.h"
@@ -57,8 +58,8 @@ struct holds_process {
     uint64_t seen_ns;   /* when it was asked last whether the GIL is held, */
     double to_frame_ns; /* and how long it takes lately from then on to reading the innermost frame */
     /* for the loop */
-    uint64_t due_ns, mean_ns, changed_ns, checked_ns;
-    double distance_ns; /* of its looks, on average, up to due_ns */
+    struct holds_plan plan;
+    uint64_t mean_ns, changed_ns, checked_ns;
 };
 
 /* Opens the recording `name` in the directory open as `directory`; NULL if there is nothing to be seen: not a live

@@ -2,18 +2,14 @@
 /*
  * holds.c - when which process is looked at, so that it costs next to nothing.
  *
- * Each process has moments of its own, at exponentially distributed distances whose mean depends on the past only: what
- * a look finds stands for that mean, and on average that is the truth whatever the program does, and whatever looks do
- * to it.  No moment is left out or moved because others keep us from coming in time: the look is made when that is
- * possible, and stands for all that have come due.  The distances are such that all looks together cost no more than a
- * small share of one processor, by this thread's own clock; where nothing happens, they grow.
+ * Each process has moments of its own (holds-plan.h).  They are so far apart that all looks together cost no more than
+ * a small share of one processor, by this thread's own clock; where nothing happens, they are further apart.
  */
 #include "holds.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -44,7 +40,6 @@
 #define ASLEEP_NS 1000000000
 #define SCAN_NS 5000000        /* the directory is looked at, at most so often, */
 #define SCAN_AGAIN_NS 30000000 /* and so long after it has changed: the clock of its time is a coarse one */
-#define LATE_MAX_NS 1000000000 /* later than that: we were stopped */
 
 struct holds {
     char *path;
@@ -67,15 +62,6 @@ static uint64_t clock_ns(clockid_t clock)
 
     clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* An exponentially distributed distance. */
-static uint64_t distance(struct holds *h, double mean_ns)
-{
-    h->random ^= h->random << 13; /* xorshift64 */
-    h->random ^= h->random >> 7;
-    h->random ^= h->random << 17;
-    return (uint64_t)(-log(((double)(h->random >> 11) + 1) * 0x1p-53) * mean_ns);
 }
 
 /* --- processes --------------------------------------------------------------------------------------------------- */
@@ -102,8 +88,7 @@ static void add(struct holds *h, const char *name, uint64_t now_ns)
             drop(h, i - 1, now_ns);
     p->changed_ns = now_ns;
     p->mean_ns = h->busy_ns;
-    p->distance_ns = (double)h->busy_ns;
-    p->due_ns = now_ns + distance(h, p->distance_ns);
+    holds_plan_begin(&p->plan, &h->random, now_ns, (double)h->busy_ns);
     h->process[h->n++] = p;
 }
 
@@ -157,15 +142,7 @@ static double stretch(const struct holds *h, uint64_t now_ns)
 static void look(struct holds *h, size_t i, uint64_t now_ns)
 {
     struct holds_process *p = h->process[i];
-    double stands_for_ns = 0;
-
-    if (now_ns - p->due_ns > LATE_MAX_NS)
-        p->due_ns = now_ns;
-    do { /* what has come due meanwhile would find the same */
-        stands_for_ns += p->distance_ns;
-        p->due_ns += distance(h, p->distance_ns);
-    } while (p->due_ns <= now_ns);
-    enum holds_look found = holds_process_look(p, now_ns, (uint64_t)stands_for_ns);
+    enum holds_look found = holds_process_look(p, now_ns, holds_plan_look(&p->plan, &h->random, now_ns));
 
     if (found == HOLDS_OVER) {
         drop(h, i, now_ns);
@@ -177,9 +154,7 @@ static void look(struct holds *h, size_t i, uint64_t now_ns)
     p->mean_ns = h->busy_ns * (still_ns > ASLEEP_NS                  ? ASLEEP_TIMES
                                : still_ns > STILL_TIMES * h->busy_ns ? IDLE_TIMES
                                                                      : 1);
-    double distance_ns = (double)p->mean_ns * stretch(h, now_ns);
-    p->due_ns = now_ns + (uint64_t)((double)(p->due_ns - now_ns) * (distance_ns / p->distance_ns));
-    p->distance_ns = distance_ns;
+    holds_plan_change(&p->plan, now_ns, (double)p->mean_ns * stretch(h, now_ns));
 }
 
 /* Looks at those whose time has come; returns when the next one's will. */
@@ -189,12 +164,12 @@ static uint64_t look_at_all(struct holds *h)
 
     for (size_t i = h->n; i > 0; i--) {
         uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-        if (h->process[i - 1]->due_ns <= now_ns)
+        if (h->process[i - 1]->plan.due_ns <= now_ns)
             look(h, i - 1, now_ns);
     }
     for (size_t i = 0; i < h->n; i++)
-        if (h->process[i]->due_ns < next_ns)
-            next_ns = h->process[i]->due_ns;
+        if (h->process[i]->plan.due_ns < next_ns)
+            next_ns = h->process[i]->plan.due_ns;
     return next_ns;
 }
 

@@ -67,6 +67,8 @@ libgilscope_tool_a_SOURCES = \
     tools/holds-file.h \
     tools/holds-memory.c \
     tools/holds-memory.h \
+    tools/holds-plan.c \
+    tools/holds-plan.h \
     tools/holds-process.c \
     tools/holds-process.h \
     tools/holds-see.c \
