@@ -49,10 +49,9 @@ void holds_memory_begin(struct holds_memory *m, uint32_t who)
     if (m->recent[who % HOLDS_RECENT].who != who)
         return;
     memcpy(m->range, m->recent[who % HOLDS_RECENT].range, n * sizeof m->range[0]);
-    uint64_t begin_ns = clock_ns();
     bool all = read_up_to(m, n_first);
     if (n_first)
-        m->first_ns = begin_ns + (clock_ns() - begin_ns) / 2;
+        m->first_ns = clock_ns(); /* the frame is the last of them */
     if (all)
         read_up_to(m, n);
 }

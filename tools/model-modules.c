@@ -187,11 +187,11 @@ static void finish_calls(struct model_process *process)
 
     for (size_t i = 0; i < stacks->n_calls; i++) {
         struct model_call call = stacks->calls[i];
+        call.longest_known = call.longest_hold_ns || call.longest_call_ns >= LONG_HOLD_NS;
         if (!call.longest_hold_ns) /* none ended in it, but some were seen inside of it */
             call.longest_hold_ns = call.longest_call_ns;
-        call.longest_known = call.longest_hold_ns != 0;
-        if (!call.longest_known && call.samples)
-            call.longest_hold_ns = call.held_ns / call.samples;
+        if (!call.longest_known && call.samples && call.longest_hold_ns < call.held_ns / call.samples)
+            call.longest_hold_ns = call.held_ns / call.samples; /* two looks at one call: it may be much longer */
         call.charged_share = share(call.charged_ns, stacks->flows[MODEL_CHARGED].total_ns);
         call.held_share = share(call.held_ns, stacks->flows[MODEL_HELD].total_ns);
         call.lets_go = lets_go(process, &call);
