@@ -117,10 +117,10 @@ static void weigh_causes(const struct verdict_facts *facts, struct cause causes[
         least(beyond(facts->lacking_share, limits->run_delay_share),
               beyond(facts->lacking_threads, limits->run_delay_threads)),
     };
-    /* Who has next to nothing to do does not lack processors, however late each wake-up is. */
-    if (!facts->at_limit)
-        causes[2].strength =
-            least(causes[2].strength, beyond(facts->cpus_used + facts->preempted_threads, limits->idle_cpus));
+    /* Who has next to nothing to do does not lack processors, however late each wake-up is; unless that is all that it
+     * gets of them. */
+    if (!facts->at_limit && facts->preempted_threads < limits->idle_cpus)
+        causes[2].strength = least(causes[2].strength, beyond(facts->cpus_used, limits->idle_cpus));
     qsort(causes, N_CAUSES, sizeof *causes, stronger_first);
 }
 
