@@ -133,10 +133,10 @@ def test_none(one_python, where):
 def test_next_to_no_processor(one_python, where):
     """A program that computes and gets next to nothing of its only processor is not idle."""
     script, cpu = where / "compute.py", str(min(os.sched_getaffinity(0)))
-    script.write_text(COMPUTE)
+    script.write_text(COMPUTE.replace("+ 3", "+ 5"))
     with subprocess.Popen(["taskset", "-c", cpu, "sh", "-c", "while :; do :; done"]) as neighbour:
         try:
-            recording = gs.run(["taskset", "-c", cpu, "nice", "-n", "19", one_python.path, script, 1], where)
+            recording = gs.run(["taskset", "-c", cpu, "nice", "-n", "10", one_python.path, script, 1], where)
         finally:
             neighbour.kill()
     verdict = recording.process["verdict"]
