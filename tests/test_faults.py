@@ -368,6 +368,7 @@ sys.exit(7)
 DENIED = [["fallocate"], ["fallocate", "pwrite"], ["create"], ["mkdir"], ["shared"], ["madvise"], ["process_vm_readv"],
           ["uname"], ["sched_getaffinity"], ["prlimit"], ["nanosleep"], ["sigaction"], ["fstat"],
           ["clock_gettime"], ["getcwd"], ["rename"], ["readlink"], ["mincore"], ["prctl"], ["sigprocmask"],
+          ["getrusage"], ["msync"],
           ["memfd_create", "membarrier", "ftruncate", "process_vm_readv", "madvise", "fallocate", "uname",
            "sched_getaffinity", "prlimit", "nanosleep"]]
 

@@ -196,6 +196,23 @@ def both():
     except RecursionError: print("RecursionError")
 beside(both)
 """,
+    "stopped and continued": """
+script = f"for i in 1 2 3 4 5 6 7 8; do kill -STOP {os.getpid()}; sleep 0.05; kill -CONT {os.getpid()}; sleep 0.05; done"
+def stops(): assert subprocess.call(["/bin/sh", "-c", script]) == 0
+beside(stops)
+""",
+    "names of all kinds": """
+for name in ("x" * 5_000_000, "\\ud800", "\\0zero\\0", "\\u00e9" * 5000, "\\U0001f600" * 3000, "", 5, None, threading):
+    t = threading.Thread(target=work_a_little)
+    t._name = name
+    t.start(); t.join()
+def unnamed():
+    me = threading.current_thread()
+    del me._name
+    for _ in range(200): time.sleep(0)
+    me._name = "again"
+t = threading.Thread(target=unnamed); t.start(); t.join()
+""",
     # --- those who look over its shoulder
     "traced and profiled": """
 import cProfile, tracemalloc, faulthandler

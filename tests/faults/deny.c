@@ -58,6 +58,8 @@ static const struct {
     {"mincore", SYS_mincore, -1, 0},
     {"prctl", SYS_prctl, -1, 0},
     {"sigprocmask", SYS_rt_sigprocmask, -1, 0},
+    {"getrusage", SYS_getrusage, -1, 0},
+    {"msync", SYS_msync, -1, 0},
 };
 #define N_CALLS (sizeof calls / sizeof *calls)
 
