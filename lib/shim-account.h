@@ -114,10 +114,10 @@ void shim_account_settle(struct shim_gil *g, uint64_t t);
 /* Enters the thread's last wait into its row of the matrix.  By the thread itself, at any time after it. */
 void shim_account_row(struct shim_gil *g);
 
-#define SHIM_ROW_PARTS 4 /* of a row, at most: 56 holders a waiter */
+#define SHIM_ROW_PARTS 8 /* of a row, at most: 112 holders a waiter */
 
-/* Adds to a row's entry for a holder (thread index), or to its "other" and returns false where the row is full.  Owner
- * of the row, or whoever has the only use of it. */
+/* Adds to a row's entry for a holder (thread index); returns false where the row is full, and what it had for another
+ * holder, or this, has been added to its "other" instead.  Owner of the row, or whoever has the only use of it. */
 bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks);
 
 /* The count of a bucket has wrapped around, so many times.  Owner of the record. */

@@ -7,6 +7,33 @@
 #include "shim-fold.h"
 
 /* --- the matrix -------------------------------------------------------------------------------------------------- */
+/* The row is full: the entry of the holder that was waited for least becomes one of the others.  So those for which a
+ * thread waits most have an entry however many have come and gone before them. */
+static void make_room(struct rec_thread *tr, uint32_t holder, uint64_t ticks)
+{
+    struct rec_row *least = NULL;
+    int least_entry = 0;
+    uint32_t cell = tr->row;
+    for (int parts = 0; cell && parts < SHIM_ROW_PARTS; parts++) {
+        struct rec_row *part = shim_file_at(cell);
+        for (int i = 0; i < REC_ROW_ENTRIES; i++)
+            if (!least || part->blocked_ticks[i] < least->blocked_ticks[least_entry]) {
+                least = part;
+                least_entry = i;
+            }
+        cell = part->next;
+    }
+    if (!least) {
+        tr->row_other_ticks += ticks;
+        return;
+    }
+    uint64_t was = least->blocked_ticks[least_entry];
+    least->blocked_ticks[least_entry] = 0; /* whoever is killed here loses some of it, and nobody gets it twice */
+    least->holder[least_entry] = holder;
+    tr->row_other_ticks += was;
+    least->blocked_ticks[least_entry] = ticks;
+}
+
 bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks)
 {
     struct rec_row *part = NULL;
@@ -30,7 +57,7 @@ bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks
         }
         link = &part->next;
     }
-    tr->row_other_ticks += ticks;
+    make_room(tr, holder, ticks);
     return false;
 }
 

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""The matrix of a program in which more threads come and go than a waiter's row has room for."""
+from helpers import gs, sums
+
+PROGRAM = """
+import threading, time
+def compute(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end: sum(range(200))
+over = False
+def wait():
+    while not over: time.sleep(0.0005)
+waiter = threading.Thread(target=wait, name="waiter")
+waiter.start()
+for n in range(150):
+    thread = threading.Thread(target=compute, args=(0.015,), name=f"short-{n}")
+    thread.start(); thread.join()
+last = threading.Thread(target=compute, args=(1.5,), name="last")
+last.start(); last.join()
+over = True
+waiter.join()
+"""
+
+
+def test_a_holder_that_comes_late(python, where):
+    """What a thread waited for a holder is known, though 150 others have held the GIL before it; the others' part that has
+    no room is told as such, and everything adds up."""
+    process = gs.run_code(python, PROGRAM, where).process
+    assert not sums.check(process)
+    waiter, last = gs.thread(process, name="waiter"), gs.thread(process, name="last")
+    pair = [p["ns"] for p in process["blocking"]
+            if (p["waiter_tid"], p["holder_tid"]) == (waiter["tid"], last["tid"])]
+    others = sum(p["ns"] for p in process["blocking"] if p["waiter_tid"] == waiter["tid"] and not p["holder_tid"])
+    assert sum(pair) > 0.9 * last["charged_ns"] > 0.2e9, (pair, last)
+    assert 0 < others < 0.5 * waiter["wait_blocked_ns"], (others, waiter)
+    assert process["losses"]["pairs"] > 0, process["losses"]
