@@ -64,8 +64,9 @@ def test_recordings_are_private(umask, where, one_python):
     gs.gilscope("run", "-q", "-o", where / "b", "--", one_python.path, "-c", "pass", preexec_fn=lambda: os.umask(umask))
     for name in "ab":
         files = list((where / name).iterdir())
-        assert mode(where / name) == 0o700 and [f.suffix for f in files] == [".gil"]
-        assert mode(files[0]) == 0o600
+        kinds = sorted(f.suffix for f in files) # the launcher's looks have a file where there was time for one
+        assert mode(where / name) == 0o700 and kinds in ([".gil"], [".gil", ".holds"][:1 if name == "a" else 2])
+        assert {mode(f) for f in files} == {0o600}
 
 
 @as_root
