@@ -114,7 +114,7 @@ void shim_account_settle(struct shim_gil *g, uint64_t t);
 /* Enters the thread's last wait into its row of the matrix.  By the thread itself, at any time after it. */
 void shim_account_row(struct shim_gil *g);
 
-#define SHIM_ROW_PARTS 8 /* of a row, at most: 112 holders a waiter */
+#define SHIM_ROW_PARTS 6 /* of a row, at most: 84 holders a waiter */
 
 /* Adds to a row's entry for a holder (thread index); returns false where the row is full, and what it had for another
  * holder, or this, has been added to its "other" instead.  Owner of the row, or whoever has the only use of it. */
