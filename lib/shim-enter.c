@@ -6,32 +6,39 @@
 #include "shim-file.h"
 #include "shim-fold.h"
 
+enum { TRIED = 7 }; /* entries of a full row, of which one gives way */
+
+_Static_assert(REC_ROW_ENTRIES % TRIED == 0, "a part of a row");
+
 /* --- the matrix -------------------------------------------------------------------------------------------------- */
-/* The row is full: the entry of the holder that was waited for least becomes one of the others.  So those for which a
- * thread waits most have an entry however many have come and gone before them. */
+/* The row is full: of a few of its entries, which chance picks, that of the holder that was waited for least becomes
+ * one of the others.  So those for which a thread waits most have an entry however many have come and gone before them.
+ * (If it were the least of all, several that come late would take turns in one entry and never get beyond what is in
+ * the rest.)
+ */
 static void make_room(struct rec_thread *tr, uint32_t holder, uint64_t ticks)
 {
-    struct rec_row *least = NULL;
-    int least_entry = 0;
-    uint32_t cell = tr->row;
-    for (int parts = 0; cell && parts < SHIM_ROW_PARTS; parts++) {
-        struct rec_row *part = shim_file_at(cell);
-        for (int i = 0; i < REC_ROW_ENTRIES; i++)
-            if (!least || part->blocked_ticks[i] < least->blocked_ticks[least_entry]) {
-                least = part;
-                least_entry = i;
-            }
-        cell = part->next;
-    }
-    if (!least) {
+    struct rec_row *parts[SHIM_ROW_PARTS], *part;
+    uint32_t cell = tr->row, n = 0, least;
+    for (; cell && n < SHIM_ROW_PARTS; cell = parts[n++]->next)
+        parts[n] = shim_file_at(cell);
+    if (!n) {
         tr->row_other_ticks += ticks;
         return;
     }
-    uint64_t was = least->blocked_ticks[least_entry];
-    least->blocked_ticks[least_entry] = 0; /* whoever is killed here loses some of it, and nobody gets it twice */
-    least->holder[least_entry] = holder;
+    uint64_t chance = ((tr->row_other_ticks + ticks) * 0x9e3779b97f4a7c15u) >> 32;
+    part = parts[chance % n];
+    least = (uint32_t)(chance / n % (REC_ROW_ENTRIES / TRIED)) * TRIED;
+    for (uint32_t i = least + 1, end = least + TRIED; i < end; i++)
+        if (part->blocked_ticks[i] < part->blocked_ticks[least])
+            least = i;
+    uint64_t was = part->blocked_ticks[least];
+    part->blocked_ticks[least] = 0;          /* whoever is killed here loses some of it, and nobody gets it twice */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the compiler must not leave that out */
+    part->holder[least] = holder;
     tr->row_other_ticks += was;
-    least->blocked_ticks[least_entry] = ticks;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    part->blocked_ticks[least] = ticks;
 }
 
 bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks)
@@ -209,8 +216,7 @@ static void enter_hold(struct rec_thread *tr, uint64_t ticks)
 void shim_account_enter_late_hold(struct rec_thread *tr)
 {
     uint64_t ticks = tr->late_hold_ticks;
-    uint32_t *count =
-        ticks < T.hold_below && !(T.later & SHIM_LATER_HOLD) ? shim_account_hold_count(tr, ticks) : NULL;
+    uint32_t *count = ticks < T.hold_below && !(T.later & SHIM_LATER_HOLD) ? shim_account_hold_count(tr, ticks) : NULL;
     if (UNLIKELY(!count)) { /* the release that it should have been done after was not seen, or a pause has cut it */
         enter_hold(tr, ticks);
         return;

@@ -34,3 +34,26 @@ def test_a_holder_that_comes_late(python, where):
     assert sum(pair) > 0.9 * last["charged_ns"] > 0.2e9, (pair, last)
     assert 0 < others < 0.5 * waiter["wait_blocked_ns"], (others, waiter)
     assert process["losses"]["pairs"] > 0, process["losses"]
+
+
+PROGRAM_OF_SEVERAL = PROGRAM.replace("range(150)", "range(100)").replace("0.015", "0.025").replace("""
+last = threading.Thread(target=compute, args=(1.5,), name="last")
+last.start(); last.join()
+""", """
+late = [threading.Thread(target=compute, args=(2,), name=f"late-{n}") for n in range(3)]
+for thread in late: thread.start()
+for thread in late: thread.join()
+""")
+
+
+def test_holders_that_come_late_take_turns(python, where):
+    """Several that come late and hold the GIL in turn all have an entry: they do not take one from each other."""
+    process = gs.run_code(python, PROGRAM_OF_SEVERAL, where).process
+    assert not sums.check(process)
+    waiter = gs.thread(process, name="waiter")
+    late = {t["tid"] for t in process["threads"] if t["name"].startswith("late-")}
+    pairs = [p["ns"] for p in process["blocking"] if p["waiter_tid"] == waiter["tid"] and p["holder_tid"] in late]
+    others = sum(p["ns"] for p in process["blocking"] if p["waiter_tid"] == waiter["tid"] and not p["holder_tid"])
+    assert len(late) == len(pairs) == 3, (late, pairs)
+    assert sum(pairs) > others > 0, (pairs, others, waiter)
+    assert process["losses"]["pairs"] > 0, process["losses"]
