@@ -19,9 +19,17 @@
 enum { PATH_ROOM = 1024, LINE_ROOM = 2048 };
 
 /* Static, all of it: a thread's stack may be small. */
-static char groups[2048];     /* /proc/PID/cgroup */
+static char groups[8192];     /* /proc/PID/cgroup: up to 13 lines, in which Kubernetes' groups have 200 bytes */
 static char line[LINE_ROOM];  /* of mountinfo */
 static char place[PATH_ROOM]; /* a group's directory, and a file in it */
+
+/* What has been found of one version's, in mounts of the process's group or of one that it is in, and in mounts of
+ * others.
+ */
+struct found {
+    struct cpu_limit limit, elsewhere;
+    bool is_inside;
+};
 
 /* Is "cpu" one of the words between commas, up to `end`? */
 static bool has_cpu(const char *words, const char *end)
@@ -102,7 +110,7 @@ static uint32_t limit_in_place(size_t length, bool v2)
 /* Lowers *limit to that of the group whose directory's name the first `length` bytes of `place` are. */
 static void lower(struct cpu_limit *limit, size_t length, bool v2)
 {
-    char text[1024];
+    static char text[1024];
     uint32_t here = limit_in_place(length, v2);
     if (!here || (limit->milli && limit->milli <= here))
         return;
@@ -114,8 +122,8 @@ static void lower(struct cpu_limit *limit, size_t length, bool v2)
 }
 
 /* The lowest limit from the process's group up to the one that is mounted.  root: the mounted group, mount: where. */
-static void lowest(struct cpu_limit *limit, const char *mount, size_t mount_length, const char *root,
-                   size_t root_length, bool v2)
+static void lowest(struct found *found, const char *mount, size_t mount_length, const char *root, size_t root_length,
+                   bool v2)
 {
     size_t length, part_length;
     const char *group = group_of(v2, &length);
@@ -125,12 +133,16 @@ static void lowest(struct cpu_limit *limit, const char *mount, size_t mount_leng
         root_length = 0;
     bool below = length >= root_length && memcmp(group, root, root_length) == 0 &&
                  (length == root_length || group[root_length] == '/');
-    const char *part = below ? group + root_length : ""; /* else it is of another namespace of control groups */
+    /* Else one of the two is named from another namespace of control groups; or another group happens to be mounted
+     * there, which counts for nothing where there is one that the process is in. */
+    const char *part = below ? group + root_length : "";
+    struct cpu_limit *limit = below ? &found->limit : &found->elsewhere;
     part_length = below ? length - root_length : 0;
     if ((part_length >= 3 && memcmp(part, "/..", 3) == 0) || (part_length == 1 && part[0] == '/'))
         part_length = 0;
     if (mount_length + part_length >= sizeof place)
         return;
+    found->is_inside |= below;
     memcpy(place, mount, mount_length);
     memcpy(place + mount_length, part, part_length);
     for (size_t n = mount_length + part_length;;) {
@@ -143,10 +155,26 @@ static void lowest(struct cpu_limit *limit, const char *mount, size_t mount_leng
     }
 }
 
-/* "ID PARENT MAJOR:MINOR ROOT MOUNT OPTIONS [TAGS...] - TYPE SOURCE SUPER_OPTIONS" (proc(5)) */
-static void limit_of_mount(struct cpu_limit *limit)
+/* Spaces, tabs, ends of lines and backslashes are spelled in octal: "\\040".  Writes the text over it, returns its
+ * length. */
+static size_t unescape(char *text, size_t length)
 {
-    const char *field[5], *s = line, *tail = strstr(line, " - ");
+    size_t n = 0;
+    for (size_t i = 0; i < length; n++) {
+        const char *s = text + i;
+        bool octal = s[0] == '\\' && length - i >= 4 && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+                     s[3] >= '0' && s[3] <= '7';
+        text[n] = octal ? (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0')) : s[0];
+        i += octal ? 4 : 1;
+    }
+    return n;
+}
+
+/* "ID PARENT MAJOR:MINOR ROOT MOUNT OPTIONS [TAGS...] - TYPE SOURCE SUPER_OPTIONS" (proc(5)) */
+static void limit_of_mount(struct found *found)
+{
+    char *field[5], *s = line;
+    const char *tail = strstr(line, " - ");
     size_t length[5];
     if (!tail)
         return;
@@ -165,7 +193,9 @@ static void limit_of_mount(struct cpu_limit *limit)
     bool v2 = strncmp(type, "cgroup2 ", 8) == 0;
     if (!v2 && (strncmp(type, "cgroup ", 7) != 0 || !has_cpu(options + 1, options + 1 + strlen(options + 1))))
         return;
-    lowest(limit, field[4], length[4], field[3], length[3], v2);
+    length[3] = unescape(field[3], length[3]);
+    length[4] = unescape(field[4], length[4]);
+    lowest(&found[v2], field[4], length[4], field[3], length[3], v2);
 }
 
 static size_t put(char *to, const char *text)
@@ -181,6 +211,7 @@ void cpu_limit_read_from(const char *cgroup, const char *mountinfo, struct cpu_l
     int fd = proc_file_read(cgroup, groups, sizeof groups) ? open(mountinfo, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
+    struct found found[2] = {{.is_inside = false}};
     size_t have = 0;
     for (bool skip = false;;) {
         ssize_t got = read(fd, line + have, sizeof line - 1 - have);
@@ -193,7 +224,7 @@ void cpu_limit_read_from(const char *cgroup, const char *mountinfo, struct cpu_l
         for (char *end; (end = strchr(line, '\n'));) {
             *end = 0;
             if (!skip)
-                limit_of_mount(limit);
+                limit_of_mount(found);
             skip = false;
             have -= (size_t)(end + 1 - line);
             memmove(line, end + 1, have + 1);
@@ -204,6 +235,11 @@ void cpu_limit_read_from(const char *cgroup, const char *mountinfo, struct cpu_l
         }
     }
     close(fd);
+    for (int v2 = 0; v2 < 2; v2++) {
+        const struct cpu_limit *one = found[v2].is_inside ? &found[v2].limit : &found[v2].elsewhere;
+        if (one->milli && (!limit->milli || one->milli < limit->milli))
+            *limit = *one;
+    }
 }
 
 void cpu_limit_read(uint32_t pid, struct cpu_limit *limit)

@@ -129,6 +129,48 @@ static void test_what_cannot_be_read(void)
     CHECK_NUMBER(limit("0::/pod\n", V2), 1);
 }
 
+static void test_names(void)
+{
+    static char many[4000];
+    size_t n = 0;
+
+    /* mountinfo spells some characters in octal, /proc/PID/cgroup does not. */
+    make_group("a b");
+    make_group("a b/c\\x2dd");
+    write_file("a b/cpu.max", "70000 100000\n");
+    write_file("a b/c\\x2dd/cpu.max", "60000 100000\n");
+    CHECK_NUMBER(limit("0::/x\\x2dy/c\\x2dd\n", "30 24 0:26 /x\\134x2dy @/a\\040b rw - cgroup2 cgroup2 rw\n"), 600);
+    CHECK_NUMBER(limit("0::/x y\n", "30 24 0:26 /x\\040y @/a\\040b rw - cgroup2 cgroup2 rw\n"), 700);
+    CHECK_NUMBER(limit("0::/x\n", "30 24 0:26 /x @/a\\04 rw - cgroup2 cgroup2 rw\n"), 0);
+    /* Many hierarchies with long names come first. */
+    while (n < sizeof many - 200)
+        n += (size_t)snprintf(many + n, sizeof many - n, "5:memory:/%0150d\n", 7);
+    snprintf(many + n, sizeof many - n, "0::/a b\n");
+    CHECK_NUMBER(limit(many, "30 24 0:26 / @ rw - cgroup2 cgroup2 rw\n"), 300);
+    write_file("cpu.max", "90000 100000\n");
+    CHECK_NUMBER(limit(many, "30 24 0:26 / @ rw - cgroup2 cgroup2 rw\n"), 700);
+}
+
+/* A group that the process is not in, which somebody has mounted as well, counts for nothing. */
+static void test_other_mounts(void)
+{
+    static const char other[] = "31 24 0:26 /other @/a\\040b rw - cgroup2 cgroup2 rw\n";
+    char both[300];
+
+    CHECK_NUMBER(limit("0::/\n", other), 700); /* where nothing else is known, it may be the same one's other name */
+    snprintf(both, sizeof both, "%s%s", other, V2);
+    CHECK_NUMBER(limit("0::/\n", both), 900);
+    snprintf(both, sizeof both, "%s%s", V2, other);
+    CHECK_NUMBER(limit("0::/\n", both), 900);
+    snprintf(both, sizeof both, "30 24 0:26 / @/old rw - cgroup2 cgroup2 rw\n%s", other);
+    CHECK_NUMBER(limit("0::/\n", both), 0);
+    /* Of each version by itself: that of the processors is another one than that in which the group is to be seen. */
+    snprintf(both, sizeof both,
+             "30 24 0:26 / @/pod/app rw - cgroup2 cgroup2 rw\n"
+             "32 31 0:29 /y @/old rw - cgroup cgroup rw,cpu,cpuacct\n");
+    CHECK_NUMBER(limit("3:cpu,cpuacct:/\n0::/none\n", both), 200);
+}
+
 int main(void)
 {
     char command[300];
@@ -139,6 +181,8 @@ int main(void)
     test_containers();
     test_version_1();
     test_what_cannot_be_read();
+    test_names();
+    test_other_mounts();
     snprintf(command, sizeof command, "rm -r '%s'", directory);
     if (system(command))
         return 99;
