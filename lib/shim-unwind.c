@@ -73,7 +73,9 @@ static void open_beside_interpreter(const char *name)
     static char path[SHIM_PATH_BYTES]; /* static: a thread's stack may be small */
     struct shim_text text;
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-    path[n > 0 ? n : 0] = 0;
+    if (n <= 0 || (size_t)n >= sizeof path - 1) /* a part of a name is another one */
+        return;
+    path[n] = 0;
     char *end = strrchr(path, '/');
     if (end)
         *end = 0;

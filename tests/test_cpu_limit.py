@@ -11,6 +11,7 @@ import pytest
 
 from helpers import faults, gs
 from helpers.attach import Attached, Target, need_bpf
+from helpers.makerec import Maker
 
 QUOTA_US, PERIOD_US = 10000, 100000 # little enough to be reached beside other tests, too
 COMPUTE = """
@@ -141,3 +142,33 @@ def test_next_to_no_processor(one_python, where):
             neighbour.kill()
     verdict = recording.process["verdict"]
     assert verdict["class"] == "cpu-starved", verdict
+
+
+def of_numbers(where, limit_milli, cpus=4, held=0.5, **values):
+    """The process of a made recording, in which one thread waits for what the other one holds."""
+    made = Maker(cpus=cpus)
+    made.put_header(cpu_limit_milli=limit_milli, **values)
+    made.thread("one", held=held)
+    made.thread("other", blocked=held)
+    return gs.report(made.write(where, name=f"limit-{limit_milli}-{len(list(where.iterdir()))}"))["processes"][0]
+
+
+def test_one_processor_of_several(where):
+    """Where a limit leaves a processor or less, it is told as that, though it is not reached."""
+    for limit, words in ((800, "It may use 0.8 processors only, by the limit"), (1000, "one processor only, by the limit"),
+                         (2000, None)):
+        advice = " ".join(of_numbers(where, limit)["verdict"]["advice"])
+        assert (words in advice) if words else "only" not in advice, (limit, advice)
+    assert "It may use one processor only: " in " ".join(of_numbers(where, 0, cpus=1)["verdict"]["advice"])
+
+
+def test_numbers_that_cannot_be(where):
+    """Of a damaged recording: periods that end before they began, more of them reached than there were."""
+    for start, start_throttled, end, end_throttled in ((9, 9, 5, 5), (0, 9, 5, 5), (0, 0, 5, 2**64 - 1),
+                                                       (0, 0, 2**64 - 1, 2**64 - 1)):
+        process = of_numbers(where, 1000, cpu_start_periods=start, cpu_start_throttled=start_throttled,
+                             cpu_end_periods=end, cpu_end_throttled=end_throttled)
+        periods, reached = process.get("cpu_limit_periods", 0), process.get("cpu_limit_reached", 0)
+        assert 0 <= reached <= periods < 2**63, process
+        assert bool(periods) == (end > start and end_throttled >= start_throttled), process
+    assert of_numbers(where, 2**32 - 1)["verdict"]["class"]

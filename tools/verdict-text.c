@@ -307,8 +307,12 @@ static void advise_gil(const struct verdict_facts *facts, struct verdict *verdic
                "that limit is raised (docker's --cpus, limits.cpu of Kubernetes).",
                format_cpus(cpus, facts->process->usable_cpus));
     else if (facts->process->usable_cpus <= 1)
-        ADVICE(verdict, "There is one processor only: without the GIL it would not be faster, but threads would wait "
-                        "less for each other with fewer of them.");
+        ADVICE(
+            verdict,
+            "It may use %s only%s: without the GIL it would not be faster, but threads would wait less for each other "
+            "with fewer of them.",
+            facts->process->usable_cpus < 1 ? format_cpus(cpus, facts->process->usable_cpus) : "one processor",
+            facts->process->usable_cpus < facts->process->cpus ? ", by the limit of its control group" : "");
     else
         ADVICE(verdict, "Without the GIL the whole would hardly end earlier, but the threads that wait would answer "
                         "sooner: keep long computations out of the process that serves them.");
