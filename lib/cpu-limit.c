@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "proc-file.h"
+#include "shim-text.h"
 
 enum { PATH_ROOM = 1024, LINE_ROOM = 2048 };
 
@@ -198,13 +199,6 @@ static void limit_of_mount(struct found *found)
     lowest(&found[v2], field[4], length[4], field[3], length[3], v2);
 }
 
-static size_t put(char *to, const char *text)
-{
-    size_t n = strlen(text);
-    memcpy(to, text, n + 1);
-    return n;
-}
-
 void cpu_limit_read_from(const char *cgroup, const char *mountinfo, struct cpu_limit *limit)
 {
     *limit = (struct cpu_limit){0};
@@ -244,12 +238,35 @@ void cpu_limit_read_from(const char *cgroup, const char *mountinfo, struct cpu_l
 
 void cpu_limit_read(uint32_t pid, struct cpu_limit *limit)
 {
-    char path[40], digits[12];
-    size_t n = put(path, "/proc/"), i = sizeof digits;
-    digits[--i] = 0;
-    for (uint32_t rest = pid; rest; rest /= 10)
-        digits[--i] = (char)('0' + rest % 10);
-    n += put(path + n, pid ? digits + i : "self");
-    put(path + n, "/cgroup");
+    char path[40];
+    struct shim_text text;
+    shim_text_init(&text, path, sizeof path);
+    shim_text_add(&text, "/proc/");
+    if (pid)
+        shim_text_number(&text, pid);
+    else
+        shim_text_add(&text, "self");
+    shim_text_add(&text, "/cgroup");
     cpu_limit_read_from(path, "/proc/self/mountinfo", limit);
+}
+
+void cpu_limit_begin(uint32_t pid, struct rec_header *h)
+{
+    struct cpu_limit limit;
+    cpu_limit_read(pid, &limit);
+    h->cpu_limit_milli = limit.milli;
+    h->cpu_start_periods = limit.n_periods;
+    h->cpu_start_throttled = limit.n_throttled;
+}
+
+void cpu_limit_end(uint32_t pid, struct rec_header *h)
+{
+    struct cpu_limit limit;
+    if (!h->cpu_limit_milli)
+        return;
+    cpu_limit_read(pid, &limit);
+    if (limit.milli == h->cpu_limit_milli) { /* else it is another group's */
+        h->cpu_end_periods = limit.n_periods;
+        h->cpu_end_throttled = limit.n_throttled;
+    }
 }

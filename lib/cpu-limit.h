@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "record.h"
+
 #pragma GCC visibility push(hidden)
 
 struct cpu_limit {
@@ -15,11 +17,16 @@ struct cpu_limit {
 };
 
 /* Reads it.  pid: 0 = this process.  cpu.max and cpu.stat (cgroup v2), cpu.cfs_quota_us, cpu.cfs_period_us and cpu.stat
- * (v1): Documentation/admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst of Linux 6.1.  One thread at a time; no memory
- * is allotted; may change errno. */
+ * (v1): Documentation/admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst of Linux 6.1.  One thread at a time; no
+ * memory is allotted; may change errno. */
 void cpu_limit_read(uint32_t pid, struct cpu_limit *limit);
 
-/* The same by files like /proc/PID/cgroup and /proc/self/mountinfo. */
+/* Enter into a recording's header what there is at its start, and what there is now, at its end or so far.  As above.
+ */
+void cpu_limit_begin(uint32_t pid, struct rec_header *h);
+void cpu_limit_end(uint32_t pid, struct rec_header *h);
+
+/* As cpu_limit_read, by files like /proc/PID/cgroup and /proc/self/mountinfo. */
 void cpu_limit_read_from(const char *cgroup, const char *mountinfo, struct cpu_limit *limit);
 
 #pragma GCC visibility pop

@@ -42,11 +42,7 @@ void shim_host_describe(struct rec_header *h)
     h->pid = SHIM.pid = (uint32_t)getpid();
     h->ppid = (uint32_t)getppid();
     h->cpus = usable_cpus();
-    struct cpu_limit limit;
-    cpu_limit_read(0, &limit);
-    h->cpu_limit_milli = limit.milli;
-    h->cpu_start_periods = limit.n_periods;
-    h->cpu_start_throttled = limit.n_throttled;
+    cpu_limit_begin(0, h);
     if (uname(&u) == 0)
         memcpy(h->host, u.nodename, strnlen(u.nodename, sizeof h->host - 1));
     if (proc_file_read("/proc/sys/kernel/random/boot_id", line, sizeof line) >= 36)
@@ -60,16 +56,4 @@ void shim_host_describe(struct rec_header *h)
             h->proc_start_jiffies = proc_file_number(&s);
     }
     write_command();
-}
-
-void shim_host_end(struct rec_header *h)
-{
-    struct cpu_limit limit;
-    if (!h->cpu_limit_milli)
-        return;
-    cpu_limit_read(0, &limit);
-    if (limit.milli == h->cpu_limit_milli) { /* else it is another group's */
-        h->cpu_end_periods = limit.n_periods;
-        h->cpu_end_throttled = limit.n_throttled;
-    }
 }

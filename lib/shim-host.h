@@ -9,7 +9,4 @@
  * created, without any lock held. */
 void shim_host_describe(struct rec_header *h);
 
-/* Fills in what that limit did until now.  Where the recording is closed. */
-void shim_host_end(struct rec_header *h);
-
 #endif

@@ -4,11 +4,11 @@
 #include "shim-thread.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cpu-limit.h"
 #include "proc-file.h"
 #include "shim-account.h"
 #include "shim-clock.h"
@@ -16,7 +16,6 @@
 #include "shim-file.h"
 #include "shim-fold.h"
 #include "shim-gil.h"
-#include "shim-host.h"
 #include "shim-life.h"
 #include "shim-name.h"
 #include "shim-pause.h"
@@ -288,7 +287,7 @@ void shim_thread_close_all(void)
         at += size;
     }
     shim_thread_beat(true);
-    shim_host_end(h);
+    cpu_limit_end(0, h);
     h->end_ticks = shim_ticks(); /* a report may have been made meanwhile */
     __atomic_store_n(&h->complete, 1, __ATOMIC_RELEASE);
 }

@@ -55,6 +55,16 @@ static void check_shares(const struct process *p, double times)
         CHECK(fabs(p->seen_ns[i] / seen - p->spent_ns[i] / spent) < 5 * sqrt(0.25 * times / LOOKS));
 }
 
+/* A look, so late; when it was. */
+static uint64_t look_at(struct process *p, struct holds_plan *plan, uint64_t *random, uint64_t late_ns)
+{
+    uint64_t now_ns = plan->due_ns + late_ns;
+
+    run_to(p, now_ns);
+    p->seen_ns[p->place] += (double)holds_plan_look(plan, random, now_ns);
+    return now_ns;
+}
+
 static void test_each_moment_is_as_likely(void)
 {
     struct process p = {.place = F};
@@ -62,11 +72,8 @@ static void test_each_moment_is_as_likely(void)
     uint64_t random = 20261126;
 
     holds_plan_begin(&plan, &random, 0, MEAN_NS);
-    for (int i = 0; i < LOOKS; i++) {
-        uint64_t now_ns = plan.due_ns;
-        run_to(&p, now_ns);
-        p.seen_ns[p.place] += (double)holds_plan_look(&plan, &random, now_ns);
-    }
+    for (int i = 0; i < LOOKS; i++)
+        look_at(&p, &plan, &random, 0);
     check_shares(&p, 1);
 }
 
@@ -79,9 +86,7 @@ static void test_looks_that_wake_the_process(void)
 
     holds_plan_begin(&plan, &random, 0, MEAN_NS);
     for (int i = 0; i < LOOKS; i++) {
-        uint64_t now_ns = plan.due_ns;
-        run_to(&p, now_ns);
-        p.seen_ns[p.place] += (double)holds_plan_look(&plan, &random, now_ns);
+        uint64_t now_ns = look_at(&p, &plan, &random, 0);
         if (p.place == ASLEEP)
             wake(&p, now_ns);
     }
@@ -97,9 +102,7 @@ static void test_means_that_follow_what_was_seen(void)
 
     holds_plan_begin(&plan, &random, 0, MEAN_NS);
     for (int i = 0; i < LOOKS; i++) {
-        uint64_t now_ns = plan.due_ns;
-        run_to(&p, now_ns);
-        p.seen_ns[p.place] += (double)holds_plan_look(&plan, &random, now_ns);
+        uint64_t now_ns = look_at(&p, &plan, &random, 0);
         holds_plan_change(&plan, now_ns, p.place == ASLEEP ? 4 * MEAN_NS : p.place == F ? MEAN_NS / 2 : MEAN_NS);
     }
     check_shares(&p, 4);
@@ -114,9 +117,7 @@ static void test_none_is_lost_to_lateness(void)
 
     holds_plan_begin(&plan, &random, 0, MEAN_NS);
     for (int i = 0; i < LOOKS; i++) {
-        uint64_t now_ns = plan.due_ns + 3 * MS;
-        run_to(&p, now_ns);
-        p.seen_ns[p.place] += (double)holds_plan_look(&plan, &random, now_ns);
+        uint64_t now_ns = look_at(&p, &plan, &random, 3 * MS);
         CHECK(now_ns > last_ns && plan.due_ns > now_ns);
         last_ns = now_ns;
     }

@@ -12,7 +12,7 @@
 
 static unsigned char pages[HOLDS_PAGES][HOLDS_PAGE_BYTES]; /* of the present look */
 
-static uint64_t clock_ns(void)
+uint64_t holds_clock_ns(void)
 {
     struct timespec t;
 
@@ -51,7 +51,7 @@ void holds_memory_begin(struct holds_memory *m, uint32_t who)
     memcpy(m->range, m->recent[who % HOLDS_RECENT].range, n * sizeof m->range[0]);
     bool all = read_up_to(m, n_first);
     if (n_first)
-        m->first_ns = clock_ns(); /* the frame is the last of them */
+        m->first_ns = holds_clock_ns(); /* the frame is the last of them */
     if (all)
         read_up_to(m, n);
 }
@@ -59,7 +59,7 @@ void holds_memory_begin(struct holds_memory *m, uint32_t who)
 uint64_t holds_memory_innermost(struct holds_memory *m)
 {
     memcpy(m->first, m->used, sizeof m->first);
-    return m->first_ns ? m->first_ns : clock_ns();
+    return m->first_ns ? m->first_ns : holds_clock_ns();
 }
 
 void holds_memory_end(struct holds_memory *m)

@@ -37,6 +37,9 @@ struct holds_memory {
     } recent[HOLDS_RECENT];
 };
 
+/* CLOCK_MONOTONIC, ns. */
+uint64_t holds_clock_ns(void);
+
 /* Begins a look at a thread: `who` is any number that tells it from others. */
 void holds_memory_begin(struct holds_memory *m, uint32_t who);
 

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cpython-callee.h"
@@ -32,14 +31,6 @@
 #define PLACES_MAX 65536u
 #define TO_FRAME_PARTS 16     /* how long it takes to get to the frame is averaged over so many looks */
 #define TO_FRAME_MAX_NS 30000 /* more is not the reading */
-
-static uint64_t clock_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* --- places ------------------------------------------------------------------------------------------------------ */
 /* The cell of the place at which a frame is; 0 if it cannot be read.  Known ones are found again by what their code
@@ -230,7 +221,7 @@ static bool see(struct holds_process *p, struct holds_gil *g)
 {
     bool held = holds_see(p, g);
 
-    p->seen_ns = clock_ns();
+    p->seen_ns = holds_clock_ns();
     return held;
 }
 
@@ -238,12 +229,12 @@ static bool see(struct holds_process *p, struct holds_gil *g)
  * as who lets it go up to then has not: what is asked too early makes the begins of holds too short. */
 static bool is_to_be_read(struct holds_process *p, struct holds_gil *g)
 {
-    uint64_t begin_ns = clock_ns();
+    uint64_t begin_ns = holds_clock_ns();
 
     if (see(p, g))
         return true;
     uint64_t takes_ns = p->seen_ns - begin_ns, until_ns = p->seen_ns + (uint64_t)p->to_frame_ns;
-    while (clock_ns() + takes_ns < until_ns)
+    while (holds_clock_ns() + takes_ns < until_ns)
         continue;
     return see(p, g);
 }

@@ -80,7 +80,6 @@ static void fill_header(struct recwriter *w, int pid, enum rec_source source, ui
 {
     struct rec_header *h = &w->header;
     struct utsname u;
-    struct cpu_limit limit;
     char path[64], status[8192];
 
     memcpy(h->magic, REC_MAGIC, sizeof h->magic);
@@ -91,10 +90,7 @@ static void fill_header(struct recwriter *w, int pid, enum rec_source source, ui
     h->source = source;
     h->clock = REC_CLOCK_MONOTONIC;
     h->cpus = cpus_of(pid);
-    cpu_limit_read((uint32_t)pid, &limit);
-    h->cpu_limit_milli = limit.milli;
-    h->cpu_start_periods = limit.n_periods;
-    h->cpu_start_throttled = limit.n_throttled;
+    cpu_limit_begin((uint32_t)pid, h);
     h->python_hex = hex;
     copy_text(h->python_version, sizeof h->python_version, version);
     copy_text(h->host, sizeof h->host, uname(&u) ? "host" : u.nodename);
@@ -394,14 +390,8 @@ int recwriter_commit(struct recwriter *w, uint64_t now_ns, bool ended)
     h->used_bytes = h->reserved_bytes = w->used;
     h->beat_ticks = now_ns;
     h->beat_mono_ns = (int64_t)now_ns;
-    if (h->cpu_limit_milli && !ended) {
-        struct cpu_limit limit;
-        cpu_limit_read((uint32_t)w->pid, &limit);
-        if (limit.milli == h->cpu_limit_milli) {
-            h->cpu_end_periods = limit.n_periods;
-            h->cpu_end_throttled = limit.n_throttled;
-        }
-    }
+    if (!ended)
+        cpu_limit_end((uint32_t)w->pid, h);
     h->end_ticks = ended ? now_ns : 0;
     h->complete = ended;
     memcpy(w->bytes, h, sizeof *h);

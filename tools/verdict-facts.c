@@ -128,7 +128,7 @@ static void gather_sums(struct verdict_facts *facts)
     facts->work = most(0, all_work - startup);
     facts->demand = most(0, (double)totals->demand_ns - startup);
     facts->limit_reached = ratio((double)process->n_limit_reached, (double)process->n_limit_periods);
-    facts->at_limit = process->cpu_limit > 0 && process->cpu_limit < process->cpus &&
+    facts->at_limit = process->usable_cpus < process->cpus &&
                       (totals->oncpu_cpus >= verdict_limits.limit_share * process->cpu_limit ||
                        facts->limit_reached >= verdict_limits.limit_share);
     set_gil_wait(facts, totals);
