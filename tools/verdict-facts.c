@@ -9,6 +9,7 @@
 #define SLICE_NS 3e6            /* for which the kernel lets a thread run while others want to, roughly */
 #define WAKE_UP_NS 5e4          /* an idle processor, of a virtual machine, needs that long to go on with a thread */
 #define INTERVAL_DEFAULT_NS 5e6 /* CPython's switch interval */
+#define WORKER_SHARE 0.1        /* of the busiest thread's work: who does less takes no part in it */
 
 static double least(double a, double b)
 {
@@ -33,6 +34,13 @@ static double switch_interval(const struct model_process *process)
 static double thread_work(const struct model_thread *thread)
 {
     return (double)(thread->states.held_oncpu_ns + thread->states.released_oncpu_ns);
+}
+
+bool verdict_is_worker(const struct verdict_facts *facts, const struct model_thread *thread)
+{
+    double top_work = facts->top ? thread_work(facts->top) : 0;
+
+    return top_work > 0 && thread_work(thread) >= WORKER_SHARE * top_work;
 }
 
 /* Thread.join() waits on a lock, too, and is no contention.  It cannot be told from a lock wait by itself, but a thread
@@ -159,9 +167,8 @@ static void derive(struct verdict_facts *facts)
     facts->io_share = ratio(facts->io_wait, facts->io_threads_wall);
     facts->rate_per_s = ratio((double)process->totals.long_released, facts->wall / 1e9);
     for (size_t i = 0; i < process->n_threads; i++)
-        if (thread_work(&process->threads[i]) >= 0.1 * top_work && top_work > 0)
-            facts->n_workers++;
-    if (native_work >= 0.1 * top_work && native_work > 0)
+        facts->n_workers += verdict_is_worker(facts, &process->threads[i]);
+    if (native_work >= WORKER_SHARE * top_work && native_work > 0)
         facts->n_workers++;
 }
 
