@@ -260,7 +260,7 @@ def test_modules_and_calls_are_those_that_python_called(world, where):
     make.thread("one", held=0.64, blocked=0.06, charged=0.4)
     main = world.python("main!")
     make.stack(1, main, world.native("helper", "kernel", LOOP), charged=250 * MS, held=400 * MS, longest_hold=90 * MS)
-    make.stack(1, main, world.native("helper", "call_procedure", LOOP), charged=50 * MS, held=100 * MS)
+    make.stack(1, main, world.native("helper", "call_procedure", LOOP), charged=50 * MS, held=100 * MS, samples=20)
     path, addresses = makerec.library(where, "_waits.so", ["waits"])
     make.object(path, 0x7e0000000000, 0x100000, build_id=makerec.build_id(path))
     make.stack(1, main, world.native(0x7e0000000000 + addresses["waits"], LOOP), wait=5 * MS)
@@ -283,13 +283,36 @@ def test_modules_and_calls_are_those_that_python_called(world, where):
     assert modules[""]["interpreter"] and modules[""]["released_ns"] == 288 * MS
     calls = process["calls_that_should_release"]
     assert [(c["function"], c["caller"]["function"], c["caller"]["line"], c["charged_ns"], c["longest_hold_ns"])
-            for c in calls] == [("kernel", "main", 10, 250 * MS, 90 * MS), ("helper", "main", 10, 50 * MS, 100 * MS)]
+            for c in calls] == [("kernel", "main", 10, 250 * MS, 90 * MS), ("helper", "main", 10, 50 * MS, 5 * MS)]
     assert not calls[0]["longest_hold_is_mean"] and calls[1]["longest_hold_is_mean"]
     # In the table for people the rows add up to the whole: what is no module's is told as such.
     page = gs.gilscope("report", "-f", "html", recording).stdout
     table = re.search(r'data-part="modules".*?</section>', page, re.S).group()
     shares = [float(share) for share in re.findall(r">([\d.]+) %</td>", table)]
     assert "not known" in table and abs(sum(shares) - 100) < 0.2, shares
+
+
+@pytest.mark.parametrize("samples, share, longest_us, listed", [
+    (1, 0.3, None, False),  # one look stands for the distance to the next: that is not how long the call was
+    (40, 0.03, None, False),  # nobody has ever seen it twice, and it is not much
+    (40, 0.3, None, True),
+    (40, 0.03, 30, False),  # it is short
+    (40, 0.03, 2000, True),
+    (40, 0.3, 30, True),  # many short calls that others wait for
+])
+def test_calls_are_long_or_much(world, where, samples, share, longest_us, listed):
+    """A call is listed for its length, if that is known, or for a share that more than the odd sample shows."""
+    make = world.maker
+    make.thread("one", held=0.5, charged=0.4)
+    main = world.python("main!")
+    longest = {"longest_hold": longest_us * MS // 1000} if longest_us else {}
+    make.stack(1, main, world.native(LOOP), held=int((1 - share) * 500 * MS), charged=int((1 - share) * 400 * MS), samples=99)
+    make.stack(1, main, world.native("kernel", LOOP), held=int(share * 500 * MS), charged=int(share * 400 * MS),
+               samples=samples, **longest)
+    make.thread("two", held=0.1, blocked=0.4)
+    make.stack(2, main, world.native(LOOP), held=100 * MS, samples=20)
+    process = gs.report(make.write(where))["processes"][0]
+    assert [c["function"] for c in process["calls_that_should_release"]] == ["kernel"] * listed
 
 
 def folded(recording, *options):

@@ -18,6 +18,8 @@
 #define CALLS_MAX 50
 #define CHARGED_SHARE_MIN 0.01
 #define HELD_SHARE_MIN 0.02
+#define SHORT_SHARE_MIN 0.05 /* of calls that are not known to be long: many short ones may be worth it, too */
+#define SHORT_SAMPLES_MIN 5  /* fewer may have met anything */
 
 #define NO_CALL UINT32_MAX
 
@@ -128,6 +130,7 @@ static uint32_t add_to_call(struct model_stacks *stacks, size_t *capacity, struc
     call->held_oncpu_ns += stack->oncpu_ns[MODEL_HELD];
     call->released_ns += stack->ns[MODEL_RELEASED];
     call->samples += stack->samples[MODEL_HELD];
+    call->charged_samples += stack->samples[MODEL_CHARGED];
     if (stack->longest_hold_ns > call->longest_hold_ns)
         call->longest_hold_ns = stack->longest_hold_ns;
     if (stack->longest_call_ns > call->longest_call_ns)
@@ -157,12 +160,20 @@ static bool keeps_it_first(const struct model_call *call)
            (call->held_oncpu_ns / call->holds >= LONG_HOLD_NS || call->held_ns / call->holds >= BLOCKED_HOLD_NS);
 }
 
-/* Others have waited for it, or it keeps the GIL for long: not one sample of a short call, nor the end of a hold that
- * other code has had. */
-static bool matters(const struct model_call *call)
+/* It keeps the GIL for long, and is more than the end of a hold that other code has had.  Or others have waited for it,
+ * or it has the GIL, for so large a part of the time that it may be worth it even if it is short; that takes more than
+ * the odd sample.  A look or a sample stands for the distance to the next one: that says nothing of how long the call
+ * was. */
+static bool matters(const struct model_process *process, const struct model_call *call)
 {
-    return call->longest_call_ns >= LONG_HOLD_NS || call->charged_share >= CHARGED_SHARE_MIN ||
-           (call->longest_hold_ns >= LONG_HOLD_NS && call->held_share >= HELD_SHARE_MIN);
+    if (call->longest_call_ns >= LONG_HOLD_NS)
+        return true;
+    if (call->longest_known && call->longest_hold_ns >= LONG_HOLD_NS)
+        return call->charged_share >= CHARGED_SHARE_MIN || call->held_share >= HELD_SHARE_MIN;
+    if (process->waiting_matters && call->charged_samples >= SHORT_SAMPLES_MIN &&
+        call->charged_share >= SHORT_SHARE_MIN)
+        return true;
+    return !call->longest_known && call->samples >= SHORT_SAMPLES_MIN && call->held_share >= SHORT_SHARE_MIN;
 }
 
 static int by_harm(const void *a, const void *b)
@@ -201,7 +212,7 @@ static void finish_calls(struct model_process *process)
             call.longest_hold_ns = call.longest_call_ns;
             call.longest_known = true;
         }
-        if (matters(&call))
+        if (matters(process, &call))
             stacks->calls[n++] = call;
     }
     if (n)

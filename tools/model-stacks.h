@@ -88,7 +88,7 @@ struct model_call {
     uint64_t longest_call_ns; /* the longest time that it kept the GIL in one call, at least; 0 = not known */
     uint64_t holds;           /* that ended in it; 0 = not known */
     bool lets_go;             /* having kept it, it lets go of it: longest_hold_ns is longest_call_ns */
-    uint64_t samples;
+    uint64_t samples, charged_samples; /* of the time held, and of what others waited */
     double charged_share; /* of all charged waiting */
     double held_share;    /* of all time held */
 };
