@@ -171,6 +171,24 @@ static void test_sleepers_limit_no_speedup(void)
     maker_end(&maker);
 }
 
+/* Two threads that hand the work to each other are never seen to run at the same time. */
+static void test_turns_are_not_parallel(void)
+{
+    const struct shape turns = {.held = 20, .released_on = 380, .released_off = 600, .notify = 590, .lock_count = 500},
+                       both = {.held = 20, .released_on = 900, .released_off = 80};
+
+    const struct verdict *verdict = judge(2, &nothing, &turns, 2);
+    CHECK_TEXT(verdict_name(verdict->class), "gil-releasing");
+    CHECK(!strstr(verdict->summary, "in parallel") && strstr(verdict->summary, "0.8 of 2 processors"));
+    model_free(&model);
+    maker_end(&maker);
+    verdict = judge(2, &nothing, &both, 2);
+    CHECK_TEXT(verdict_name(verdict->class), "gil-releasing");
+    CHECK(strstr(verdict->summary, "in parallel"));
+    model_free(&model);
+    maker_end(&maker);
+}
+
 static void test_a_process_without_a_gil(void)
 {
     static const char why[] = "The interpreter is not known.";
@@ -193,6 +211,7 @@ int main(void)
     test_awaited_work_is_no_lock();
     test_speedups();
     test_sleepers_limit_no_speedup();
+    test_turns_are_not_parallel();
     test_a_process_without_a_gil();
     return check_result();
 }

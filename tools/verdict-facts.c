@@ -9,6 +9,7 @@
 #define SLICE_NS 3e6            /* for which the kernel lets a thread run while others want to, roughly */
 #define WAKE_UP_NS 5e4          /* an idle processor, of a virtual machine, needs that long to go on with a thread */
 #define INTERVAL_DEFAULT_NS 5e6 /* CPython's switch interval */
+#define CONVOY_SHARE 0.5        /* of what a thread waits behind holders: the one that it is held up by */
 #define WORKER_SHARE 0.1        /* of the busiest thread's work: who does less takes no part in it */
 
 static double least(double a, double b)
@@ -224,7 +225,14 @@ static void find_starved(struct verdict_facts *facts, double interval)
     }
 }
 
-/* A thread that needs the GIL for moments only and gets it after an interval each time, because another computes. */
+/* The holder, if most of what the waiter waited behind holders was for it: of several that compute, none is the one. */
+static const struct model_thread *most_of_all(const struct model_thread *waiter, const struct model_thread *holder,
+                                              uint64_t ns)
+{
+    return (double)ns >= CONVOY_SHARE * (double)waiter->states.wait_blocked_ns ? holder : NULL;
+}
+
+/* A thread that needs the GIL for moments only and gets it after an interval each time, because others compute. */
 static void find_convoy(struct verdict_facts *facts, double interval)
 {
     const struct model_process *process = facts->process;
@@ -237,7 +245,7 @@ static void find_convoy(struct verdict_facts *facts, double interval)
         if (mean(&waiter->hold) < 0.1 * interval && mean(&waiter->wait) > 0.5 * interval &&
             mean(&holder->hold) > 0.5 * interval && waiter->wait.count >= 10) {
             facts->convoy = waiter;
-            facts->convoy_by = holder;
+            facts->convoy_by = most_of_all(waiter, holder, process->pairs[i].ns);
             return;
         }
     }

@@ -74,7 +74,7 @@ struct verdict_facts {
     const struct model_thread *keeper;    /* keeps the GIL far beyond the switch interval, or NULL */
     const struct model_thread *sleeper;   /* keeps it while it is off CPU, or NULL */
     const struct model_thread *convoy;    /* short holds, and long waits behind ... */
-    const struct model_thread *convoy_by; /* ... one that computes; or NULL */
+    const struct model_thread *convoy_by; /* ... one that computes; or NULL; where it is several, only this one is */
 };
 
 /* --- verdict-facts.c */

@@ -59,9 +59,10 @@ static char *summary(const struct verdict_facts *facts, enum verdict_class class
                          "for it at any moment.",
                          100 * process->totals.wait_share, threads_were(were, process->totals.waiting));
     case VERDICT_GIL_RELEASING:
+        /* On one processor, or where each waits for the other's answer, nothing is seen to run at the same time. */
         return mem_print(
-            "The work runs in parallel without the GIL: %.1f of %s were in use, %.0f %% of that %s.",
-            process->totals.oncpu_cpus, format_cpus(time, process->usable_cpus), 100 * facts->released_share,
+            "The work runs %swithout the GIL: %.1f of %s were in use, %.0f %% of that %s.",
+            facts->cpus_used >= verdict_limits.parallel_cpus ? "in parallel " : "", process->totals.oncpu_cpus, format_cpus(time, process->usable_cpus), 100 * facts->released_share,
             facts->native_share < NATIVE_SHARE ? "in code that had released it" : "in code that did not hold it");
     case VERDICT_IO_BOUND:
         return mem_print("Threads mostly waited for something outside of the program, %.0f times a second: %.2f "
@@ -152,7 +153,8 @@ static void evidence_patterns(const struct verdict_facts *facts, struct verdict 
                  "Convoy: %s needs the GIL for %s at a time and waited %s for it each time (%" PRIu64
                  " times), behind %s.",
                  facts->convoy->name, format_time(a, typical_hold_ns(facts->convoy)),
-                 format_time(b, facts->convoy->wait.p50_ns), facts->convoy->wait.count, facts->convoy_by->name);
+                 format_time(b, facts->convoy->wait.p50_ns), facts->convoy->wait.count,
+                 facts->convoy_by ? facts->convoy_by->name : "several others that compute");
     if (facts->starved)
         EVIDENCE(verdict,
                  "Starvation: %s was woken for a free GIL %s times and found it taken again (lost wake-ups); its "
@@ -287,11 +289,16 @@ static void advise_gil(const struct verdict_facts *facts, struct verdict *verdic
                "another process.",
                facts->keeper->name);
     }
-    if (facts->convoy)
+    if (facts->convoy && facts->convoy_by)
         ADVICE(verdict,
                "Move what %s computes to another process, or lower the switch interval "
                "(sys.setswitchinterval(0.0005)): the other threads get the GIL that much earlier.",
                facts->convoy_by->name);
+    else if (facts->convoy)
+        ADVICE(verdict,
+               "If %s must not wait, lower the switch interval (sys.setswitchinterval(0.0005)): it gets the GIL that "
+               "much earlier, at the price of more switches among those that compute.",
+               facts->convoy->name);
     if (facts->starved)
         ADVICE(verdict, "Let the busy threads release the GIL less often, or for longer: a release of an instant wakes "
                         "another thread up, but not in time.");
@@ -392,8 +399,9 @@ static void advise(const struct verdict_facts *facts, struct verdict *verdict)
     case VERDICT_GIL_RELEASING:
         ADVICE(verdict, "The GIL is no obstacle here; removing it would gain little.");
         if (process->totals.oncpu_cpus < 0.7 * process->usable_cpus)
-            ADVICE(verdict, "%.1f processors are not in use: more threads may help.",
-                   process->usable_cpus - process->totals.oncpu_cpus);
+            ADVICE(verdict, "%.1f processors are not in use: more threads may help%s.",
+                   process->usable_cpus - process->totals.oncpu_cpus,
+                   facts->cpus_used >= verdict_limits.parallel_cpus ? "" : ", if they do not wait for each other");
         return;
     case VERDICT_IO_BOUND:
         ADVICE(verdict, "Neither the GIL nor the processors are the limit: look at what is waited for, or keep more "

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""What the verdict says of a program's threads is so, and its advice fits them."""
+import pytest
+
+from helpers import gs, pythons
+from helpers.verdicts import need_cpus, undisturbed
+
+CONVOY = """
+import sys, threading, time
+end = time.perf_counter() + 2
+def hog():
+    while time.perf_counter() < end:
+        sum(range(1000))
+def tick():
+    while time.perf_counter() < end:
+        time.sleep(0.001)
+threads = [threading.Thread(target=hog, name=f"hog-{i}") for i in range(int(sys.argv[1]))]
+threads.append(threading.Thread(target=tick, name="ticker"))
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+BESIDE_SLEEPERS = """
+import socket, threading, time
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=listener.accept, daemon=True).start()
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+end = time.perf_counter() + 2
+def compute():
+    while time.perf_counter() < end:
+        sum(range(1000))
+threads = [threading.Thread(target=compute) for _ in range(3)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+
+def verdict_of(code, where, *args):
+    """The verdict on a program that ran while not too much else did; it does not depend on the interpreter."""
+    recording = undisturbed(
+        lambda attempt: gs.run_code(pythons.SUPPORTED[-1], code, where, args=args, name=f"rec{attempt}"))
+    return recording.process["verdict"]
+
+
+@pytest.mark.parametrize("hogs", [1, 3])
+def test_a_convoy_is_behind_one_thread_or_behind_several(where, hogs):
+    """One of three threads that compute alike is not told to be in the way, nor to be moved."""
+    verdict = verdict_of(CONVOY, where, hogs)
+    evidence = [line for line in verdict["evidence"] if line.startswith("Convoy: ticker")]
+    assert len(evidence) == 1, verdict
+    behind = evidence[0].rsplit(" behind ", 1)[1]
+    moved = [line for line in verdict["advice"] if line.startswith("Move what hog-")]
+    if hogs == 1:
+        assert behind == "hog-0." and moved, verdict
+    else:
+        assert behind == "several others that compute." and not moved, verdict
+    assert any("setswitchinterval" in line for line in verdict["advice"]), verdict
+
+
+def test_threads_that_sleep_do_not_limit_the_speedup(where):
+    """Two of three that compute could run at a time: that another one accepts connections meanwhile changes nothing."""
+    need_cpus({"cpus": 2})
+    verdict = verdict_of(BESIDE_SLEEPERS, where)
+    assert verdict["class"] == "gil-bound", verdict
+    assert verdict["speedup_without_gil"]["high"] > 1.4, verdict
+    assert any("times as fast" in line for line in verdict["advice"]), verdict
