@@ -198,3 +198,37 @@ def test_starting_and_ending_processes(python, where, method):
         pass
     done = gs.gilscope("attach", "-q", "-d", "0.3", "--method", method, target.pid, cwd=where)
     assert done.returncode == 1 and "no such process" in done.stderr, done.stderr
+
+
+SHORT_LIVED = READY + """
+import threading, time
+end, names = time.monotonic() + 3, {}
+def work():
+    names[threading.get_native_id()] = threading.current_thread().name
+    until = time.monotonic() + 0.004
+    while time.monotonic() < until: sum(range(300))
+def hog():
+    while time.monotonic() < end: sum(range(1000))
+threading.Thread(target=hog, name="hog").start()
+n = 0
+while time.monotonic() < end:
+    n += 1
+    t = threading.Thread(target=work, name=f"short-{n}")
+    t.start()
+    t.join()
+print(*[f"{tid}={name}" for tid, name in names.items()], flush=True)
+"""
+
+
+def test_short_lived_threads_have_no_others_names(one_python, where):
+    """A thread that has the memory of one that has ended does not give it its name: it has its own, or a number."""
+    need_bpf()
+    with Target([one_python.path, "-c", SHORT_LIVED]) as target:
+        attached = Attached(target.pid, where)
+        target.go()
+        names = dict(word.split("=") for word in target.process.stdout.readline().split())
+        process, = attached.end(ask=False)
+    told = [(str(t["tid"]), t["name"]) for t in process["threads"] if t["name"].startswith("short-")]
+    wrong = [(tid, name, names.get(tid)) for tid, name in told if names.get(tid) != name]
+    assert not wrong, wrong
+    assert len(process["threads"]) > 20

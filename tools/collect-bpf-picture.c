@@ -131,14 +131,27 @@ static void close_open(struct picture *p, uint32_t slot, struct gs_thread *t)
 }
 
 /* --- who they are ------------------------------------------------------------------------------------------------ */
+/* The thread's state, in the list that was read before the thread's figures were.  glibc gives a new thread the memory of
+ * one that has ended, and so its pthread_self(): of a thread that has ended meanwhile, or had not begun then, a state is
+ * its own only if its number is, too. */
+static const struct find_thread *tstate_of(const struct picture *p, const struct bpf_slot *s, const struct gs_thread *t)
+{
+    const struct find_thread *tstate = threads_find(&p->tstates, t->self);
+
+    if (tstate && (t->end_ns || t->start_ns > p->now_ns) && tstate->native_id != s->inner_tid)
+        return NULL;
+    return tstate;
+}
+
 static void learn(struct picture *p, uint32_t slot, struct gs_thread *t)
 {
     struct bpf_slot *s = &p->c->slots[slot];
     const struct find_process *found = &p->c->processes[p->target].found;
-    const struct find_thread *tstate = threads_find(&p->tstates, t->self);
+    const struct find_thread *tstate;
 
     if (!s->inner_tid)
         s->inner_tid = threads_inner_tid(found->pid, t->tid);
+    tstate = tstate_of(p, s, t);
     uint64_t oncpu_ns, delay_ns;
     if (!t->end_ns && (p->last || !s->run_delay_known || s->pictures++ % RUN_DELAY_EVERY == 0) &&
         live_schedstat(found->pid, t->tid, &oncpu_ns, &delay_ns)) {
