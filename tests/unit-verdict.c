@@ -159,10 +159,15 @@ static void test_sleepers_limit_no_speedup(void)
 {
     const struct shape asleep = {.held = 2, .blocked = 1, .released_off = 997},
                        python = {.held = 240, .blocked = 750, .wakeup = 10},
+                       importing = {.held = 110, .blocked = 60, .released_off = 830},
                        asking = {.held = 240, .blocked = 400, .released_off = 360};
     const struct verdict *verdict = judge(2, &asleep, &python, 4);
 
     CHECK(verdict->speedup_high > 1.9 && verdict->speedup_high <= 2);
+    model_free(&model);
+    maker_end(&maker);
+    verdict = judge(2, &importing, &python, 4); /* imports, then sleeps until the others are ready */
+    CHECK(verdict->speedup_high > 1.8 && verdict->speedup_high <= 2);
     model_free(&model);
     maker_end(&maker);
     verdict = judge(8, &asleep, &asking, 4); /* who works has to sleep for as long without a GIL */

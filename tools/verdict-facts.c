@@ -40,8 +40,9 @@ static double thread_work(const struct model_thread *thread)
 bool verdict_is_worker(const struct verdict_facts *facts, const struct model_thread *thread)
 {
     double top_work = facts->top ? thread_work(facts->top) : 0;
+    double work = thread_work(thread) - (thread->main && thread != facts->top ? facts->startup : 0);
 
-    return top_work > 0 && thread_work(thread) >= WORKER_SHARE * top_work;
+    return top_work > 0 && work >= WORKER_SHARE * top_work;
 }
 
 /* Thread.join() waits on a lock, too, and is no contention.  It cannot be told from a lock wait by itself, but a thread
@@ -120,7 +121,7 @@ static void gather_sums(struct verdict_facts *facts)
 {
     const struct model_process *process = facts->process;
     const struct model_totals *totals = &process->totals;
-    double startup = 0, preempted, all_work = (double)(totals->oncpu_ns + totals->native_cpu_ns);
+    double preempted, all_work = (double)(totals->oncpu_ns + totals->native_cpu_ns);
 
     facts->wall = (double)process->wall_ns;
     for (size_t i = 0; i < process->n_threads; i++) {
@@ -128,14 +129,15 @@ static void gather_sums(struct verdict_facts *facts)
         gather_thread(process, thread, facts);
         if (thread->main) {
             /* Of a run that is all start-up, most counts. */
-            startup = least(verdict_limits.startup_ns, verdict_limits.startup_share * facts->wall);
-            startup = least(startup, (double)thread->states.held_oncpu_ns);
-            facts->run_delay -= missing_processor(process, thread, &preempted) * ratio(startup, thread_work(thread));
+            facts->startup = least(verdict_limits.startup_ns, verdict_limits.startup_share * facts->wall);
+            facts->startup = least(facts->startup, (double)thread->states.held_oncpu_ns);
+            facts->run_delay -=
+                missing_processor(process, thread, &preempted) * ratio(facts->startup, thread_work(thread));
         }
     }
     /* With the rest of a long run, this makes no difference. */
-    facts->work = most(0, all_work - startup);
-    facts->demand = most(0, (double)totals->demand_ns - startup);
+    facts->work = most(0, all_work - facts->startup);
+    facts->demand = most(0, (double)totals->demand_ns - facts->startup);
     facts->limit_reached = ratio((double)process->n_limit_reached, (double)process->n_limit_periods);
     facts->at_limit = process->usable_cpus < process->cpus &&
                       (totals->oncpu_cpus >= verdict_limits.limit_share * process->cpu_limit ||

@@ -45,6 +45,7 @@ struct verdict_facts {
     const struct model_process *process;
     /* ns, summed over threads */
     double wall;          /* the process's, not summed */
+    double startup;       /* of the main thread's CPU time, taken for imports */
     double demand;        /* wanting to run, start-up left out */
     double work;          /* on CPU, start-up left out; that of native threads, which never take the GIL, too */
     double gil_wait;      /* for the GIL, without what a want of processors adds to it */
