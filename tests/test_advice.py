@@ -64,3 +64,26 @@ def test_threads_that_sleep_do_not_limit_the_speedup(where):
     assert verdict["class"] == "gil-bound", verdict
     assert verdict["speedup_without_gil"]["high"] > 1.4, verdict
     assert any("times as fast" in line for line in verdict["advice"]), verdict
+
+
+INTERPRETERS = """
+import _xxsubinterpreters as interpreters, threading
+def use():
+    one = interpreters.create()
+    interpreters.run_string(one, "sum(range(10_000_000))")
+    interpreters.destroy(one)
+threads = [threading.Thread(target=use) for _ in range(2)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+
+def test_holds_are_told_of_the_gil_that_they_were_of(where):
+    """The first GIL was not held for longer at a time than in all, nor were those of other interpreters for 0 s."""
+    own = [p for p in pythons.SUPPORTED if p.version[:2] == (3, 12)]
+    if not own:
+        pytest.skip("no CPython 3.12 here")
+    recording = gs.run_code(own[0], INTERPRETERS, where)
+    assert len(recording.process["gils"]) == 3
+    lines = [line for line in gs.gilscope("report", recording.dir).stdout.splitlines() if line.startswith("GIL ")]
+    assert len(lines) == 3 and all("switch" in line and "max" not in line for line in lines), lines

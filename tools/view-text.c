@@ -84,6 +84,13 @@ static void print_verdict(const struct text *text, const struct verdict *verdict
     fputc('\n', text->out);
 }
 
+/* Threads keep their holds by themselves, not by GIL: of one whose threads have used others, too, the lengths are not
+ * known. */
+static bool knows_holds(const struct model_process *process, const struct model_gil *gil)
+{
+    return gil->hold.count && (process->n_gils == 1 || gil->hold.max_ns <= gil->held_ns);
+}
+
 static void print_gil(const struct text *text, const struct model_process *process, const struct model_gil *gil)
 {
     char held[FORMAT_BYTES], unused[FORMAT_BYTES], switches[FORMAT_BYTES], forced[FORMAT_BYTES], p50[FORMAT_BYTES],
@@ -95,9 +102,14 @@ static void print_gil(const struct text *text, const struct model_process *proce
                      format_share(unused, gil->free_share), format_count(switches, gil->switches),
                      gil->switches == 1 ? "" : "es");
     if (model_dist_has_quantiles(&gil->hold)) { /* nor do samples see why a switch came about */
-        char *more = mem_print("%s, %s forced · hold p50 %s, p99 %s, max %s", line,
-                               format_count(forced, gil->forced_switches), format_time(p50, gil->hold.p50_ns),
-                               format_time(p99, gil->hold.p99_ns), format_time(max, gil->hold.max_ns));
+        char *more = mem_print("%s, %s forced", line, format_count(forced, gil->forced_switches));
+        free(line);
+        line = more;
+    }
+    if (model_dist_has_quantiles(&gil->hold) && knows_holds(process, gil)) {
+        char *more =
+            mem_print("%s · hold p50 %s, p99 %s, max %s", line, format_time(p50, gil->hold.p50_ns),
+                      format_time(p99, gil->hold.p99_ns), format_time(max, gil->hold.max_ns));
         free(line);
         line = more;
     }
