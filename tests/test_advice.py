@@ -2,7 +2,7 @@
 """What the verdict says of a program's threads is so, and its advice fits them."""
 import pytest
 
-from helpers import gs, pythons
+from helpers import gs, makerec, pythons
 from helpers.verdicts import need_cpus, undisturbed
 
 CONVOY = """
@@ -87,3 +87,18 @@ def test_holds_are_told_of_the_gil_that_they_were_of(where):
     assert len(recording.process["gils"]) == 3
     lines = [line for line in gs.gilscope("report", recording.dir).stdout.splitlines() if line.startswith("GIL ")]
     assert len(lines) == 3 and all("switch" in line and "max" not in line for line in lines), lines
+
+
+def test_lost_threads_make_the_verdict_unsure(where):
+    """A server that starts a thread for each request has more of them than there is room for: most of it is not told."""
+    sure, unsure = [], []
+    for name, lost, verdicts in (("all", 0, sure), ("some", 7, unsure)):
+        make = makerec.Maker()
+        for i in range(3):
+            make.thread(f"worker-{i}", held=0.3, blocked=0.6, charged=0.6)
+        make.put_header(losses=[0, lost])
+        verdicts.append(gs.report(make.write(where, name))["processes"][0]["verdict"])
+    assert sure[0]["class"] == unsure[0]["class"] == "gil-bound"
+    assert unsure[0]["confidence"] < 0.35 * sure[0]["confidence"], (sure, unsure)
+    assert any(line.startswith("70 % of the threads were not measured") for line in unsure[0]["evidence"]), unsure
+    assert not any("not measured" in line for line in sure[0]["evidence"]), sure

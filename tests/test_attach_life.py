@@ -233,3 +233,17 @@ def test_short_lived_threads_have_no_others_names(one_python, where, method):
     wrong = [(tid, name, names.get(tid)) for tid, name in told if names.get(tid) != name]
     assert not wrong, wrong
     assert len(process["threads"]) > 5
+
+
+def test_children_that_are_not_measured_are_told(one_python, where):
+    """Under a reloader the child does the work: who attaches to the parent learns of it, and how to measure it."""
+    code = ("import os, time\npid = os.fork()\n" + READY.replace("print(", "pid and print(").replace(
+        "sys.stdin.readline()", "pid or time.sleep(20); sys.stdin.readline(); os.kill(pid, 9); os.wait()"))
+    with Target([one_python.path, "-c", code]) as target:
+        said = [gs.gilscope("attach", "--method", "sample", "-q", "-d", "0.2", "-o", where / f"rec{len(options)}",
+                            *options, target.pid) for options in ([], ["--children"])]
+        target.go()
+        target.end()
+    assert not any(done.returncode for done in said), said
+    assert "has 1 child process that runs CPython, and is not measured: --children measures it, too" in said[0].stderr
+    assert "child process" not in said[1].stderr

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "children.h"
 #include "cmd.h"
 #include "msg.h"
 #include "procinfo.h"
@@ -151,6 +152,23 @@ static char **command_of(int pid, char *bytes, size_t size)
     return argv;
 }
 
+/* Where children do the work, as under a reloader or a server's master, the parent's verdict is idle. */
+static void tell_of_children(int pid)
+{
+    struct children children = {0};
+    struct find_process found;
+    char error[FIND_GIL_ERROR_BYTES];
+    int pids[64], n_pythons = 0, n = children_new(&children, pid, pids, sizeof pids / sizeof *pids);
+
+    for (int i = 0; i < n; i++)
+        n_pythons += !find_gil_now(pids[i], &found, error);
+    children_free(&children);
+    if (n_pythons)
+        msg_error("process %d has %d child process%s that run%s CPython, and %s not measured: --children measures %s, too",
+                  pid, n_pythons, n_pythons == 1 ? "" : "es", n_pythons == 1 ? "s" : "", n_pythons == 1 ? "is" : "are",
+                  n_pythons == 1 ? "it" : "them");
+}
+
 int cmd_attach(int argc, char **argv)
 {
     struct attach_options options_given = {.sample_hz = COLLECT_SAMPLE_HZ};
@@ -181,6 +199,8 @@ int cmd_attach(int argc, char **argv)
         return CMD_FAILED;
     if (!options_given.method && attach.collector == &collect_bpf)
         msg_error("attaching by BPF: waits are exact, holds estimated (--method bpf)");
+    if (!options_given.follow)
+        tell_of_children(options_given.pid);
     char *dir =
         recoptions_prepare(&options_given.common, &made_file)
             ? NULL

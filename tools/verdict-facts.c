@@ -146,6 +146,15 @@ static void gather_sums(struct verdict_facts *facts)
     facts->released_work = (double)(totals->states.released_oncpu_ns + totals->native_cpu_ns);
 }
 
+static double lost_threads(const struct model_process *process)
+{
+    for (size_t i = 0; i < process->n_losses; i++)
+        if (!strcmp(process->losses[i].cause, "threads"))
+            return ratio((double)process->losses[i].count,
+                         (double)process->n_threads_ever + (double)process->losses[i].count);
+    return 0;
+}
+
 static void derive(struct verdict_facts *facts)
 {
     const struct model_process *process = facts->process;
@@ -168,6 +177,7 @@ static void derive(struct verdict_facts *facts)
     facts->released_share = ratio(facts->released_work, all_work);
     facts->top_share = ratio(top_work, all_work);
     facts->io_share = ratio(facts->io_wait, facts->io_threads_wall);
+    facts->lost_threads = lost_threads(process);
     facts->rate_per_s = ratio((double)process->totals.long_released, facts->wall / 1e9);
     for (size_t i = 0; i < process->n_threads; i++)
         facts->n_workers += verdict_is_worker(facts, &process->threads[i]);

@@ -68,6 +68,7 @@ struct verdict_facts {
     double native_share;                                  /* of work: that of native threads */
     double top_share;                                     /* of work: the busiest thread's */
     double rate_per_s;                                    /* long intervals without the GIL */
+    double lost_threads;                                  /* of all threads: that were not measured */
     unsigned n_workers; /* threads with a tenth of the busiest one's work; the native ones together are one more */
     const struct model_thread *top; /* the busiest, NULL without threads */
     /* patterns */

@@ -17,6 +17,7 @@
 #define OFTEN_BUSY_SHARE 0.5     /* of the processors, on average: at times there may be nothing left of them */
 #define WORTH_NAMING_PERCENT 15  /* a holder that others waited less for is one of many */
 #define WORTH_TELLING_LIMIT 0.05 /* of the periods of a control group's limit, in which it was reached */
+#define WORTH_TELLING_LOST 0.05  /* of all threads, not measured */
 #define NATIVE_SHARE 0.05        /* native threads that use less of the CPU time are not mentioned */
 
 static void add(char **lines, size_t *n, char *line)
@@ -242,6 +243,15 @@ static void evidence_native(const struct verdict_facts *facts, struct verdict *v
             format_time(time, totals->native_cpu_ns), (double)totals->native_cpu_ns / facts->wall);
 }
 
+static void evidence_lost(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    if (facts->lost_threads >= WORTH_TELLING_LOST)
+        EVIDENCE(verdict,
+                 "%.0f %% of the threads were not measured, for want of room: they held the GIL, waited for it and ran "
+                 "besides what is told here.",
+                 100 * facts->lost_threads);
+}
+
 static void evidence_waiting(const struct verdict_facts *facts, struct verdict *verdict)
 {
     EVIDENCE(verdict, "Threads let the GIL go for 0.1 ms or longer %.1f times a second.", facts->rate_per_s);
@@ -465,6 +475,7 @@ void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict
     }
     if (verdict->class != VERDICT_CPU_STARVED)
         evidence_limit(facts, verdict);
+    evidence_lost(facts, verdict);
     evidence_native(facts, verdict);
     evidence_patterns(facts, verdict);
     advise(facts, verdict);

@@ -190,6 +190,7 @@ static double confidence(const struct verdict_facts *facts, double strength, dou
     for (size_t i = 0; i < process->n_losses; i++)
         if (!is_one_of(process->losses[i].cause, harmless))
             sure *= 0.9;
+    sure *= 1 - facts->lost_threads;
     return floor(least(0.99, sure) * 100 + 0.5) / 100;
 }
 
