@@ -178,7 +178,7 @@ static void learn(struct picture *p, uint32_t slot, struct gs_thread *t)
         return;
     s->looked++;
     char name[sizeof s->name] = "";
-    enum rec_name_source source = threads_name(found, tstate->tstate, name, sizeof name);
+    enum rec_name_source source = threads_name(found, tstate, name, sizeof name);
     if (source == REC_NAME_NONE || (source != REC_NAME_PYTHON && s->name_source != REC_NAME_NONE))
         return;
     s->name_source = source;

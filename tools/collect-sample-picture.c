@@ -18,7 +18,7 @@ static void name_thread(struct sample_process *p, struct sample_thread *t)
     /* Once the thread has ended, another one may have its memory, and so its pthread_self(). */
     if (!tstate || tstate->native_id != t->tid || t->name_source == REC_NAME_PYTHON)
         return;
-    enum rec_name_source source = threads_name(&p->found, tstate->tstate, name, sizeof name);
+    enum rec_name_source source = threads_name(&p->found, tstate, name, sizeof name);
     if (source == REC_NAME_NONE)
         return;
     t->name_source = source;

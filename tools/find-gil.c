@@ -236,6 +236,19 @@ uint32_t find_gil_again(struct find_process *p)
     return p->n_gils - before;
 }
 
+static uint32_t native_id(const struct find_process *p, uint64_t tstate, uint64_t pthread_id)
+{
+    const struct find_layout *l = &p->layout;
+
+    return (uint32_t)peer_pointer(p->pid, l->tstate_native_id ? tstate + l->tstate_native_id : pthread_id + PTHREAD_TID);
+}
+
+bool find_gil_is_still(const struct find_process *p, const struct find_thread *thread)
+{
+    return peer_pointer(p->pid, thread->tstate + p->layout.tstate_thread_id) == thread->pthread_id &&
+           native_id(p, thread->tstate, thread->pthread_id) == thread->native_id;
+}
+
 uint32_t find_gil_threads(const struct find_process *p, struct find_thread *threads, uint32_t max)
 {
     const struct find_layout *l = &p->layout;
@@ -249,8 +262,7 @@ uint32_t find_gil_threads(const struct find_process *p, struct find_thread *thre
                 break;
             threads[n].tstate = tstate;
             threads[n].pthread_id = peer_pointer(p->pid, tstate + l->tstate_thread_id);
-            threads[n].native_id = (uint32_t)peer_pointer(
-                p->pid, l->tstate_native_id ? tstate + l->tstate_native_id : threads[n].pthread_id + PTHREAD_TID);
+            threads[n].native_id = native_id(p, tstate, threads[n].pthread_id);
             n++;
             tstate = peer_pointer(p->pid, tstate + TSTATE_NEXT);
         }

@@ -69,4 +69,7 @@ struct find_thread {
 /* Lists the thread states of all interpreters as they are now: at most max.  Returns how many. */
 uint32_t find_gil_threads(const struct find_process *process, struct find_thread *threads, uint32_t max);
 
+/* Whether a thread of that list still is the one of its thread state, and has not made room for another one. */
+bool find_gil_is_still(const struct find_process *process, const struct find_thread *thread);
+
 #endif

@@ -56,14 +56,18 @@ const struct find_thread *threads_find(const struct threads_list *list, uint64_t
     return bsearch(&key, list->thread, list->n, sizeof *list->thread, by_pthread_id);
 }
 
-enum rec_name_source threads_name(const struct find_process *process, uint64_t tstate, char *name, size_t size)
+enum rec_name_source threads_name(const struct find_process *process, const struct find_thread *thread, char *name,
+                                  size_t size)
 {
     const struct cpython_layout *layout = cpython_layout(process->hex);
     int pid = process->pid;
+    enum cpython_name source = CPYTHON_NAME_NONE;
 
-    if (!layout)
+    if (layout)
+        source = cpython_thread_name(layout, peer_read_callback, &pid, thread->tstate, name, size);
+    if (!find_gil_is_still(process, thread)) /* what was read may be another one's */
         return REC_NAME_NONE;
-    switch (cpython_thread_name(layout, peer_read_callback, &pid, tstate, name, size)) {
+    switch (source) {
     case CPYTHON_NAME_THREAD:
         return REC_NAME_PYTHON;
     case CPYTHON_NAME_FUNCTION:

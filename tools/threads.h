@@ -22,8 +22,10 @@ void threads_free(struct threads_list *list);
 /* The thread state of a thread by its pthread_self(); NULL = it has none. */
 const struct find_thread *threads_find(const struct threads_list *list, uint64_t pthread_id);
 
-/* The name of the thread of a thread state, which may be running: what does not fit together gives none. */
-enum rec_name_source threads_name(const struct find_process *process, uint64_t tstate, char *name, size_t size);
+/* The name of a thread of the list, which may be running, or may have ended since and made room for another one: what does
+ * not fit together gives none. */
+enum rec_name_source threads_name(const struct find_process *process, const struct find_thread *thread, char *name,
+                                  size_t size);
 
 /* A thread's id as its own process sees it; the same where it has ended. */
 uint32_t threads_inner_tid(int pid, uint32_t tid);
