@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unit-symbols.c - symbols of a file that is cut short after it has been opened, as when a library is built anew.
+ * unit-symbols.c - symbols of a file that is cut short after it has been opened, as when a library is built anew;
+ * and Rust's symbols.
  */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "rust-name.h"
 #include "symbols.h"
 #include "unit-check.h"
 
@@ -38,8 +41,48 @@ static uint64_t address_of_a_function(const struct symbols *symbols)
     return 0;
 }
 
+static void check_rust(const char *symbol, const char *readable)
+{
+    char *name = rust_name(symbol);
+
+    if (readable)
+        CHECK_TEXT(name ? name : "(none)", readable);
+    else
+        CHECK(!name);
+    free(name);
+}
+
+static void test_rust(void)
+{
+    check_rust("_RNvNtCsh61yYgEBR7J_4core3fmt5write", "core::fmt::write");
+    check_rust("_RNCNvC3app4main0B3_", "app::main::{closure#0}");
+    check_rust("_RNvNCNvC3app5spawn03MIN.0", "app::spawn::{closure#0}::MIN");
+    check_rust("_RNvMs_C3appNtB4_5Model6encode", "<app::Model>::encode");
+    check_rust("_RNvXs0_C3appNtB5_5ModelNtC4core5Clone5clone", "<app::Model as core::Clone>::clone");
+    check_rust("_RINvC3app3runRShTlmEAbj4_FEuNvB2_3JobE",
+               "app::run::<&[u8], (i32, u32), [bool; 0x4], fn(), app::Job>");
+    check_rust("_RINvC3app3runDNtC4core4SendEL_E", "app::run::<dyn core::Send>");
+    /* No symbols of Rust, damaged ones, and some that never end. */
+    check_rust("_R", NULL);
+    check_rust("_ReadFile", NULL);
+    check_rust("main", NULL);
+    check_rust("_RNvC3app9short", NULL);
+    check_rust("_RNvC3app99999999999999999999main", NULL);
+    check_rust("_RB_", NULL);
+    check_rust("_RINvC3app3runTTTTTTTTTT", NULL);
+    char many[4096] = "_RINvC3app3runT";
+    for (int i = 0; i < 900; i++)
+        strcat(many, i % 2 ? "Bd_" : "TBd_E");
+    check_rust(many, NULL);
+    char deep[1024] = "_R";
+    for (int i = 0; i < 1000; i++)
+        deep[2 + i] = 'I';
+    check_rust(deep, NULL);
+}
+
 int main(void)
 {
+    test_rust();
     char path[] = "/tmp/gilscope-unit-symbols-XXXXXX";
     int fd = copy_self(path);
     struct symbols *symbols = symbols_open(path, NULL, 0);

@@ -160,6 +160,8 @@ libgilscope_tool_a_SOURCES = \
     tools/symbols-file.h \
     tools/symbols-part.c \
     tools/symbols-part.h \
+    tools/rust-name.c \
+    tools/rust-name.h \
     tools/symbols.c \
     tools/symbols.h \
     tools/text.c \

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "rust-name.h"
 #include "symbols-file.h"
 #include "symbols-part.h"
 
@@ -167,6 +168,8 @@ char *symbols_demangle(const char *name)
     static bool looked;
     int status = 0;
 
+    if (!strncmp(name, "_R", 2))
+        return rust_name(name);
     if (strncmp(name, "_Z", 2))
         return NULL;
     if (!looked) {
