@@ -315,6 +315,24 @@ def test_calls_are_long_or_much(world, where, samples, share, longest_us, listed
     assert [c["function"] for c in process["calls_that_should_release"]] == ["kernel"] * listed
 
 
+def test_names_of_rust_are_readable_and_tables_keep_their_width(world, where):
+    """Names of generics may be as long as a page; they do not make tables wider than the terminal."""
+    make, symbol = world.maker, "_RNvNtC3app6module" + "300" + "x" * 300
+    path, addresses = makerec.library(where, "_rust.so", [symbol])
+    make.object(path, 0x7e0000000000, 0x100000, build_id=makerec.build_id(path))
+    make.thread("one", held=0.5, charged=0.4)
+    make.stack(1, world.python("f", "main!"), world.native(0x7e0000000000 + addresses[symbol], LOOP), held=500 * MS,
+               charged=400 * MS, longest_hold=5 * MS, samples=100)
+    make.thread("two", held=0.1, blocked=0.4)
+    recording = make.write(where)
+    name = "app::module::" + "x" * 300
+    assert gs.report(recording)["processes"][0]["calls_that_should_release"][0]["function"] == name
+    text = gs.gilscope("report", recording).stdout
+    tables = text[text.index("THREAD "):]
+    assert "app::module::xxx" in tables and "_RNv" not in text
+    assert max(map(len, tables.splitlines())) <= 120, tables
+
+
 def folded(recording, *options):
     done = gs.gilscope("report", "-f", "folded", *options, recording)
     assert done.returncode == 0, done.stderr

@@ -237,6 +237,20 @@ static void print_cell(const struct text *text, const char *cell, int width, boo
         fprintf(text->out, "%*s", GAP, "");
 }
 
+/* Takes what is too much off the widest columns of text. */
+static void narrow(const struct text_table *table, int *widths, int excess)
+{
+    for (; excess > 0; excess--) {
+        size_t widest = 0;
+        for (size_t i = 1; i < table->n_columns; i++)
+            if (is_left(table, i) && widths[i] > widths[widest])
+                widest = i;
+        if (widths[widest] <= FIRST_MIN)
+            return;
+        widths[widest]--;
+    }
+}
+
 void text_table_print(const struct text *text, const struct text_table *table)
 {
     int *widths = mem_zeroed(table->n_columns, sizeof *widths);
@@ -244,8 +258,7 @@ void text_table_print(const struct text *text, const struct text_table *table)
 
     for (size_t i = 0; i < table->n_columns; i++)
         widths[i] = column_width(text, table, i);
-    if (excess > 0)
-        widths[0] = widths[0] - excess > FIRST_MIN ? widths[0] - excess : FIRST_MIN;
+    narrow(table, widths, excess);
     fputs(style_code(text, TEXT_DIM), text->out);
     for (size_t i = 0; i < table->n_columns; i++)
         print_cell(text, title(table, i), widths[i], is_left(table, i), i + 1 == table->n_columns);
@@ -253,8 +266,8 @@ void text_table_print(const struct text *text, const struct text_table *table)
     for (size_t i = 0; i < table->n_cells; i++) {
         size_t column = i % table->n_columns;
         bool last = column + 1 == table->n_columns;
-        if (column == 0)
-            text_cut(text, table->cells[i], widths[0]);
+        if (column == 0 || is_left(table, column))
+            text_cut(text, table->cells[i], widths[column]);
         print_cell(text, table->cells[i], widths[column], is_left(table, column), last);
         if (last)
             fputc('\n', text->out);

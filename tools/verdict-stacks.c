@@ -4,13 +4,27 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "format.h"
 #include "mem.h"
 #include "verdict-facts.h"
 
 #define WORTH_NAMING_SHARE 0.1 /* of all waiting behind holders */
+#define NAME_MOST 240          /* bytes of a native function's name, in a sentence */
 #define SAMPLES_MIN 20         /* below, shares mean little */
+
+/* Names of templates and generics may be as long as a page: JSON and HTML have all of it.  Where UTF-8 can be cut. */
+static int sentence_length(const char *name)
+{
+    size_t n = strlen(name);
+
+    if (n <= NAME_MOST)
+        return (int)n;
+    for (n = NAME_MOST; n > 0 && ((unsigned char)name[n] & 0xc0) == 0x80;)
+        n--;
+    return (int)n;
+}
 
 char *verdict_look_first(const struct model_process *process)
 {
@@ -27,7 +41,8 @@ char *verdict_look_first(const struct model_process *process)
         snprintf(line, sizeof line, ":%u", hot->line);
     if (hot->native < stacks->n_functions) {
         const struct model_function *called = &stacks->functions[hot->native];
-        native = called->named ? mem_print(", which calls %s in %s", called->name, called->basename)
+        native = called->named ? mem_print(", which calls %.*s%s in %s", sentence_length(called->name), called->name,
+                                           strlen(called->name) > NAME_MOST ? "..." : "", called->basename)
                                : mem_print(", which calls into %s", called->basename);
     }
     advice =
