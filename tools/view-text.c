@@ -88,7 +88,7 @@ static void print_verdict(const struct text *text, const struct verdict *verdict
  * known. */
 static bool knows_holds(const struct model_process *process, const struct model_gil *gil)
 {
-    return gil->hold.count && (process->n_gils == 1 || gil->hold.max_ns <= gil->held_ns);
+    return process->n_gils == 1 || (gil->hold.count && gil->hold.max_ns <= gil->held_ns);
 }
 
 static void print_gil(const struct text *text, const struct model_process *process, const struct model_gil *gil)
