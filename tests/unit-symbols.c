@@ -59,8 +59,7 @@ static void test_rust(void)
     check_rust("_RNvNCNvC3app5spawn03MIN.0", "app::spawn::{closure#0}::MIN");
     check_rust("_RNvMs_C3appNtB4_5Model6encode", "<app::Model>::encode");
     check_rust("_RNvXs0_C3appNtB5_5ModelNtC4core5Clone5clone", "<app::Model as core::Clone>::clone");
-    check_rust("_RINvC3app3runRShTlmEAbj4_FEuNvB2_3JobE",
-               "app::run::<&[u8], (i32, u32), [bool; 0x4], fn(), app::Job>");
+    check_rust("_RINvC3app3runRShTlmEAbj4_FEuNvB2_3JobE", "app::run::<&[u8], (i32, u32), [bool; 0x4], fn(), app::Job>");
     check_rust("_RINvC3app3runDNtC4core4SendEL_E", "app::run::<dyn core::Send>");
     /* No symbols of Rust, damaged ones, and some that never end. */
     check_rust("_R", NULL);

@@ -164,9 +164,10 @@ static void tell_of_children(int pid)
         n_pythons += !find_gil_now(pids[i], &found, error);
     children_free(&children);
     if (n_pythons)
-        msg_error("process %d has %d child process%s that run%s CPython, and %s not measured: --children measures %s, too",
-                  pid, n_pythons, n_pythons == 1 ? "" : "es", n_pythons == 1 ? "s" : "", n_pythons == 1 ? "is" : "are",
-                  n_pythons == 1 ? "it" : "them");
+        msg_error(
+            "process %d has %d child process%s that run%s CPython, and %s not measured: --children measures %s, too",
+            pid, n_pythons, n_pythons == 1 ? "" : "es", n_pythons == 1 ? "s" : "", n_pythons == 1 ? "is" : "are",
+            n_pythons == 1 ? "it" : "them");
 }
 
 int cmd_attach(int argc, char **argv)

@@ -131,9 +131,9 @@ static void close_open(struct picture *p, uint32_t slot, struct gs_thread *t)
 }
 
 /* --- who they are ------------------------------------------------------------------------------------------------ */
-/* The thread's state, in the list that was read before the thread's figures were.  glibc gives a new thread the memory of
- * one that has ended, and so its pthread_self(): of a thread that has ended meanwhile, or had not begun then, a state is
- * its own only if its number is, too. */
+/* The thread's state, in the list that was read before the thread's figures were.  glibc gives a new thread the memory
+ * of one that has ended, and so its pthread_self(): of a thread that has ended meanwhile, or had not begun then, a
+ * state is its own only if its number is, too. */
 static const struct find_thread *tstate_of(const struct picture *p, const struct bpf_slot *s, const struct gs_thread *t)
 {
     const struct find_thread *tstate = threads_find(&p->tstates, t->self);

@@ -240,7 +240,8 @@ static uint32_t native_id(const struct find_process *p, uint64_t tstate, uint64_
 {
     const struct find_layout *l = &p->layout;
 
-    return (uint32_t)peer_pointer(p->pid, l->tstate_native_id ? tstate + l->tstate_native_id : pthread_id + PTHREAD_TID);
+    return (uint32_t)peer_pointer(p->pid,
+                                  l->tstate_native_id ? tstate + l->tstate_native_id : pthread_id + PTHREAD_TID);
 }
 
 bool find_gil_is_still(const struct find_process *p, const struct find_thread *thread)

@@ -225,9 +225,9 @@ static void traits(struct rust *r)
 
 static void type(struct rust *r)
 {
-    static const char *const basic[26] = {"i8",  "bool", "char", "f64",  "str", "f32", NULL,  "u8",  "isize",
-                                          "usize", NULL, "i32",  "u32",  "i128", "u128", "_", NULL,  NULL,
-                                          "i16", "u16",  "()",   "...",  NULL,  "i64", "u64", "!"};
+    static const char *const basic[26] = {"i8",    "bool", "char", "f64", "str",  "f32",  NULL,  "u8", "isize",
+                                          "usize", NULL,   "i32",  "u32", "i128", "u128", "_",   NULL, NULL,
+                                          "i16",   "u16",  "()",   "...", NULL,   "i64",  "u64", "!"};
     char c;
 
     if (!enter(r))

@@ -22,8 +22,8 @@ void threads_free(struct threads_list *list);
 /* The thread state of a thread by its pthread_self(); NULL = it has none. */
 const struct find_thread *threads_find(const struct threads_list *list, uint64_t pthread_id);
 
-/* The name of a thread of the list, which may be running, or may have ended since and made room for another one: what does
- * not fit together gives none. */
+/* The name of a thread of the list, which may be running, or may have ended since and made room for another one: what
+ * does not fit together gives none. */
 enum rec_name_source threads_name(const struct find_process *process, const struct find_thread *thread, char *name,
                                   size_t size);
 

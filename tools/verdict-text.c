@@ -63,7 +63,8 @@ static char *summary(const struct verdict_facts *facts, enum verdict_class class
         /* On one processor, or where each waits for the other's answer, nothing is seen to run at the same time. */
         return mem_print(
             "The work runs %swithout the GIL: %.1f of %s were in use, %.0f %% of that %s.",
-            facts->cpus_used >= verdict_limits.parallel_cpus ? "in parallel " : "", process->totals.oncpu_cpus, format_cpus(time, process->usable_cpus), 100 * facts->released_share,
+            facts->cpus_used >= verdict_limits.parallel_cpus ? "in parallel " : "", process->totals.oncpu_cpus,
+            format_cpus(time, process->usable_cpus), 100 * facts->released_share,
             facts->native_share < NATIVE_SHARE ? "in code that had released it" : "in code that did not hold it");
     case VERDICT_IO_BOUND:
         return mem_print("Threads mostly waited for something outside of the program, %.0f times a second: %.2f "

@@ -107,9 +107,8 @@ static void print_gil(const struct text *text, const struct model_process *proce
         line = more;
     }
     if (model_dist_has_quantiles(&gil->hold) && knows_holds(process, gil)) {
-        char *more =
-            mem_print("%s · hold p50 %s, p99 %s, max %s", line, format_time(p50, gil->hold.p50_ns),
-                      format_time(p99, gil->hold.p99_ns), format_time(max, gil->hold.max_ns));
+        char *more = mem_print("%s · hold p50 %s, p99 %s, max %s", line, format_time(p50, gil->hold.p50_ns),
+                               format_time(p99, gil->hold.p99_ns), format_time(max, gil->hold.max_ns));
         free(line);
         line = more;
     }
