@@ -315,6 +315,21 @@ def test_calls_are_long_or_much(world, where, samples, share, longest_us, listed
     assert [c["function"] for c in process["calls_that_should_release"]] == ["kernel"] * listed
 
 
+def test_modules_of_one_name_are_told_apart(world, where):
+    """Packages often have a module of the same file name as others."""
+    make = world.maker
+    make.thread("one", held=0.5)
+    for i, package in enumerate(("pandas", "pyarrow")):
+        (where / package).mkdir()
+        path, addresses = makerec.library(where / package, "lib.so", [f"work{i}"])
+        start = 0x7e0000000000 + i * 0x10000000
+        make.object(path, start, 0x100000, build_id=makerec.build_id(path))
+        make.stack(1, world.python("f", "main!"), world.native(start + addresses[f"work{i}"], LOOP), held=250 * MS)
+    text = gs.gilscope("report", make.write(where)).stdout
+    rows = [line.split()[0] for line in text.split("MODULES")[1].splitlines()[1:3]]
+    assert sorted(rows) == ["pandas/lib.so", "pyarrow/lib.so"], text
+
+
 def test_names_of_rust_are_readable_and_tables_keep_their_width(world, where):
     """Names of generics may be as long as a page; they do not make tables wider than the terminal."""
     make, symbol = world.maker, "_RNvNtC3app6module" + "300" + "x" * 300

@@ -3,6 +3,7 @@
  * view-text-stacks.c - the text report's sections that come from stacks: where to look first, modules, calls.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "format.h"
 #include "mem.h"
@@ -70,6 +71,24 @@ static void print_hot(const struct text *text, const struct model_stacks *stacks
     end_table(text, &table);
 }
 
+/* The file's name; with its directory's where another module of the table has the same one (pandas and pyarrow have a
+ * "lib" each). */
+static const char *module_name(const struct model_stacks *stacks, const struct model_module *module)
+{
+    const char *name = module->basename;
+    bool alone = true;
+
+    for (size_t i = 0; i < stacks->n_modules && i < MODULES_MAX; i++)
+        alone &= &stacks->modules[i] == module || strcmp(stacks->modules[i].basename, name) != 0;
+    if (alone || strlen(module->path) < strlen(name))
+        return name;
+    const char *at = module->path + strlen(module->path) - strlen(name);
+    for (int slashes = 0; at > module->path; at--)
+        if (at[-1] == '/' && ++slashes == 2)
+            break;
+    return at;
+}
+
 static void print_modules(const struct text *text, const struct model_stacks *stacks)
 {
     static const char *const titles[] = {"<MODULES", "made wait", "held", "released", "on a CPU"};
@@ -79,7 +98,7 @@ static void print_modules(const struct text *text, const struct model_stacks *st
         const struct model_module *module = &stacks->modules[i];
         if (module->interpreter)
             continue;
-        text_cell(text, &table, "%s", module->basename);
+        text_cell(text, &table, "%s", module_name(stacks, module));
         time_cell(text, &table, module->charged_ns);
         time_cell(text, &table, module->held_ns);
         time_cell(text, &table, module->released_ns);
