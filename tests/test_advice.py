@@ -3,7 +3,7 @@
 import pytest
 
 from helpers import gs, makerec, pythons
-from helpers.verdicts import undisturbed
+from helpers.verdicts import need_cpus, undisturbed
 
 CONVOY = """
 import sys, threading, time
@@ -19,6 +19,21 @@ threads.append(threading.Thread(target=tick, name="ticker"))
 for t in threads: t.start()
 for t in threads: t.join()
 """
+
+BESIDE_SLEEPERS = """
+import socket, threading, time
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=listener.accept, daemon=True).start()
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+end = time.perf_counter() + 2
+def compute():
+    while time.perf_counter() < end:
+        sum(range(1000))
+threads = [threading.Thread(target=compute) for _ in range(3)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
 
 def verdict_of(code, where, *args):
     """The verdict on a program that ran while not too much else did; it does not depend on the interpreter."""
@@ -40,6 +55,15 @@ def test_a_convoy_is_behind_one_thread_or_behind_several(where, hogs):
     else:
         assert behind == "several others that compute." and not moved, verdict
     assert any("setswitchinterval" in line for line in verdict["advice"]), verdict
+
+
+def test_threads_that_sleep_do_not_limit_the_speedup(where):
+    """Two of three that compute could run at a time: that another one accepts connections meanwhile changes nothing."""
+    need_cpus({"cpus": 2})
+    verdict = verdict_of(BESIDE_SLEEPERS, where)
+    assert verdict["class"] == "gil-bound", verdict
+    assert verdict["speedup_without_gil"]["high"] > 1.4, verdict
+    assert any("times as fast" in line for line in verdict["advice"]), verdict
 
 
 INTERPRETERS = """

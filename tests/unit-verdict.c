@@ -154,6 +154,28 @@ static void test_speedups(void)
     maker_end(&maker);
 }
 
+/* A thread that sleeps all along, whatever for, is not what the others' work takes as long as. */
+static void test_sleepers_limit_no_speedup(void)
+{
+    const struct shape asleep = {.held = 2, .blocked = 1, .released_off = 997},
+                       python = {.held = 240, .blocked = 750, .wakeup = 10},
+                       importing = {.held = 110, .blocked = 60, .released_off = 830},
+                       asking = {.held = 240, .blocked = 400, .released_off = 360};
+    const struct verdict *verdict = judge(2, &asleep, &python, 4);
+
+    CHECK(verdict->speedup_high > 1.9 && verdict->speedup_high <= 2);
+    model_free(&model);
+    maker_end(&maker);
+    verdict = judge(2, &importing, &python, 4); /* imports, then sleeps until the others are ready */
+    CHECK(verdict->speedup_high > 1.8 && verdict->speedup_high <= 2);
+    model_free(&model);
+    maker_end(&maker);
+    verdict = judge(8, &asleep, &asking, 4); /* who works has to sleep for as long without a GIL */
+    CHECK(verdict->speedup_high > 1.6 && verdict->speedup_high < 1.7);
+    model_free(&model);
+    maker_end(&maker);
+}
+
 /* Two threads that hand the work to each other are never seen to run at the same time. */
 static void test_turns_are_not_parallel(void)
 {
@@ -193,6 +215,7 @@ int main(void)
     test_waking_up_takes_its_time();
     test_awaited_work_is_no_lock();
     test_speedups();
+    test_sleepers_limit_no_speedup();
     test_turns_are_not_parallel();
     test_a_process_without_a_gil();
     return check_result();

@@ -10,6 +10,7 @@
 #define WAKE_UP_NS 5e4          /* an idle processor, of a virtual machine, needs that long to go on with a thread */
 #define INTERVAL_DEFAULT_NS 5e6 /* CPython's switch interval */
 #define CONVOY_SHARE 0.5        /* of what a thread waits behind holders: the one that it is held up by */
+#define WORKER_SHARE 0.1        /* of the busiest thread's work: who does less takes no part in it */
 
 static double least(double a, double b)
 {
@@ -34,6 +35,14 @@ static double switch_interval(const struct model_process *process)
 static double thread_work(const struct model_thread *thread)
 {
     return (double)(thread->states.held_oncpu_ns + thread->states.released_oncpu_ns);
+}
+
+bool verdict_is_worker(const struct verdict_facts *facts, const struct model_thread *thread)
+{
+    double top_work = facts->top ? thread_work(facts->top) : 0;
+    double work = thread_work(thread) - (thread->main && thread != facts->top ? facts->startup : 0);
+
+    return top_work > 0 && work >= WORKER_SHARE * top_work;
 }
 
 /* Thread.join() waits on a lock, too, and is no contention.  It cannot be told from a lock wait by itself, but a thread
@@ -112,7 +121,7 @@ static void gather_sums(struct verdict_facts *facts)
 {
     const struct model_process *process = facts->process;
     const struct model_totals *totals = &process->totals;
-    double startup = 0, preempted, all_work = (double)(totals->oncpu_ns + totals->native_cpu_ns);
+    double preempted, all_work = (double)(totals->oncpu_ns + totals->native_cpu_ns);
 
     facts->wall = (double)process->wall_ns;
     for (size_t i = 0; i < process->n_threads; i++) {
@@ -120,14 +129,15 @@ static void gather_sums(struct verdict_facts *facts)
         gather_thread(process, thread, facts);
         if (thread->main) {
             /* Of a run that is all start-up, most counts. */
-            startup = least(verdict_limits.startup_ns, verdict_limits.startup_share * facts->wall);
-            startup = least(startup, (double)thread->states.held_oncpu_ns);
-            facts->run_delay -= missing_processor(process, thread, &preempted) * ratio(startup, thread_work(thread));
+            facts->startup = least(verdict_limits.startup_ns, verdict_limits.startup_share * facts->wall);
+            facts->startup = least(facts->startup, (double)thread->states.held_oncpu_ns);
+            facts->run_delay -=
+                missing_processor(process, thread, &preempted) * ratio(facts->startup, thread_work(thread));
         }
     }
     /* With the rest of a long run, this makes no difference. */
-    facts->work = most(0, all_work - startup);
-    facts->demand = most(0, (double)totals->demand_ns - startup);
+    facts->work = most(0, all_work - facts->startup);
+    facts->demand = most(0, (double)totals->demand_ns - facts->startup);
     facts->limit_reached = ratio((double)process->n_limit_reached, (double)process->n_limit_periods);
     facts->at_limit = process->usable_cpus < process->cpus &&
                       (totals->oncpu_cpus >= verdict_limits.limit_share * process->cpu_limit ||
@@ -170,9 +180,8 @@ static void derive(struct verdict_facts *facts)
     facts->lost_threads = lost_threads(process);
     facts->rate_per_s = ratio((double)process->totals.long_released, facts->wall / 1e9);
     for (size_t i = 0; i < process->n_threads; i++)
-        if (thread_work(&process->threads[i]) >= 0.1 * top_work && top_work > 0)
-            facts->n_workers++;
-    if (native_work >= 0.1 * top_work && native_work > 0)
+        facts->n_workers += verdict_is_worker(facts, &process->threads[i]);
+    if (native_work >= WORKER_SHARE * top_work && native_work > 0)
         facts->n_workers++;
 }
 

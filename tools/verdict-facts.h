@@ -45,6 +45,7 @@ struct verdict_facts {
     const struct model_process *process;
     /* ns, summed over threads */
     double wall;          /* the process's, not summed */
+    double startup;       /* of the main thread's CPU time, taken for imports */
     double demand;        /* wanting to run, start-up left out */
     double work;          /* on CPU, start-up left out; that of native threads, which never take the GIL, too */
     double gil_wait;      /* for the GIL, without what a want of processors adds to it */
@@ -80,6 +81,9 @@ struct verdict_facts {
 
 /* --- verdict-facts.c */
 void verdict_gather(const struct model_process *process, struct verdict_facts *facts);
+
+/* Whether the thread has a real part in the work: a tenth of the busiest one's, at least.  Once facts->top is known. */
+bool verdict_is_worker(const struct verdict_facts *facts, const struct model_thread *thread);
 
 /* How much others wait for a thread's part in locks: without joins, see verdict-facts.c.  ns */
 double verdict_thread_lock_wait(const struct model_process *process, const struct model_thread *thread);

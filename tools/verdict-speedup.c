@@ -24,16 +24,18 @@ static double least(double a, double b)
 }
 
 /* The time that the threads' own parts need: what they waited for the GIL, and for each other's results, is left out.
- */
-static double longest_own_time(const struct model_process *process, double worth)
+ * A thread that sleeps all along, or does next to nothing in between (one that accepts connections, a timer's, those of
+ * a pool that a library keeps), has no part that the others' work would have to wait for. */
+static double longest_own_time(const struct verdict_facts *facts, double worth)
 {
+    const struct model_process *process = facts->process;
     double longest = 0;
 
     for (size_t i = 0; i < process->n_threads; i++) {
         const struct model_thread *thread = &process->threads[i];
         double waits = (double)(thread->wait_ns + thread->states.wait_forced_ns);
         double awaits = (double)thread->lock_wait_ns - verdict_thread_lock_wait(process, thread);
-        if (!thread->folded)
+        if (!thread->folded && verdict_is_worker(facts, thread))
             longest = most(longest, (double)thread->wall_ns - waits * worth - awaits);
     }
     return longest;
@@ -73,7 +75,7 @@ void verdict_speedup(const struct verdict_facts *facts, struct verdict *verdict)
     verdict->speedup_low = verdict->speedup_high = 1;
     if (wall <= 0 || contended <= 0)
         return;
-    bound = most(longest_own_time(facts->process, worth), facts->process->totals.oncpu_cpus * wall / n_cpus);
+    bound = most(longest_own_time(facts, worth), facts->process->totals.oncpu_cpus * wall / n_cpus);
     bound = most(bound, wall - least(wall, blocked)); /* what nobody waited in stays as it is */
     bound = most(bound, wall / n_cpus);
     side_by_side = least(n_cpus, 1 + blocked / contended);
