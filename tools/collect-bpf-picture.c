@@ -90,11 +90,17 @@ static uint64_t walk(struct picture *p, uint32_t slot, struct gs_thread *t, uint
     return blocked;
 }
 
-/* Closes at now_ns what is open. */
+/* Closes at now_ns what is open, and adds what the programs have not entered yet. */
 static void close_open(struct picture *p, uint32_t slot, struct gs_thread *t)
 {
     uint64_t end = t->end_ns ? t->end_ns : p->now_ns, ns;
 
+    for (int i = 0; i < GS_OWED; i++) {
+        if (!t->owed[i].slot || t->owed[i].slot >= p->c->n_slots_max)
+            continue;
+        add_pair(p, slot, t->owed[i].slot, t->owed[i].ns);
+        p->open_charges[t->owed[i].slot] += t->owed[i].ns;
+    }
     if (t->pending_to_ns)
         t->blocked_ns += walk(p, slot, t, t->pending_from_ns, t->pending_to_ns);
     if (t->end_ns)
