@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """What attaching costs: the speed of a program that gilscope is attached to, relative to the same program left alone.
 
-A pair is two processes that take turns, as in overhead.py; one of them is attached to all the time.  For "bystander",
-neither is: a third process is attached to in every second round, and the speed in those rounds is compared with that in
-the others.  The collector's own use of processor and memory is that of the whole gilscope process.
+A pair is two processes that take turns, as in overhead.py; first one of them is attached to, then the other, twice the
+other way round, so that what makes one faster than the other is in no figure.  For "bystander", neither is: a third
+process is attached to in every second round, and the speed in those rounds is compared with that in the others.  The
+collector's own use of processor and memory is that of the whole gilscope process.
 """
 import argparse
 import json
@@ -64,14 +65,20 @@ def turns_of(sides, n, turn_s):
 
 
 def attached_pair(args, name, where):
+    """The geometric mean of what each of two processes takes for an operation while it is attached to, over the other."""
     turn_s, _ = CASES[name]
     sides = [Side(argv(args, name), common.bare_env()) for _ in range(2)]
-    collector = Collector(args, sides[1].process.pid, where)
-    turns_of(sides, max(1, round(args.sample / turn_s)), turn_s)
-    share, rss = collector.end()
+    ratios, uses = [], []
+    for i, one in enumerate((1, 0, 0, 1)):
+        collector = None if args.null else Collector(args, sides[one].process.pid, Path(where) / str(i))
+        for side in sides:
+            side.turns.clear()
+        turns_of(sides, max(2, round(args.sample / 2 / turn_s)), turn_s)
+        uses.append(collector.end() if collector else (0, 0))
+        ratios.append(sides[one].wall_ns() / sides[1 - one].wall_ns())
     for side in sides:
         side.close()
-    return sides[1].wall_ns() / sides[0].wall_ns(), share, rss
+    return statistics.geometric_mean(ratios), *(statistics.median(use) for use in zip(*uses))
 
 
 def bystander_pair(args, where):
@@ -80,7 +87,7 @@ def bystander_pair(args, where):
     speed = {False: [], True: []}
     for i in range(6):
         attached = i % 2 == 1
-        collector = Collector(args, other.process.pid, Path(where) / str(i)) if attached else None
+        collector = Collector(args, other.process.pid, Path(where) / str(i)) if attached and not args.null else None
         first = len(worker.turns)
         turns_of([worker], round(args.sample / 2 / 0.01), 0.01)
         part = worker.turns[first:]
@@ -127,6 +134,7 @@ def parse():
     parser.add_argument("--option", dest="options", action="append", default=[], help="for gilscope attach")
     parser.add_argument("--workload", action="append", choices=[*CASES, "bystander", "crowd"], help="only this one")
     parser.add_argument("--crowd-seconds", type=float, default=30, help="of 1,000 threads [%(default)s]")
+    parser.add_argument("--null", action="store_true", help="attach to none: what it shows is noise")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args()
     args.gilscope = common.gilscope_bin(args.gilscope)

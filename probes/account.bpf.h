@@ -466,16 +466,21 @@ static __always_inline void abandon(struct gs_thread *t, gs_u64 now)
     t->since_ns = now;
 }
 
+/* The forced switch is over; or, if it was already, it went on up to now, for the kernel was not done with it. */
 static __always_inline void end_forced(struct gs_thread *t, gs_u64 now)
 {
     gs_u64 ns = now - t->state_ns;
 
-    t->forced_ns += ns;
+    if (t->state == GS_FORCED) {
+        t->forced_ns += ns;
+        t->forced_switches++;
+    } else {
+        t->forced_ns += now - t->since_ns;
+    }
     if (ns > t->forced_max_ns)
         t->forced_max_ns = ns;
-    t->forced_switches++;
     t->state = GS_RUNS;
-    t->since_ns = now;
+    t->since_ns = t->forced_end_ns = now;
     t->on_cpu = 1;
     t->free_ns = now;
 }

@@ -162,6 +162,7 @@ static __always_inline void switch_in(struct gs_thread *t, gs_u64 now)
 {
     if (t->state == GS_FORCED) {
         end_forced(t, now);
+        t->in_kernel = 1;
     } else if (t->state == GS_WAITS) {
         t->tentative_ns = now;
         t->in_kernel = 1;
@@ -205,6 +206,8 @@ int BPF_PROG(on_return, struct task_struct *task)
     t->in_kernel = 0;
     if (t->state == GS_WAITS && t->tentative_ns)
         t->tentative_ns = bpf_ktime_get_ns();
+    else if (t->state == GS_RUNS && t->since_ns == t->forced_end_ns)
+        end_forced(t, bpf_ktime_get_ns());
     return 0;
 }
 

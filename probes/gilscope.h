@@ -121,7 +121,7 @@ struct gs_thread {
     gs_u64 samples_held, samples_released, hold_samples;
     gs_u64 start_ns __attribute__((aligned(64))), end_ns; /* of being measured; end 0 = alive */
     gs_u64 run_delay_ns; /* runnable, but no processor, in all its life; known at its end only */
-    gs_u64 forced_ns, forced_max_ns;
+    gs_u64 forced_ns, forced_max_ns, forced_end_ns; /* the end of the last one */
     gs_u64 not_told_ns; /* blocked, but by whom is not known any more */
     gs_u64 lost_wakeups, drop_requests, forced_switches, releases;
     gs_u64 long_since_ns, long_ns; /* the last interval off CPU of GS_LONG_NS and more: the loader looks at its stack */
