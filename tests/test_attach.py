@@ -169,6 +169,34 @@ def test_waits_agree_with_the_truth(python, mix, where):
     assert not wrong, "\n".join(wrong)
 
 
+# Each waits for each of the others: more than a thread keeps account of by itself in the kernel.
+CROWD = READY + """
+import threading, time
+end = time.monotonic() + 2
+def work():
+    while time.monotonic() < end:
+        sum(range(20000))
+threads = [threading.Thread(target=work, name=f"t{i}") for i in range(24)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+
+def test_many_holders_are_all_charged(one_python, where):
+    """Rows and columns of the matrix add up to what was waited and charged, with more holders than a waiter's own table has room for."""
+    need_bpf()
+    with Target([one_python.path, "-c", CROWD]) as target:
+        attached = Attached(target.pid, where)
+        target.go()
+        assert target.end() == 0
+        (process,) = attached.end(ask=False)
+    assert not sums.check(process), sums.check(process)
+    rows = {}
+    for pair in process["blocking"]:
+        rows.setdefault(pair["waiter_tid"], set()).add(pair["holder_tid"])
+    assert max(len(holders) for holders in rows.values()) > 16, rows
+
+
 # Each new thread finds the GIL free, takes it without a call, and has it for long: nothing is seen of it but who waits.
 NEWCOMERS = READY + """
 import _thread, time
