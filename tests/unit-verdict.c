@@ -49,10 +49,13 @@ static void add_thread(uint32_t index, const struct shape *s)
         maker_hist(&maker, thread, REC_HIST_HOLD, 5 * MS, s->held / 5 + 1);
 }
 
+static bool native_known = true; /* what threads did that never took the GIL: nothing */
+
 static const struct verdict *judge(uint32_t cpus, const struct shape *main_thread, const struct shape *worker, int n)
 {
     maker_begin(&maker);
     maker.header->cpus = cpus;
+    maker.header->cpu_used_ns = native_known;
     maker_gil(&maker, 0);
     add_thread(1, main_thread);
     for (int i = 0; i < n; i++)
@@ -172,6 +175,12 @@ static void test_sleepers_limit_no_speedup(void)
     maker_end(&maker);
     verdict = judge(8, &asleep, &asking, 4); /* who works has to sleep for as long without a GIL */
     CHECK(verdict->speedup_high > 1.6 && verdict->speedup_high < 1.7);
+    model_free(&model);
+    maker_end(&maker);
+    native_known = false; /* it may sleep until they are done */
+    verdict = judge(2, &asleep, &python, 4);
+    CHECK(verdict->speedup_high < 1.1);
+    native_known = true;
     model_free(&model);
     maker_end(&maker);
 }

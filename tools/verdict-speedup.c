@@ -25,7 +25,8 @@ static double least(double a, double b)
 
 /* The time that the threads' own parts need: what they waited for the GIL, and for each other's results, is left out.
  * A thread that sleeps all along, or does next to nothing in between (one that accepts connections, a timer's, those of
- * a pool that a library keeps), has no part that the others' work would have to wait for. */
+ * a pool that a library keeps), has no part that the others' work would have to wait for; unless it is for native threads
+ * that it sleeps, which recordings of earlier versions do not tell. */
 static double longest_own_time(const struct verdict_facts *facts, double worth)
 {
     const struct model_process *process = facts->process;
@@ -35,7 +36,7 @@ static double longest_own_time(const struct verdict_facts *facts, double worth)
         const struct model_thread *thread = &process->threads[i];
         double waits = (double)(thread->wait_ns + thread->states.wait_forced_ns);
         double awaits = (double)thread->lock_wait_ns - verdict_thread_lock_wait(process, thread);
-        if (!thread->folded && verdict_is_worker(facts, thread))
+        if (!thread->folded && (!process->totals.has_native_cpu || verdict_is_worker(facts, thread)))
             longest = most(longest, (double)thread->wall_ns - waits * worth - awaits);
     }
     return longest;
