@@ -73,15 +73,17 @@ bool shim_account_peek(const struct shim_gil *g, uint64_t t, uint64_t *sum)
     return false;
 }
 
-/* H where the calling thread's wait began, at b. */
+/* H where the calling thread's wait began, at b.  What it saw of H then may be too much: a holder that had read the
+ * clock for its release, and lost its processor before it had written that down, seemed to hold it yet.  So that counts
+ * only where the last holds do not tell, and is no more than what they allow for. */
 static uint64_t held_when_wanted(const struct shim_gil *g, uint64_t b, uint64_t t)
 {
-    uint64_t now = held(g, t);
-    bool seen = T.want_seen;
+    uint64_t most = held_at(g, b, t), now = held(g, t);
+    bool seen = T.want_seen && b == T.want && b < g->last_take_ticks;
     T.want_seen = false;
-    if (seen && b == T.want && shim_elapsed(T.want_held, now) <= shim_elapsed(b, t) && T.want_held <= now)
+    if (seen && shim_elapsed(T.want_held, now) <= shim_elapsed(b, t) && T.want_held <= most)
         return T.want_held;
-    return held_at(g, b, t);
+    return most;
 }
 
 void shim_account_arrive(struct shim_gil *g, uint64_t t)
