@@ -238,7 +238,8 @@ static void note_thread(struct shim_gil *g, const struct shim_period *p, enum sh
     }
 }
 
-static bool sync_both(struct shim_gil *g, const struct shim_period *p, enum shim_event event)
+/* *p is the present period, or becomes it. */
+static bool sync_both(struct shim_gil *g, struct shim_period *p, enum shim_event event)
 {
     bool held =
         event == SHIM_EVENT_RELEASE || ((event == SHIM_EVENT_WAIT || event == SHIM_EVENT_ABANDON) && shim_gil_taken(g));
@@ -255,6 +256,12 @@ static bool sync_both(struct shim_gil *g, const struct shim_period *p, enum shim
     if (T.generation != SHIM.generation) {
         shim_thread_attach(shim_ticks(), false);
         T.busy = 1;
+        /* That may have taken so long that the record is of a later period by now, and so is the event, then. */
+        if (T.n_toggles > p->n) {
+            *p = shim_pause_period();
+            paused = p->n & 1;
+            sync_gil(g, p, held);
+        }
     }
     struct rec_thread *tr = T.rec;
     shim_write_begin(&tr->seq);
