@@ -235,7 +235,8 @@ static void thread_end(void *value)
     }
     int saved_errno = errno, cancel = shim_cancel_later();
     struct rec_thread *tr = T.rec;
-    if (SHIM_STATE(tr) == REC_STATE_WAITING && (*SHIM.n_toggles & 1))
+    if (SHIM_STATE(tr) == REC_STATE_WAITING &&
+        shim_route_has_slept()) /* the unlock with which it gave up was not noticed */
         shim_several_abandon(T.gil);
     T.busy = 1;
     if (SHIM_STATE(tr) == REC_STATE_WAITING)
@@ -244,8 +245,11 @@ static void thread_end(void *value)
     uint64_t now = shim_pause_close();
     if (tr->cpu_last_ns && released && !(T.n_toggles & 1))
         shim_cpu_read(tr, now);
-    if (T.gil_rec)
+    if (T.gil_rec) {
+        if (T.later && T.gil && T.gil->rec == T.gil_rec) /* its last unlock came in a pause, and was not noticed */
+            shim_account_missed(T.gil);
         shim_thread_leave_gil(T.gil_rec);
+    }
     tr->cpu_end_ns = tr->cpu_last_ns;
     shim_name_at_end(tr);
     if (shim_elapsed(tr->start_ticks, now) > LONG_ENOUGH_FOR_SCHEDSTAT_US * shim_clock_ticks_per_us())
