@@ -68,6 +68,16 @@ static inline void shim_account_waiters(struct shim_gil *g, uint64_t n)
     g->n_waiters = g->rec->n_waiters = n;
 }
 
+/* A wait has been given up without the GIL.  Its holder may find nobody waiting at its release: what this wait adds to
+ * it is charged now.  Holding gil->mutex, W up to date. */
+static inline void shim_account_given_up(struct shim_gil *g)
+{
+    if (g->take_ticks && g->holder)
+        shim_charge(g->holder, g->rec->waiters_ticks - g->rec->hold_waiters_ticks);
+    if (!g->take_ticks || g->holder)
+        g->rec->hold_waiters_ticks = g->rec->waiters_ticks;
+}
+
 void shim_account_enter_late_hold(struct rec_thread *tr);
 
 /* Enters the last hold into the histogram if the shortest path, or a pause, has left it to the next take.  Owner of the
@@ -113,6 +123,10 @@ void shim_account_settle(struct shim_gil *g, uint64_t t);
 
 /* Enters the thread's last wait into its row of the matrix.  By the thread itself, at any time after it. */
 void shim_account_row(struct shim_gil *g);
+
+/* As shim_account_row, of a wait that has just ended otherwise than by a take: who has the GIL may not be known yet.
+ * Holding gil->mutex. */
+void shim_account_row_now(struct shim_gil *g);
 
 #define SHIM_ROW_PARTS 6 /* of a row, at most: 84 holders a waiter */
 

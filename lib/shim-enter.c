@@ -141,6 +141,21 @@ void shim_account_row(struct shim_gil *g)
     }
 }
 
+void shim_account_row_now(struct shim_gil *g)
+{
+    struct rec_thread *tr = T.rec;
+    if (g->rec->unseen && g->take_ticks && !g->holder) { /* the ring's last entry is that of whoever had it before */
+        uint64_t low = tr->wait_held_base_ticks, high = tr->late_held_ticks;
+        low = low > g->unknown_held_ticks ? low : g->unknown_held_ticks;
+        if (high > low) {
+            tr->row_other_ticks += high - low;
+            tr->late_held_ticks = low;
+            shim_file_loss(REC_LOSS_PAIRS);
+        }
+    }
+    shim_account_row(g);
+}
+
 /* --- histograms -------------------------------------------------------------------------------------------------- */
 static struct rec_hist_block *octave_block(struct rec_thread *tr, struct rec_hist *h, uint32_t octave)
 {

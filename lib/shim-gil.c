@@ -125,14 +125,10 @@ void shim_gil_abandoned(struct shim_gil *g)
     shim_write_begin(&tr->seq);
     shim_write_begin(&g->rec->seq);
     shim_account_wait_end(g, t);
-    /* The holder may find nobody waiting at its release: what this wait adds to it is charged now. */
-    if (g->take_ticks && g->holder)
-        shim_charge(g->holder, g->rec->waiters_ticks - g->rec->hold_waiters_ticks);
-    if (!g->take_ticks || g->holder)
-        g->rec->hold_waiters_ticks = g->rec->waiters_ticks;
+    shim_account_given_up(g);
     tr->state = REC_STATE_RELEASED;
     tr->state_ticks = t;
-    shim_account_row(g);
+    shim_account_row_now(g);
     T.later &= (uint8_t)~SHIM_LATER_WAIT;
     shim_write_end(&g->rec->seq);
     shim_write_end(&tr->seq);

@@ -175,7 +175,7 @@ static void end_wait(struct shim_gil *g, const struct shim_period *p)
     T.late_holder = NULL;
     tr->late_held_ticks = g->closed_ticks;
     tr->late_changes = g->rec->n_changes;
-    shim_account_row(g);
+    shim_account_row_now(g);
     tr->hist[REC_HIST_WAIT].sum_ticks += d; /* it has not ended: its length is not known */
     tr->unmeasured_ticks += shim_elapsed(tr->state_ticks, p->begin) - d;
     tr->paused_ticks = p->paused;
@@ -222,6 +222,11 @@ static void note_thread(struct shim_gil *g, const struct shim_period *p, enum sh
         end_wait(g, p);
     else
         close_interval(p, p->begin, event == SHIM_EVENT_RELEASE);
+    if (waits && event == SHIM_EVENT_ABANDON) {
+        shim_write_begin(&g->rec->seq);
+        shim_account_given_up(g);
+        shim_write_end(&g->rec->seq);
+    }
     if (held || tr->held_ticks != held_before)
         tr->late_hold_ticks = (tr->held_ticks - held_before) | 1;
     T.want = tr->want_ticks = 0;
