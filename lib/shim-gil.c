@@ -41,25 +41,20 @@ struct shim_gil *shim_gil_find(const void *address, int which)
 }
 
 /* --- steps ------------------------------------------------------------------------------------------------------- */
-/* In this pause nothing more is of interest: the thread has taken the GIL or given it up before. */
-static bool is_noted(const struct shim_gil *g, uint32_t n_toggles)
-{
-    return T.n_toggles == n_toggles && T.gil == g && g->rec->n_toggles == n_toggles && g->rec->unseen &&
-           (T.generation != SHIM.generation || SHIM_STATE(T.rec) == REC_STATE_NONE);
-}
-
 bool shim_gil_step(struct shim_gil *g, enum shim_event event, uint64_t *t)
 {
     uint32_t n_toggles = __atomic_load_n(SHIM.n_toggles, __ATOMIC_ACQUIRE);
     if (n_toggles & 1)
         shim_route_sleep();
     /* Without a generation the storage has failed since g was looked up; a thread that comes now has no record. */
-    if (T.busy || UNLIKELY(!SHIM.generation) || ((n_toggles & 1) && is_noted(g, n_toggles)))
+    if (T.busy || UNLIKELY(!SHIM.generation) || ((n_toggles & 1) && shim_pause_is_noted(g, event, n_toggles)))
         return false;
     if (T.generation != SHIM.generation && !(n_toggles & 1))
         shim_thread_attach(shim_ticks(), false);
     T.busy = 1;
     T.step = 0;
+    if (T.gil != g)
+        T.waits_noted = false; /* for another one, which it has given up */
     if (T.generation == SHIM.generation && T.gil != g) {
         if (T.gil && T.gil_rec) {
             if (UNLIKELY(T.later))

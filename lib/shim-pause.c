@@ -191,6 +191,22 @@ static void enter_late(void)
     shim_charge_owed();
 }
 
+/* The thread has waited since a pause in which it had been noted, and is counted among the waiters from now on.  What
+ * was held since then is charged when the wait is entered into the row. */
+static void count_waiter(struct shim_gil *g)
+{
+    struct rec_gil *gr = g->rec;
+    uint64_t since = g->take_ticks ? g->take_ticks : g->last_release_ticks;
+    shim_write_begin(&gr->seq);
+    if (gr->waiters_at_ticks < since)
+        shim_waiters_advance(gr, since);
+    T.rec->late_seen_ticks = g->closed_ticks + (g->take_ticks ? shim_elapsed(g->take_ticks, gr->waiters_at_ticks) : 0);
+    shim_account_waiters(g, g->n_waiters + 1);
+    shim_write_end(&gr->seq);
+    T.rec->state = REC_STATE_WAITING;
+    T.post = SHIM_POST_WAITING;
+}
+
 /* The thread has come to period p, in which it measures. */
 static void sync_thread(const struct shim_period *p, enum shim_event event)
 {
@@ -243,6 +259,24 @@ static void note_thread(struct shim_gil *g, const struct shim_period *p, enum sh
     }
 }
 
+/* A wait is written down where nobody else looks: there may be many. */
+bool shim_pause_is_noted(const struct shim_gil *g, enum shim_event event, uint32_t n_toggles)
+{
+    bool attached = T.generation == SHIM.generation;
+    if (T.n_toggles != n_toggles || T.gil != g || g->rec->n_toggles != n_toggles || !g->rec->unseen ||
+        (attached ? SHIM_STATE(T.rec) != REC_STATE_NONE : event == SHIM_EVENT_WAIT))
+        return false;
+    if (event == SHIM_EVENT_WAIT && !T.waits_noted) {
+        T.waits_noted = true;
+        T.asleep = 0;
+        T.rec->wait_held_base_ticks = g->closed_ticks;
+    } else if (event != SHIM_EVENT_WAIT && T.waits_noted) {
+        T.waits_noted = false;
+        T.asleep = SHIM.n_gils < 2 ? n_toggles : 0;
+    }
+    return true;
+}
+
 /* *p is the present period, or becomes it. */
 static bool sync_both(struct shim_gil *g, struct shim_period *p, enum shim_event event)
 {
@@ -272,6 +306,9 @@ static bool sync_both(struct shim_gil *g, struct shim_period *p, enum shim_event
     shim_write_begin(&tr->seq);
     if (T.n_toggles != p->n || T.later)
         enter_late();
+    if (T.waits_noted && SHIM_STATE(tr) == REC_STATE_NONE && event != SHIM_EVENT_RELEASE)
+        count_waiter(g);
+    T.waits_noted = false;
     if (paused)
         note_thread(g, p, event);
     else if (T.n_toggles != p->n)

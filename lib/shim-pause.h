@@ -33,6 +33,10 @@ enum shim_event {
  * has been, for it lies in a pause.  T.gil is g.  Holding gil->mutex. */
 bool shim_pause_sync(struct shim_gil *g, enum shim_event event, uint64_t *t);
 
+/* In pause n_toggles, nothing more of the calling thread is of interest but whether it waits when that ends, for it has
+ * been seen to take this GIL or to give it up; such a wait is noted here.  Holding gil->mutex. */
+bool shim_pause_is_noted(const struct shim_gil *g, enum shim_event event, uint32_t n_toggles);
+
 /* Brings a GIL's accounts to the present period, of which nobody is known to have it who had not before; returns now,
  * or the pause's begin, in ticks.  Holding gil->mutex. */
 uint64_t shim_pause_catch_up(struct shim_gil *g);

@@ -206,6 +206,7 @@ struct shim_thread {
     uint64_t want;           /* the present take was stamped at, 0 = not: nothing was in its way */
     uint64_t want_held;      /* H then, if want_seen */
     bool want_seen;
+    bool waits_noted; /* it has begun to wait in pause n_toggles, in which it had been noted: shim_pause_is_noted */
     struct rec_thread *late_holder; /* who alone had the GIL during the late wait; NULL: see the ring */
     struct rec_thread *owed;        /* is to be charged with owed_ticks for waits of this thread; NULL = nobody */
     uint64_t owed_ticks;

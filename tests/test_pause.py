@@ -122,6 +122,74 @@ def test_truth_of_a_resumed_window(python, where):
     assert not wrong, "\n".join(wrong)
 
 
+HELD_ACROSS = """
+import ctypes, os, sys, threading, time
+sys.setswitchinterval(60)                       # who waits wakes up only when it gets the GIL
+libc = ctypes.PyDLL(None)                       # calls keep the GIL
+byte = ctypes.create_string_buffer(1)
+print(os.getpid(), flush=True)
+def wait(ready):
+    for n in range(sys.maxsize):
+        if n == 20: ready.set()
+        if done: return
+        time.sleep(0.001)
+done, ready = False, threading.Event()
+threading.Thread(target=wait, args=(ready,), name="waiter", daemon=True).start()
+ready.wait()
+for line in iter(lambda: os.read(0, 1), b"q"):
+    if line == b"s": time.sleep(0.05); os.write(1, b"slept\\n")
+    if line == b"h":
+        libc.write(1, b"holding\\n", 8)
+        libc.read(0, byte, 1)                   # until somebody says so
+done = True
+time.sleep(0.02)
+print("over", flush=True)
+os.read(0, 1)
+"""
+
+
+@pytest.mark.parametrize("before", (False, True), ids=("new", "measured before"))
+def test_wait_that_begins_in_a_pause(python, where, before):
+    """A thread that has had the GIL in a pause, and waits for it at the pause's end, has waited from the resume on."""
+    script = where / "program.py"
+    script.write_text(HELD_ACROSS)
+    with Live([python.path, str(script)], where) as live:
+
+        def tell(word):
+            live.process.stdin.write(word)
+            live.process.stdin.flush()
+
+        if before:
+            live.control("resume")
+        tell("s")
+        live.hear("slept")
+        if before:
+            live.control("pause")
+            tell("s")
+            live.hear("slept")
+        tell("h")
+        live.hear("holding")
+        time.sleep(0.1) # the other thread comes to its wait
+        first = live.report()
+        resumed = live.control("resume")
+        time.sleep(0.3)
+        let_go = time.monotonic_ns()
+        tell("x")
+        tell("q")
+        live.hear("over")
+        live.control("pause")
+        live.end()
+        last = live.report()
+
+    def waited(process):
+        return sum(t["wait_blocked_ns"] for t in process["threads"] if not t["main"])
+
+    held = let_go - resumed[1]
+    assert waited(last) - waited(first) >= held / 2, (waited(first), waited(last), held)
+    main = next(t for t in last["threads"] if t["main"])
+    assert main["charged_ns"] >= held / 2
+
+
 def test_recording_cut_short_under_the_command(where):
     """A recording that is cut short while a command is at it: one line, and exit status 1."""
     python = pythons.SUPPORTED[-1]
