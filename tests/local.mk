@@ -7,6 +7,7 @@ UNIT_TESTS = \
     tests/unit-hist \
     tests/unit-model \
     tests/unit-order \
+    tests/unit-pause \
     tests/unit-plan \
     tests/unit-reader \
     tests/unit-symbols \
@@ -32,6 +33,12 @@ tests_unit_model_SOURCES = tests/unit-model.c $(unit_maker)
 tests_unit_model_CPPFLAGS = $(unit_cppflags)
 tests_unit_model_LDADD = $(unit_ldadd)
 tests_unit_order_SOURCES = tests/unit-check.h tests/unit-order.c
+# The shim's own accounts, each file with tests/order/sim.h in front of it.
+tests_unit_pause_SOURCES = tests/unit-check.h tests/unit-pause.c tests/order/accounts.c tests/order/order.h \
+    tests/order/process.h tests/order/python.c tests/order/sim.c tests/order/sim.h tests/order/stubs.c \
+    lib/shim.c lib/shim-account.c lib/shim-enter.c lib/shim-fold.c lib/shim-gil.c lib/shim-pause.c lib/shim-route.c \
+    lib/shim-several.c lib/shim-thread.c tools/toggle.c
+tests_unit_pause_CPPFLAGS = $(unit_cppflags) -include $(top_srcdir)/tests/order/sim.h
 tests_unit_plan_SOURCES = tests/unit-check.h tests/unit-plan.c
 tests_unit_plan_CPPFLAGS = $(unit_cppflags)
 tests_unit_plan_LDADD = $(unit_ldadd)
