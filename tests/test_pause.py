@@ -12,17 +12,21 @@ from helpers import gs, pythons, truth
 from helpers.pauses import Live, counted, less
 from helpers.truth import MS, US, io, spin
 
+# No daemon threads: those that are left at the end make CPython 3.9 and 3.10 crash now and then, in take_gil, without the
+# library, too.
 LOOP = """
 import os, sys, threading, time
+over = False
 def spin():
-    while True:
+    while not over:
         for i in range(1000): pass
 def sleep():
-    while True: time.sleep(0.001)
+    while not over: time.sleep(0.001)
 for f in (spin, spin, sleep):
-    threading.Thread(target=f, name=f.__name__, daemon=True).start()
+    threading.Thread(target=f, name=f.__name__).start()
 print(os.getpid(), flush=True)
 sys.stdin.readline()
+over = True
 """
 
 
@@ -134,7 +138,7 @@ def wait(ready):
         if done: return
         time.sleep(0.001)
 done, ready = False, threading.Event()
-threading.Thread(target=wait, args=(ready,), name="waiter", daemon=True).start()
+threading.Thread(target=wait, args=(ready,), name="waiter").start()
 ready.wait()
 for line in iter(lambda: os.read(0, 1), b"q"):
     if line == b"s": time.sleep(0.05); os.write(1, b"slept\\n")
