@@ -18,6 +18,7 @@
 #include "shim-cpu.h"
 #include "shim-file.h"
 #include "shim-fold.h"
+#include "shim-gil.h"
 #include "shim-host.h"
 #include "shim-libc.h"
 #include "shim-native.h"
@@ -331,6 +332,17 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
     return true;
 }
 
+#define LEAVING_NS 1000000000 /* who waits for such a thread at the end does so in vain for no longer */
+
+uint32_t shim_life_leaving;
+static int64_t leaving_since_ns;
+
+bool shim_life_wait_on(const void *cond)
+{
+    return SHIM.python_hex >= 0x03090000 && SHIM.python_hex < 0x030b0000 && shim_gil_find(cond, 1) &&
+           shim_clock_monotonic_ns() - leaving_since_ns < LEAVING_NS;
+}
+
 /* Daemon threads may call the wrappers until the process is gone: they find no GIL any more and are passed on, and
  * nothing is unmapped under them. */
 __attribute__((destructor)) static void destructor(void)
@@ -338,6 +350,8 @@ __attribute__((destructor)) static void destructor(void)
     if (!SHIM.generation || T.busy)
         return;
     int saved_errno = errno, cancel = shim_cancel_later();
+    leaving_since_ns = shim_clock_monotonic_ns();
+    __atomic_store_n(&shim_life_leaving, 1, __ATOMIC_RELEASE);
     shim_sample_close(shim_ticks());
     stop();
     shim_thread_close_all();

@@ -14,6 +14,7 @@
 #include "shim-account.h"
 #include "shim-cpu.h"
 #include "shim-gil.h"
+#include "shim-life.h"
 #include "shim-route.h"
 #include "shim-sample.h"
 #include "shim-thread.h"
@@ -345,13 +346,22 @@ int shim_route_unlock_further(pthread_mutex_t *m)
 }
 
 /* --- waits ------------------------------------------------------------------------------------------------------- */
+static inline int timed_wait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
+{
+    int result = shim_real.cond_timedwait(c, m, until);
+    if (LIKELY(result != ETIMEDOUT || !__atomic_load_n(&shim_life_leaving, __ATOMIC_ACQUIRE)) || !shim_life_wait_on(c))
+        return result;
+    struct timespec longer = {.tv_sec = until->tv_sec + 1, .tv_nsec = until->tv_nsec};
+    return shim_real.cond_timedwait(c, m, &longer);
+}
+
 SHIM_EXPORT int pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
 {
     struct shim_gil *g = by_cond(c);
     if (LIKELY(g == NULL) || g->mutex != m)
-        return shim_real.cond_timedwait(c, m, until);
+        return timed_wait(c, m, until);
     unsigned long switches = shim_gil_wait_begin(g);
-    int result = shim_real.cond_timedwait(c, m, until);
+    int result = timed_wait(c, m, until);
     shim_gil_wait_woken(g, result, switches);
     return result;
 }
