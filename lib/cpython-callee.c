@@ -92,8 +92,8 @@ static const struct {
     {"_FuncPtr", 9, B_PTR, 0},
 };
 
-/* The C function that is run when the object is called; 0 if it is none of these. */
-static uint64_t function_of(struct cpython_reader *r, uint64_t object)
+/* The C function that is run when the object is called; 0 if it is none of these, or is not of the only type asked for. */
+static uint64_t function_of(struct cpython_reader *r, uint64_t object, const char *only)
 {
     char name[NAME_BYTES];
     uint64_t at = cpython_pointer(r, cpython_pointer(r, object + CPYTHON_OB_TYPE) + CPYTHON_TP_NAME);
@@ -101,7 +101,7 @@ static uint64_t function_of(struct cpython_reader *r, uint64_t object)
     if (!at || cpython_fetch(r, at, name, sizeof name) != 0)
         return 0;
     for (size_t i = 0; i < sizeof callables / sizeof *callables; i++)
-        if (!memcmp(name, callables[i].name, callables[i].n)) {
+        if (!memcmp(name, callables[i].name, callables[i].n) && (!only || !strcmp(only, callables[i].name))) {
             uint64_t from = cpython_pointer(r, object + callables[i].at);
             return from ? cpython_pointer(r, from + callables[i].then) : 0;
         }
@@ -123,17 +123,17 @@ static bool is_method(struct cpython_reader *r, uint64_t object)
 
 /* 3.14 and later: by the depth of the stack, of at most size entries. */
 static uint64_t at_depth(struct cpython_reader *r, const struct cpython_frame *f, uint64_t base, uint32_t size,
-                         unsigned op, unsigned arg)
+                         unsigned op, unsigned arg, const char *only)
 {
     uint64_t top = cpython_pointer(r, f->frame + r->l->frame_stack), n_above = above(r->l->minor, op);
 
     n_above += n_above < 3 ? arg : 0;
     if (top < base || (top & 7) || (top - base) / 8 > size || (top - base) / 8 < n_above + 1)
         return 0;
-    return function_of(r, cpython_pointer(r, top - (n_above + 1) * 8) & ~(uint64_t)3);
+    return function_of(r, cpython_pointer(r, top - (n_above + 1) * 8) & ~(uint64_t)3, only);
 }
 
-uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f)
+static uint64_t callee(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f, const char *only)
 {
     const struct cpython_layout *l = r->l;
     struct cpython_walk w;
@@ -149,7 +149,7 @@ uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpytho
         return 0;
     base = l->minor <= 10 ? cpython_pointer(r, f->frame + VALUE_STACK) : f->frame + l->frame_locals + locals * 8u;
     if (l->minor >= 14)
-        return at_depth(r, f, base, size, op, arg);
+        return at_depth(r, f, base, size, op, arg, only);
     if (size > STACK_MAX)
         size = STACK_MAX;
     stack[0] = stack[size + 1] = 1; /* in front of the first and behind the last: no NULL */
@@ -158,7 +158,7 @@ uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpytho
     for (uint32_t i = size; i > 0; i--) {
         if (!stack[i] || (stack[i] & 7))
             continue;
-        uint64_t function = function_of(r, stack[i]);
+        uint64_t function = function_of(r, stack[i], only);
         /* In these versions NULL stands beside a function that is called.  Without it, it has been called before, and
          * its result is there; or it is an argument. */
         bool alone = l->minor <= 10 || stack[l->minor == 13 ? i + 1 : i - 1] == 0;
@@ -166,4 +166,14 @@ uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpytho
             return function;
     }
     return 0;
+}
+
+uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f)
+{
+    return callee(r, tstate, f, NULL);
+}
+
+uint64_t cpython_callee_of_ctypes(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f)
+{
+    return callee(r, tstate, f, "_FuncPtr");
 }

@@ -11,4 +11,7 @@
  * *f is that frame. */
 uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f);
 
+/* The same, but only if it is a function of a library that ctypes has loaded: 0 for all others. */
+uint64_t cpython_callee_of_ctypes(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f);
+
 #endif

@@ -146,6 +146,34 @@ static uint32_t note(const char *text)
     return shim_stack_frame(shim_stack_string(text, strlen(text)), shim_stack_string("", 0), 0, 0);
 }
 
+#define LONG_RELEASED_US 1000
+
+/* What a function of a library has done that ctypes has called without the GIL is that library's: on the way back nothing of
+ * it is left on the native stack, but Python's frame is still calling it.  Enters such an interval; false: it is none. */
+static bool enter_released_in_ctypes(uintptr_t tstate, const uint32_t *python, uint32_t n, uint32_t flags, uint64_t place)
+{
+    static struct shim_half changed; /* inside shim_stack_enter; a thread's stack may be small */
+    uint64_t called_at;
+
+    if (T.sample.span_ticks < LONG_RELEASED_US * shim_clock_ticks_per_us())
+        return false;
+    uint64_t function = shim_frames_callee_of_ctypes(tstate, &called_at);
+    if (!function || called_at != place)
+        return false;
+    if (T.sample.have_native) {
+        changed = *T.sample.half;
+        shim_native_add_released(&changed, function);
+    } else {
+        changed.n = 0;
+        changed.flags = 0;
+        changed.generation = shim_native_generation();
+        shim_native_add_callee(&changed, function);
+        flags |= REC_STACK_CALLEE;
+    }
+    enter_stack(python, n, flags, &changed, place, 1u << SHIM_SAMPLE_RELEASED, 0);
+    return true;
+}
+
 static void sample(uintptr_t tstate)
 {
     uint32_t n, flags = 0;
@@ -166,6 +194,11 @@ static void sample(uintptr_t tstate)
             enter_stack(python - 1, n + 1, flags, NULL, 0, 1u << SHIM_SAMPLE_HELD, 0);
             kinds &= (uint8_t) ~(1u << SHIM_SAMPLE_HELD);
         }
+    }
+    if ((kinds & 1u << SHIM_SAMPLE_RELEASED) && enter_released_in_ctypes(tstate, python, n, flags, place)) {
+        kinds &= (uint8_t) ~(1u << SHIM_SAMPLE_RELEASED);
+        if (!kinds)
+            return;
     }
     if (T.sample.callee > 1 && T.sample.have_native && T.sample.callee_place == place)
         shim_native_add_callee(T.sample.half, T.sample.callee);

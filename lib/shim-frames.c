@@ -176,14 +176,25 @@ uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint6
     return cells;
 }
 
-uint64_t shim_frames_callee(uintptr_t tstate, uint64_t *place)
+static uint64_t callee(uintptr_t tstate, uint64_t *place,
+                       uint64_t (*find)(struct cpython_reader *, uint64_t, struct cpython_frame *))
 {
     struct cpython_reader r;
     struct cpython_frame f = {.code = 0};
     if (!layout || proven < PROVING || !tstate || (tstate & 7))
         return 0;
     cpython_reader_init(&r, layout, by_kernel, NULL);
-    uint64_t function = cpython_callee(&r, tstate, &f);
+    uint64_t function = find(&r, tstate, &f);
     *place = place_of(&f);
     return function;
+}
+
+uint64_t shim_frames_callee(uintptr_t tstate, uint64_t *place)
+{
+    return callee(tstate, place, cpython_callee);
+}
+
+uint64_t shim_frames_callee_of_ctypes(uintptr_t tstate, uint64_t *place)
+{
+    return callee(tstate, place, cpython_callee_of_ctypes);
 }

@@ -24,5 +24,8 @@ uint32_t *shim_frames_read(uintptr_t tstate, uint32_t *n, uint32_t *flags, uint6
  */
 uint64_t shim_frames_callee(uintptr_t tstate, uint64_t *place);
 
+/* The same, but only a function that ctypes calls.  By the thread itself, which has the GIL. */
+uint64_t shim_frames_callee_of_ctypes(uintptr_t tstate, uint64_t *place);
+
 #pragma GCC visibility pop
 #endif

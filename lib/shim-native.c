@@ -312,6 +312,29 @@ bool shim_native_still(const uint64_t *addresses, uint32_t n, uint32_t since)
     return true;
 }
 
+/* --- what was done without the GIL ------------------------------------------------------------------------------- */
+static bool in_interpreter(uint64_t address)
+{
+    for (uint32_t i = 0; i < n_objects; i++)
+        if (objects[i].start <= save_thread.start && save_thread.start < objects[i].end)
+            return objects[i].start <= address && address < objects[i].end;
+    return false;
+}
+
+void shim_native_add_released(struct shim_half *half, uint64_t function)
+{
+    uint32_t i = 0;
+    while (i < half->n && in_interpreter(half->native[i]) &&
+           !(half->native[i] > eval_loop.start && half->native[i] <= eval_loop.end))
+        i++;
+    if (i == 0 || i == half->n)
+        return;
+    half->n -= --i;
+    memmove(half->native, half->native + i, half->n * sizeof *half->native);
+    half->native[0] = function + 1;
+    half->callee = 1;
+}
+
 /* --- frames ------------------------------------------------------------------------------------------------------ */
 void shim_native_take(struct shim_half *half)
 {

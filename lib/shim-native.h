@@ -24,6 +24,11 @@ void shim_native_take(struct shim_half *half);
  * puts it in front of the frames, in place of those that let go.  Does nothing if the function let go by itself. */
 void shim_native_add_callee(struct shim_half *half, uint64_t function);
 
+/* The thread was in this function while it was without the GIL, which its caller had let go of for it and takes again now, as
+ * ctypes does: puts it in place of the frames that let go or take, which are the interpreter's.  Does nothing where these cannot
+ * be told.  Inside shim_stack_enter. */
+void shim_native_add_released(struct shim_half *half, uint64_t function);
+
 /* Where, in the module of this handle or in the program, PyEval_SaveThread and the evaluation loop are.  Uses the
  * dynamic loader: only where a GIL is created. */
 void shim_native_find_interpreter(void *scope);

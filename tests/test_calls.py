@@ -80,3 +80,28 @@ def test_with_the_library_alone_waiters_tell(python, where, extension):
     subprocess.run([python.path, script, str(extension), "3", "2"], env=env, check=True)
     process, = gs.report(directory)["processes"]
     check(process, 2)
+
+
+RELEASED = """
+import ctypes, sys, time
+function = ctypes.CDLL(sys.argv[1]).keeps       # which computes; CDLL lets go of the GIL for it
+def train():
+    function(ctypes.c_int64(10000))
+end = time.time() + 2
+while time.time() < end:
+    train()
+"""
+
+
+def test_functions_that_ctypes_calls_without_the_gil_are_told(python, where):
+    """What a function of a library does without the GIL, for which ctypes has let go of it, is that library's, though none of it
+    is left on the stack where the GIL is taken again."""
+    process = gs.run_code(python, RELEASED, where, args=[truth.places()]).process
+    ns = {True: 0, False: 0}
+    for s in process["stacks"]:
+        names = [f["function"] for f in s["frames"]]
+        if s["view"] == "released" and "train" in names:
+            ns[names[-1] == "keeps" and s["frames"][-1]["native"]] += s["ns"]
+    assert ns[True] > 2 * ns[False], ns             # the first walks prove that frames can be read, and ask for no more
+    released = sum(m["released_ns"] for m in process["modules"] if m["path"].endswith("places.so"))
+    assert released >= ns[True], (released, process["modules"])
