@@ -10,7 +10,7 @@ import time
 import pytest
 
 from helpers import gs, rights, sums, truth
-from helpers.attach import READY, Attached, Target, need_bpf
+from helpers.attach import READY, Attached, Target, both, need_bpf
 
 MS = 1000 * 1000
 
@@ -61,25 +61,6 @@ threads = [threading.Thread(target=compress) for _ in range(3)]
 for t in threads: t.start()
 for t in threads: t.join()
 """
-
-
-def both(python, program, where, *options, method="bpf", cpus=None):
-    """Runs a program under the preload library and the collector at once; both reports of it.
-
-    The library takes no stacks: it would in front of takes, when the wait has begun for it, but not yet for the kernel.
-    A thread's first takes 200 to 300 us on a virtual processor, and others 5 to 15.
-    """
-    source = where / "program.py"
-    source.write_text(program)
-    pre = where / "preloaded.gilscope"
-    prefix = ["taskset", "-c", str(cpus)] if cpus is not None else []
-    with Target([*prefix, gs.BIN, "run", "-q", "--no-stacks", "-o", pre, "--", python.path, source]) as target:
-        attached = Attached(target.pid, where, *options, method=method)
-        target.go()
-        target.end()
-        (outside,) = attached.end(ask=False)
-    (inside,) = gs.report(pre)["processes"]
-    return inside, outside
 
 
 def waited(t):
