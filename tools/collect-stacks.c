@@ -232,18 +232,13 @@ uint32_t collect_stacks_native(struct collect_stacks *s, const uint64_t *address
     return stack.n ? enter_stack(s, &stack) : 0;
 }
 
-void collect_stacks_add(struct collect_stacks *s, uint32_t index, uint32_t python, uint32_t native,
-                        const uint64_t ns[REC_WEIGHTS], const uint32_t samples[REC_WEIGHTS])
+static void add_weight(struct collect_stacks *s, uint32_t index, uint32_t python, uint32_t native,
+                       const uint64_t ns[REC_WEIGHTS], const uint32_t samples[REC_WEIGHTS])
 {
     uint64_t hash = mix(mix(mix(3, index), python), native);
     uint32_t i = (uint32_t)hash & (s->by_weight.size - 1);
     struct weight *w = NULL;
 
-    if (!python && !native) {
-        for (int k = 0; k < REC_WEIGHTS; k++)
-            s->n_unread += samples[k];
-        return;
-    }
     for (; s->by_weight.slot[i] && !w; i = (i + 1) & (s->by_weight.size - 1)) {
         struct weight *known = &s->weights[s->by_weight.slot[i] - 1];
         if (known->index == index && known->python == python && known->native == native)
@@ -262,6 +257,39 @@ void collect_stacks_add(struct collect_stacks *s, uint32_t index, uint32_t pytho
     for (int k = 0; k < REC_WEIGHTS; k++) {
         w->ns[k] += ns[k];
         w->samples[k] += samples[k];
+    }
+}
+
+void collect_stacks_add(struct collect_stacks *s, uint32_t index, uint32_t python, uint32_t native,
+                        const uint64_t ns[REC_WEIGHTS], const uint32_t samples[REC_WEIGHTS])
+{
+    if (!python && !native) {
+        for (int k = 0; k < REC_WEIGHTS; k++)
+            s->n_unread += samples[k];
+        return;
+    }
+    add_weight(s, index, python, native, ns, samples);
+}
+
+static int compare_indices(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+void collect_stacks_move(struct collect_stacks *s, const uint32_t *indices, size_t n, uint32_t index)
+{
+    size_t n_weights = s->n_weights;
+
+    /* Each is entered anew, at a place no later than its own. */
+    memset(s->by_weight.slot, 0, s->by_weight.size * sizeof *s->by_weight.slot);
+    s->n_weights = 0;
+    for (size_t i = 0; i < n_weights; i++) {
+        struct weight w = s->weights[i];
+        if (bsearch(&w.index, indices, n, sizeof *indices, compare_indices))
+            w.index = index;
+        add_weight(s, w.index, w.python, w.native, w.ns, w.samples);
     }
 }
 

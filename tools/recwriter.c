@@ -243,6 +243,7 @@ void recwriter_gil(struct recwriter *w, const struct recwriter_gil *g)
     gil->wait_blocked_ticks = g->wait_blocked_ns;
     gil->wait_wakeup_ticks = g->wait_wakeup_ns;
     gil->wait_forced_ticks = g->wait_forced_ns;
+    gil->acquisitions = g->acquisitions;
     gil->contended = g->contended;
     gil->drop_requests = g->drop_requests;
     gil->forced_switches = g->forced_switches;
@@ -344,11 +345,17 @@ void recwriter_thread(struct recwriter *w, const struct recwriter_thread *t)
     r->forced_max_ticks = t->forced_max_ns;
     r->row_other_ticks = t->blocked_by_unknown_ns;
     r->error_ppm = t->error_ppm;
+    r->gil_counted = t->elsewhere;
+    if (t->index == RECWRITER_ENDED) {
+        r->flags = REC_THREAD_FOLDED;
+        r->folded = t->n_folded;
+        r->folded_wall_ticks = t->folded_wall_ns;
+    }
     for (int kind = 0; kind < REC_HIST_KINDS; kind++)
         if (t->hist[kind].buckets || t->hist[kind].uncounted)
             add_hist(w, at, t->index, kind, &t->hist[kind]);
     add_row(w, at, t);
-    w->header.n_threads++;
+    w->header.n_threads += t->index == RECWRITER_ENDED ? (uint32_t)t->n_folded : 1;
 }
 
 /* --- the file ---------------------------------------------------------------------------------------------------- */

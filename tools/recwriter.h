@@ -23,13 +23,15 @@ struct recwriter_hist {
     uint64_t uncounted; /* values that are in no bucket; of holds only */
 };
 
+#define RECWRITER_ENDED UINT32_MAX /* index of the record that stands for many ended threads */
+
 struct recwriter_pair {
     uint32_t holder; /* index of the thread */
     uint64_t blocked_ns;
 };
 
 struct recwriter_thread {
-    uint32_t index; /* 1, 2, ... */
+    uint32_t index; /* 1, 2, ...; RECWRITER_ENDED */
     uint32_t tid;
     bool main, ended;
     uint64_t pthread_id;
@@ -44,6 +46,10 @@ struct recwriter_thread {
     struct recwriter_hist hist[REC_HIST_KINDS];
     const struct recwriter_pair *pairs;
     size_t n_pairs;
+    /* Of the one with the index RECWRITER_ENDED only: how many ended threads it stands for, and for how long they were
+     * measured together; its other times are sums, too.  elsewhere: its holds on GILs other than `gil`, which are in
+     * those' acquisitions. */
+    uint64_t n_folded, folded_wall_ns, elsewhere;
 };
 
 struct recwriter_gil {
@@ -51,6 +57,7 @@ struct recwriter_gil {
     uint64_t address, interval_us, start_ns, held_ns;
     uint64_t wait_blocked_ns, wait_wakeup_ns, wait_forced_ns;
     uint64_t contended, drop_requests, forced_switches, lost_wakeups, switches;
+    uint64_t acquisitions; /* of threads whose own GIL it is not */
 };
 
 struct recwriter_stack {
