@@ -9,43 +9,50 @@ struct gs_view { /* of a GIL, as its memory says */
     bool read;  /* the rest is known */
     bool locked, mine;
     bool last_mine; /* the thread was the last to take it, whether it still has it or not */
-    gs_u32 holder; /* slot, 0 = not known */
+    gs_u32 holder;  /* id, 0 = not known */
     gs_u64 switches, interval_ns;
 };
 
-/* The slot of a thread; 0 = it is not measured, as most threads of a machine are not: that must be known at once. */
-static __always_inline gs_u32 slot_of_tid(gs_u32 tid)
+/* The id of a thread; 0 = it is not measured, as most threads of a machine are not: that must be known at once. */
+static __always_inline gs_u32 id_of_tid(gs_u32 tid)
 {
     gs_u64 entry = tid_table[tid % GS_TIDS];
-    gs_u32 *slot;
+    gs_u32 *id;
 
     if (entry >> 32 == tid)
         return (gs_u32)entry;
     if (entry != GS_TIDS_SHARED)
         return 0;
-    slot = bpf_map_lookup_elem(&tids, &tid);
-    return slot ? *slot : 0;
+    id = bpf_map_lookup_elem(&tids, &tid);
+    return id ? *id : 0;
+}
+
+/* NULL: that one has ended, and its slot has been closed or is another one's by now. */
+static __always_inline struct gs_thread *thread_by_id(gs_u32 id)
+{
+    gs_u32 slot = GS_SLOT(id);
+    struct gs_thread *t = id ? bpf_map_lookup_elem(&slots, &slot) : NULL;
+
+    return t && t->id == id ? t : NULL;
 }
 
 static __always_inline struct gs_thread *thread_of(gs_u32 tid)
 {
-    gs_u32 slot = slot_of_tid(tid);
-
-    return slot ? bpf_map_lookup_elem(&slots, &slot) : NULL;
+    return thread_by_id(id_of_tid(tid));
 }
 
-static __always_inline void enter_tid(gs_u32 tid, gs_u32 slot)
+static __always_inline void enter_tid(gs_u32 tid, gs_u32 id)
 {
     gs_u64 *entry = &tid_table[tid % GS_TIDS];
 
-    bpf_map_update_elem(&tids, &tid, &slot, BPF_ANY);
-    if (__sync_val_compare_and_swap(entry, 0, (gs_u64)tid << 32 | slot))
+    bpf_map_update_elem(&tids, &tid, &id, BPF_ANY);
+    if (__sync_val_compare_and_swap(entry, 0, (gs_u64)tid << 32 | id))
         *(volatile gs_u64 *)entry = GS_TIDS_SHARED;
 }
 
-static __always_inline void remove_tid(gs_u32 tid, gs_u32 slot)
+static __always_inline void remove_tid(gs_u32 tid, gs_u32 id)
 {
-    __sync_val_compare_and_swap(&tid_table[tid % GS_TIDS], (gs_u64)tid << 32 | slot, 0);
+    __sync_val_compare_and_swap(&tid_table[tid % GS_TIDS], (gs_u64)tid << 32 | id, 0);
     bpf_map_delete_elem(&tids, &tid);
 }
 
@@ -61,21 +68,16 @@ static __always_inline struct gs_target *target_of(const struct gs_thread *t)
     return bpf_map_lookup_elem(&target_info, &index);
 }
 
-static __always_inline gs_u32 slot_of(const struct gs_thread *t)
-{
-    return t->slot;
-}
-
 /* --- who a thread is --------------------------------------------------------------------------------------------- */
 static __always_inline void enter_self(struct gs_thread *t, gs_u64 self)
 {
     struct gs_self key = {.self = self, .target = t->target};
-    gs_u32 slot = slot_of(t);
+    gs_u32 id = t->id;
 
-    if (!self || !slot)
+    if (!self || !id)
         return;
     t->self = self;
-    bpf_map_update_elem(&selves, &key, &slot, BPF_ANY);
+    bpf_map_update_elem(&selves, &key, &id, BPF_ANY);
 }
 
 static __always_inline void learn_self_of(struct gs_thread *t, struct task_struct *task)
@@ -88,9 +90,9 @@ static __always_inline void learn_self_of(struct gs_thread *t, struct task_struc
 static __always_inline void forget_self(const struct gs_thread *t)
 {
     struct gs_self key = {.self = t->self, .target = t->target};
-    const gs_u32 *slot = bpf_map_lookup_elem(&selves, &key);
+    const gs_u32 *id = bpf_map_lookup_elem(&selves, &key);
 
-    if (slot && *slot == slot_of(t))
+    if (id && *id == t->id)
         bpf_map_delete_elem(&selves, &key);
 }
 
@@ -100,32 +102,46 @@ static __always_inline void learn_self(struct gs_thread *t)
         learn_self_of(t, (struct task_struct *)bpf_get_current_task());
 }
 
+/* An id whose slot is nobody's, 0 = there is none: one that the loader has given back, else one that has not been used
+ * yet. */
+static __always_inline gs_u32 free_id(void)
+{
+    gs_u32 id = 0;
+
+    if (!bpf_map_pop_elem(&free_ids, &id))
+        return id;
+    if (n_slots >= max_slots)
+        return 0;
+    id = __sync_fetch_and_add(&n_slots, 1);
+    return id < max_slots ? id : 0;
+}
+
 /* self: 0 = not known yet. */
 static __always_inline void new_thread(gs_u32 tid, gs_u32 target, gs_u64 self)
 {
-    gs_u32 slot = __sync_fetch_and_add(&n_slots, 1);
     struct gs_target *info = bpf_map_lookup_elem(&target_info, &target);
-    struct gs_thread *t = slot < max_slots ? bpf_map_lookup_elem(&slots, &slot) : NULL;
+    gs_u32 id = info ? free_id() : 0, slot = GS_SLOT(id);
+    struct gs_thread *t = id ? bpf_map_lookup_elem(&slots, &slot) : NULL;
 
     if (!t || !info) {
         __sync_fetch_and_add(&losses[GS_LOSS_THREADS], 1);
         return;
     }
     t->tid = tid;
-    t->slot = slot;
+    t->id = id;
     t->target = target;
     t->gil = t->home_gil = info->gil[0];
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = bpf_ktime_get_ns();
     enter_self(t, self);
-    enter_tid(tid, slot);
+    enter_tid(tid, id);
 }
 
 /* --- histograms: lib/hist.h's buckets ---------------------------------------------------------------------------- */
-/* Adds to one of the slot's histograms.  As a function of its own, the verifier looks at its branches once. */
-__noinline int add_to(gs_u32 slot, gs_u32 which, gs_u64 ns)
+/* Adds to one of the thread's histograms.  As a function of its own, the verifier looks at its branches once. */
+__noinline int add_to(gs_u32 id, gs_u32 which, gs_u64 ns)
 {
-    struct gs_thread *t = bpf_map_lookup_elem(&slots, &slot);
+    struct gs_thread *t = thread_by_id(id);
     gs_u32 top = 0, index;
     gs_u64 rest = ns;
 
@@ -188,7 +204,7 @@ static __noinline bool has(const struct gs_gil *gil, const struct gs_target *tar
     return self && self == t->self;
 }
 
-/* The thread whose thread state this is: its slot, 0 = not known.  Thread states stay with their threads in most
+/* The thread whose thread state this is: its id, 0 = not known.  Thread states stay with their threads in most
  * processes, so it is looked up now and then only, until one is seen to have changed hands: native threads that call
  * Python have a new one each time, which may lie where another's was (PyGILState_Ensure, Python/pystate.c). */
 static __always_inline gs_u32 owner_of(struct gs_gil *gil, const struct gs_target *target, struct gs_thread *t,
@@ -197,7 +213,7 @@ static __always_inline gs_u32 owner_of(struct gs_gil *gil, const struct gs_targe
     gs_u64 *known = &gil->owner[mix(0, tstate) % GS_OWNERS];
     gs_u64 entry = *(volatile gs_u64 *)known, tag = (gs_u64)(gs_u32)(tstate >> 4) << 32;
     struct gs_self key = {.target = t->target};
-    gs_u32 slot = 0;
+    gs_u32 id = 0;
 
     if (entry && (entry ^ tag) >> 32 == 0 && !gil->owners_change && ++t->n_looks % GS_OWNER_TRUST)
         return (gs_u32)entry;
@@ -205,26 +221,26 @@ static __always_inline gs_u32 owner_of(struct gs_gil *gil, const struct gs_targe
     if (!key.self)
         return 0;
     if (key.self == t->self) {
-        slot = t->slot;
+        id = t->id;
     } else {
         gs_u32 *found = bpf_map_lookup_elem(&selves, &key);
         if (!found)
             return 0;
-        slot = *found;
+        id = *found;
     }
-    if (entry != (tag | slot)) {
+    if (entry != (tag | id)) {
         if (entry && (entry ^ tag) >> 32 == 0)
             gil->owners_change = 1;
-        *(volatile gs_u64 *)known = tag | slot;
+        *(volatile gs_u64 *)known = tag | id;
     }
-    return slot;
+    return id;
 }
 
 /* The thread ends. */
-static __always_inline void forget_owner(struct gs_gil *gil, gs_u32 slot)
+static __always_inline void forget_owner(struct gs_gil *gil, gs_u32 id)
 {
     for (gs_u32 i = 0; i < GS_OWNERS; i++)
-        if ((gs_u32)gil->owner[i] == slot)
+        if ((gs_u32)gil->owner[i] == id)
             gil->owner[i] = 0;
 }
 
@@ -250,9 +266,11 @@ __noinline int look(struct gs_gil *gil, const struct gs_target *target, struct g
     if (!g.last_holder)
         return 0;
     gs_u32 owner = owner_of(gil, target, t, g.last_holder);
-    view->last_mine = owner && owner == t->slot;
-    if (view->last_mine)
+    view->last_mine = owner && owner == t->id;
+    if (view->last_mine) {
         t->tstate = g.last_holder;
+        t->had_gil = 1;
+    }
     if (g.locked != 1)
         return 0;
     view->locked = true;
@@ -284,13 +302,13 @@ static __always_inline struct gs_gil *look_own(const struct gs_target *target, s
     return gil;
 }
 
-static __always_inline void change(struct gs_gil *gil, gs_u64 now, gs_u32 slot)
+static __always_inline void change(struct gs_gil *gil, gs_u64 now, gs_u32 holder)
 {
     gs_u64 i = __sync_fetch_and_add(&gil->n_changes, 1);
     struct gs_change *c = &gil->ring[i & (GS_RING - 1)];
 
     c->ns = now;
-    c->slot = slot;
+    c->holder = holder;
 }
 
 /* Enters a holder who took the GIL without a call: he has had it since it was free, and he was last seen without it,
@@ -301,23 +319,23 @@ __noinline int observe(struct gs_gil *gil, const struct gs_view *view, gs_u64 si
         return 0;
     gs_u64 n = gil->n_changes;
     const struct gs_change *last = &gil->ring[(n - 1) & (GS_RING - 1)];
-    gs_u32 slot = view->holder;
+    gs_u32 id = view->holder;
     struct gs_thread *holder;
 
-    if (view->read && !view->locked && n && last->slot == GS_NOT_KNOWN) /* whoever it was has not got it any more */
+    if (view->read && !view->locked && n && last->holder == GS_NOT_KNOWN) /* whoever it was has not got it any more */
         change(gil, bpf_ktime_get_ns(), 0);
-    if (!view->locked || (n && last->slot == slot && slot))
+    if (!view->locked || (n && last->holder == id && id))
         return 0;
-    if (n && last->ns > since && last->slot == 0)
+    if (n && last->ns > since && last->holder == 0)
         since = last->ns;
-    holder = bpf_map_lookup_elem(&slots, &slot);
-    if (holder && slot && holder->state == GS_WAITS && holder->tentative_ns > since)
+    holder = thread_by_id(id);
+    if (holder && holder->state == GS_WAITS && holder->tentative_ns > since)
         since = holder->tentative_ns;
-    else if (holder && slot && holder->free_ns > since)
+    else if (holder && holder->free_ns > since)
         since = holder->free_ns;
     if (!since)
         since = bpf_ktime_get_ns();
-    change(gil, since, slot ? slot : GS_NOT_KNOWN);
+    change(gil, since, id ? id : GS_NOT_KNOWN);
     return 0;
 }
 
@@ -334,7 +352,7 @@ static __always_inline void run_until(struct gs_thread *t, gs_u64 now)
     } else
         t->released_off_ns += ns;
     if (!t->on_cpu && !t->off_held && ns >= GS_LONG_OFF_NS)
-        add_to(t->slot, GS_HIST_OFF, ns);
+        add_to(t->id, GS_HIST_OFF, ns);
     t->since_ns = now;
 }
 
@@ -389,20 +407,20 @@ __noinline int take(struct gs_thread *t, gs_u64 at)
     if (!t)
         return 0;
     gs_u64 from = t->state_ns;
-    gs_u32 index = t->gil, slot = slot_of(t);
+    gs_u32 index = t->gil, id = t->id;
     struct gs_gil *gil = bpf_map_lookup_elem(&gils, &index);
 
-    if (gil && slot) {
+    if (gil && id) {
         const struct gs_change *last = &gil->ring[(gil->n_changes - 1) & (GS_RING - 1)];
-        if (last->slot != slot && last->ns <= at)
-            change(gil, at, slot);
+        if (last->holder != id && last->ns <= at)
+            change(gil, at, id);
     }
     if (!t->woken && t->deadline_ns &&
         at >= t->deadline_ns) /* it asked, and was answered before it could sleep again */
         t->drop_requests++;
     vote(t);
     wait_is_over(t, at);
-    add_to(t->slot, GS_HIST_WAIT, at > from ? at - from : 0);
+    add_to(t->id, GS_HIST_WAIT, at > from ? at - from : 0);
     t->contended++;
     t->hold_ns = t->state_ns = at;
     weigh_wait(t, at > from ? at - from : 0);
@@ -423,7 +441,7 @@ static __always_inline void end_hold(struct gs_thread *t)
 static __always_inline void released(struct gs_thread *t, struct gs_gil *gil, gs_u32 index)
 {
     gs_u64 now = bpf_ktime_get_ns();
-    struct gs_view mine = {.read = true, .locked = true, .mine = true, .holder = slot_of(t)};
+    struct gs_view mine = {.read = true, .locked = true, .mine = true, .holder = t->id};
 
     if (t->state == GS_WAITS && t->tentative_ns)
         take(t, t->tentative_ns);
@@ -433,7 +451,7 @@ static __always_inline void released(struct gs_thread *t, struct gs_gil *gil, gs
     observe(gil, &mine, t->hold_ns);
     change(gil, now, 0);
     if (t->hold_ns) {
-        add_to(t->slot, GS_HIST_HOLD, now - t->hold_ns);
+        add_to(t->id, GS_HIST_HOLD, now - t->hold_ns);
         if (now - t->hold_ns > t->hold_off_ns)
             t->known_held_ns += now - t->hold_ns - t->hold_off_ns;
         t->hold_samples = 0;
@@ -448,9 +466,9 @@ static __always_inline void released(struct gs_thread *t, struct gs_gil *gil, gs
 static __always_inline void has_not(struct gs_thread *t, struct gs_gil *gil, const struct gs_view *view, gs_u64 now)
 {
     const struct gs_change *last = &gil->ring[(gil->n_changes - 1) & (GS_RING - 1)];
-    gs_u32 slot = slot_of(t);
+    gs_u32 id = t->id;
 
-    if (slot && last->slot == slot)
+    if (id && last->holder == id)
         change(gil, now, 0);
     t->free_ns = now;
     end_hold(t);

@@ -8,14 +8,20 @@
 /* These are functions of their own so that the kernel's verifier looks at each once, and not once for each round of
  * the loop that calls it: attaching takes half as long. */
 
-/* What a thread has kept to itself of a holder's charges is entered where others see it. */
+/* What a thread has kept to itself of a holder's charges is entered where others see it; of one whose slot is closed by
+ * now, where the loader finds it. */
 static __always_inline void pay(struct gs_thread *t, const struct gs_owed *owed)
 {
-    struct gs_pair key = {.waiter = slot_of(t), .holder = owed->slot};
+    struct gs_pair key = {.waiter = t->id, .holder = owed->holder};
     gs_u64 ns = owed->ns;
 
     if (!key.holder || !ns)
         return;
+    struct gs_thread *h = thread_by_id(key.holder);
+    if (!h) {
+        t->by_ended_ns += ns;
+        return;
+    }
     gs_u64 *sum = bpf_map_lookup_elem(&pairs, &key);
     if (sum) {
         __sync_fetch_and_add(sum, ns);
@@ -23,28 +29,26 @@ static __always_inline void pay(struct gs_thread *t, const struct gs_owed *owed)
         t->not_told_ns += ns;
         __sync_fetch_and_add(&losses[GS_LOSS_PAIRS], 1);
     }
-    struct gs_thread *h = bpf_map_lookup_elem(&slots, &key.holder);
-    if (h)
-        __sync_fetch_and_add(&h->charged_ns, ns);
+    __sync_fetch_and_add(&h->charged_ns, ns);
 }
 
 /* Charges a holder for a part of a thread's wait. */
 __noinline int charge_one(gs_u32 waiter, gs_u32 holder, gs_u64 ns)
 {
-    struct gs_thread *t = bpf_map_lookup_elem(&slots, &waiter);
+    struct gs_thread *t = thread_by_id(waiter);
 
     if (!t)
         return 0;
     t->blocked_ns += ns;
-    if (holder >= max_slots) { /* GS_NOT_KNOWN */
+    if (holder == GS_NOT_KNOWN) {
         t->not_told_ns += ns;
         __sync_fetch_and_add(&losses[GS_LOSS_PAIRS], 1);
         return 0;
     }
     struct gs_owed *owed = &t->owed[holder % GS_OWED];
-    if (owed->slot != holder) {
+    if (owed->holder != holder) {
         struct gs_owed old = *owed;
-        owed->slot = holder;
+        owed->holder = holder;
         owed->ns = 0; /* before it stands elsewhere: nobody finds it twice */
         pay(t, &old);
     }
@@ -57,7 +61,7 @@ __noinline int charge_one(gs_u32 waiter, gs_u32 holder, gs_u64 ns)
 __noinline int charge_some(gs_u32 gil_index, gs_u32 self, gs_u64 n)
 {
     struct gs_gil *gil = bpf_map_lookup_elem(&gils, &gil_index);
-    struct gs_thread *t = bpf_map_lookup_elem(&slots, &self);
+    struct gs_thread *t = thread_by_id(self);
 
     if (!gil || !t)
         return 0;
@@ -65,7 +69,7 @@ __noinline int charge_some(gs_u32 gil_index, gs_u32 self, gs_u64 n)
     for (gs_u32 i = 1; i <= GS_WALK_STEP && i <= n && high > from; i++) {
         const struct gs_change *c = &gil->ring[(n - i) & (GS_RING - 1)];
         gs_u64 begin = c->ns > from ? c->ns : from;
-        gs_u32 holder = c->slot;
+        gs_u32 holder = c->holder;
         if (begin >= high)
             continue;
         gs_u64 ns = high - begin;
@@ -82,7 +86,7 @@ __noinline int charge_some(gs_u32 gil_index, gs_u32 self, gs_u64 n)
 __noinline int charge_walk(gs_u32 gil_index, gs_u32 self)
 {
     struct gs_gil *gil = bpf_map_lookup_elem(&gils, &gil_index);
-    struct gs_thread *t = bpf_map_lookup_elem(&slots, &self);
+    struct gs_thread *t = thread_by_id(self);
 
     if (!gil || !t)
         return 0;
@@ -102,7 +106,7 @@ __noinline int charge_walk(gs_u32 gil_index, gs_u32 self)
 static __always_inline void charge_pending(struct gs_thread *t)
 {
     if (t->pending_to_ns)
-        charge_walk(t->gil, slot_of(t));
+        charge_walk(t->gil, t->id);
 }
 
 #endif

@@ -26,10 +26,10 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 const volatile gs_u64 sample_ns = 1003009; /* between two samples of the CPU clock */
 
-gs_u32 n_slots = 1;   /* slot 0 is nobody.  atomic; the loader takes from it, too */
+gs_u32 n_slots = 1;   /* that have been used; slot 0 is nobody.  atomic; the loader takes from it, too */
 gs_u32 max_slots = 0; /* by the loader */
 gs_u64 losses[GS_LOSSES];
-gs_u64 tid_table[GS_TIDS]; /* [tid % GS_TIDS]: tid << 32 | slot, 0 or GS_TIDS_SHARED.  atomic; by the loader, too */
+gs_u64 tid_table[GS_TIDS]; /* [tid % GS_TIDS]: tid << 32 | id, 0 or GS_TIDS_SHARED.  atomic; by the loader, too */
 
 #define GS_ON_THE_WAY_NS 50000 /* who has run for so long since the end of its sleep has got the GIL, if not told */
 
@@ -180,15 +180,15 @@ static __always_inline void switch_in(struct gs_thread *t, gs_u64 now)
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-    gs_u32 before = slot_of_tid(prev->pid), after = slot_of_tid(next->pid);
+    gs_u32 before = id_of_tid(prev->pid), after = id_of_tid(next->pid);
     struct gs_thread *t;
 
     if (!(before | after))
         return 0;
     gs_u64 now = bpf_ktime_get_ns();
-    if (before && (t = bpf_map_lookup_elem(&slots, &before)))
+    if (before && (t = thread_by_id(before)))
         switch_out(t, prev, !preempt && task_sleeps(prev), now);
-    if (after && (t = bpf_map_lookup_elem(&slots, &after)))
+    if (after && (t = thread_by_id(after)))
         switch_in(t, before ? bpf_ktime_get_ns() : now); /* what the one that leaves took is not the other's yet */
     return 0;
 }
@@ -305,7 +305,8 @@ static __always_inline void end_thread(struct task_struct *task, gs_u32 tid)
     if (!t)
         return;
     /* First of all: this program may lose the processor, and from here on a switch must not count what is counted here. */
-    remove_tid(tid, t->slot);
+    gs_u32 id = t->id;
+    remove_tid(tid, id);
     gs_u64 now = bpf_ktime_get_ns();
     if (t->state == GS_WAITS && t->tentative_ns)
         take(t, t->tentative_ns);
@@ -314,7 +315,6 @@ static __always_inline void end_thread(struct task_struct *task, gs_u32 tid)
     else
         abandon(t, now);
     charge_pending(t);
-    t->end_ns = now;
     if (bpf_core_field_exists(task->sched_info.run_delay))
         t->run_delay_ns = BPF_CORE_READ(task, sched_info.run_delay);
     forget_self(t);
@@ -322,9 +322,17 @@ static __always_inline void end_thread(struct task_struct *task, gs_u32 tid)
     for (gs_u32 i = 0; target && i < GS_GILS && i < target->n_gils; i++) {
         gs_u32 index = target->gil[i];
         struct gs_gil *gil = bpf_map_lookup_elem(&gils, &index);
-        if (gil)
-            forget_owner(gil, t->slot);
+        if (!gil)
+            continue;
+        if (!t->had_gil) { /* it lived so shortly that it never left its processor: it may be the last holder still */
+            struct gs_view view = {.read = false};
+            look(gil, target, t, &view);
+        }
+        forget_owner(gil, id);
+        if (gil->ring[(gil->n_changes - 1) & (GS_RING - 1)].holder == id) /* it has not got it any more */
+            change(gil, now, 0);
     }
+    t->end_ns = now; /* last of all: from some time after it on, the slot may be another thread's */
 }
 
 /* The process is over.  The loader looks whether it is there; and no other one that gets its id is taken for it. */

@@ -48,10 +48,14 @@ struct gs_target {
     gs_u32 instruction_bytes; /* 4: f_lasti; 8: an address */
 };
 
-#define GS_NOT_KNOWN 0xffffffff /* in place of a slot: a thread whose thread state nobody has been seen to use */
+/* A thread's id: its slot, and how often that had been another's before, so that whatever is still said of an ended
+ * thread is not taken for the next one's.  0 = nobody. */
+#define GS_SLOTS 16384 /* a power of 2; the last one is not used, for GS_NOT_KNOWN would be in it */
+#define GS_SLOT(id) ((id) & (GS_SLOTS - 1))
+#define GS_NOT_KNOWN 0xffffffff /* in place of an id: a thread whose thread state nobody has been seen to use */
 struct gs_change {              /* of holder */
     gs_u64 ns;
-    gs_u32 slot; /* 0 = free */
+    gs_u32 holder; /* id, 0 = free */
     gs_u32 pad;
 };
 
@@ -60,7 +64,7 @@ struct gs_gil {
     gs_u32 target;
     gs_u32 n_waiters; /* atomic */
     gs_u64 n_changes; /* atomic; change i is at ring[i % GS_RING] */
-    gs_u64 owner[GS_OWNERS]; /* of a thread state: 32 bits of its address << 32 | slot; 0 = none */
+    gs_u64 owner[GS_OWNERS]; /* of a thread state: 32 bits of its address << 32 | id; 0 = none */
     gs_u32 owners_change, pad; /* 1: thread states are seen to change hands, so none is remembered any more */
     struct gs_change ring[GS_RING];
 };
@@ -74,19 +78,19 @@ enum gs_which { GS_HIST_WAIT, GS_HIST_HOLD, GS_HIST_OFF, GS_HIST_LOCK }; /* of a
 
 enum gs_state { GS_RUNS, GS_WAITS, GS_FORCED }; /* runs: has the GIL, or does not ask for it; on or off CPU */
 
-#define GS_OWED 8 /* holders, by their slots modulo this, for whom a thread keeps what they are charged with to itself */
+#define GS_OWED 8 /* holders, by id modulo this, for whom a thread keeps what they are charged with to itself */
 struct gs_owed {
-    gs_u32 slot, pad; /* of the holder; 0 = unused */
-    gs_u64 ns;        /* neither in the map of pairs nor in its charged_ns yet */
+    gs_u32 holder, pad; /* id; 0 = unused */
+    gs_u64 ns;          /* neither in the map of pairs nor in its charged_ns or our by_ended_ns yet */
 };
 
 /* What others write at each wait is on a line of its own: it moves from processor to processor. */
 struct gs_thread {
     gs_u32 tid, target;
-    gs_u32 slot, n_looks; /* its own index */
-    gs_u32 gil;           /* index into the map of GILs: used last */
-    gs_u32 state;         /* enum gs_state */
-    gs_u64 self;          /* pthread_self(), 0 = not seen yet */
+    gs_u32 id, n_looks; /* its own; 0 = the slot is closed: the thread has ended long ago.  Loader, too */
+    gs_u32 gil;         /* index into the map of GILs: used last */
+    gs_u32 state;       /* enum gs_state */
+    gs_u64 self;        /* pthread_self(), 0 = not seen yet */
     gs_u64 tstate;
     gs_u64 since_ns;         /* running: not yet accounted for since then, on or off CPU as on_cpu says */
     gs_u64 state_ns;         /* the wait or forced switch began */
@@ -99,6 +103,7 @@ struct gs_thread {
     gs_u64 free_ns;          /* it was last known to be without the GIL then */
     gs_u32 home_gil, home_votes; /* used most: a majority vote of takes and samples */
     gs_u32 in_futex;         /* 1 = asleep on one of the GIL's words */
+    gs_u32 had_gil, pad3;    /* 1 = it has been seen to be the last to take one */
     gs_u32 in_kernel; /* 1 = since it has got a processor, in a wait or forced switch, it has not been seen to leave the kernel */
     /* sums of closed intervals */
     gs_u64 oncpu_ns, held_off_ns, released_off_ns, wait_ns, blocked_ns;
@@ -123,6 +128,8 @@ struct gs_thread {
     gs_u64 run_delay_ns; /* runnable, but no processor, in all its life; known at its end only */
     gs_u64 forced_ns, forced_max_ns, forced_end_ns; /* the end of the last one */
     gs_u64 not_told_ns; /* blocked, but by whom is not known any more */
+    gs_u64 by_ended_ns; /* blocked by threads whose slots were closed when that was entered: neither in the map of
+                           pairs nor in any charged_ns */
     gs_u64 lost_wakeups, drop_requests, forced_switches, releases;
     gs_u64 long_since_ns, long_ns; /* the last interval off CPU of GS_LONG_NS and more: the loader looks at its stack */
     gs_u32 long_held, pad;
@@ -137,12 +144,12 @@ struct gs_thread {
 };
 
 struct gs_pair {
-    gs_u32 waiter, holder; /* slots */
+    gs_u32 waiter, holder; /* ids */
 };
 
 struct gs_lock_key { /* of closed waits for locks, without those with lock_notifies */
     gs_u64 code, at;
-    gs_u32 slot, pad;
+    gs_u32 id, pad;
 };
 
 struct gs_self {
@@ -184,7 +191,7 @@ enum gs_weight {
 };
 struct gs_sample_key {
     gs_u64 stack; /* 0 = none could be read */
-    gs_u32 slot;
+    gs_u32 id;
     gs_s32 native; /* of bpf_get_stackid; below 0 = none */
 };
 struct gs_sample {

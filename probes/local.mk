@@ -30,7 +30,7 @@ BUILT_SOURCES += probes/gilscope.skel.h
 CLEANFILES += probes/gilscope.bpf.o probes/gilscope.skel.h probes/gilscope.skel.h.new
 
 libgilscope_tool_a_SOURCES += tools/collect-bpf.c tools/collect-bpf.h tools/collect-bpf-add.c \
-    tools/collect-bpf-batch.c tools/collect-bpf-locks.c \
+    tools/collect-bpf-batch.c tools/collect-bpf-ended.c tools/collect-bpf-locks.c \
     tools/collect-bpf-picture.c tools/collect-bpf-stacks.c
 libgilscope_tool_a_CPPFLAGS += -I$(top_srcdir)/probes -Iprobes $(LIBBPF_CFLAGS)
 TOOL_LIBS += $(LIBBPF_LIBS)
@@ -38,5 +38,5 @@ else
 libgilscope_tool_a_SOURCES += tools/collect-nobpf.c
 endif
 EXTRA_DIST += tools/collect-bpf.c tools/collect-bpf.h tools/collect-bpf-add.c \
-    tools/collect-bpf-batch.c tools/collect-bpf-locks.c \
+    tools/collect-bpf-batch.c tools/collect-bpf-ended.c tools/collect-bpf-locks.c \
     tools/collect-bpf-picture.c tools/collect-bpf-stacks.c tools/collect-nobpf.c

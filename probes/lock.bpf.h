@@ -63,11 +63,11 @@ static __always_inline void end_lock(struct gs_thread *t, gs_u64 now)
     if (!t->lock_since_ns)
         return;
     gs_u64 ns = now > t->lock_since_ns ? now - t->lock_since_ns : 0;
-    struct gs_lock_key key = {.code = t->lock_code, .at = t->lock_at, .slot = slot_of(t)};
+    struct gs_lock_key key = {.code = t->lock_code, .at = t->lock_at, .id = t->id};
 
     t->lock_since_ns = 0;
     t->lock_ns += ns;
-    add_to(t->slot, GS_HIST_LOCK, ns);
+    add_to(t->id, GS_HIST_LOCK, ns);
     if (t->lock_notifies) {
         t->notify_ns += ns;
         return;

@@ -36,10 +36,16 @@ struct {
 } slots SEC(".maps");
 
 struct {
+    __uint(type, BPF_MAP_TYPE_QUEUE); /* whose slots the loader has given back */
+    __uint(max_entries, 1);
+    __type(value, gs_u32); /* id */
+} free_ids SEC(".maps");
+
+struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 1);
-    __type(key, gs_u32); /* thread id */
-    __type(value, gs_u32);
+    __type(key, gs_u32);   /* the kernel's thread id */
+    __type(value, gs_u32); /* id */
 } tids SEC(".maps");
 
 struct {

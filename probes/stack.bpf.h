@@ -125,10 +125,10 @@ static __always_inline gs_u64 own_stack(struct gs_thread *t, const struct gs_tar
 static __always_inline void weigh(struct gs_thread *t, gs_u64 stack, gs_s32 native, gs_u32 weight, gs_u64 ns,
                                   gs_u64 charged_ns)
 {
-    struct gs_sample_key key = {.stack = stack, .slot = slot_of(t), .native = native};
+    struct gs_sample_key key = {.stack = stack, .id = t->id, .native = native};
     struct gs_sample *sample = bpf_map_lookup_elem(&samples, &key);
 
-    if (!key.slot)
+    if (!key.id)
         return;
     if (!sample) {
         gs_u32 zero = 0;

@@ -57,7 +57,7 @@ print(json.dumps([rounds, wrong]) if (json := __import__("json")) else "", flush
 os._exit(23)
 """
 NAMES = ("on_sched", "on_clock", "on_return", "on_fork", "on_exit", "on_exec", "slots", "gils", "tids", "selves", "targets",
-         "target_info", "paces", "pairs", "samples", "scratch", "stacks", "native_stacks", "no_sample", "lock_waits", "gilscope")
+         "target_info", "paces", "pairs", "samples", "scratch", "stacks", "native_stacks", "no_sample", "lock_waits", "free_ids", "gilscope")
 
 
 def bpftool(*args):

@@ -68,35 +68,36 @@ static void set_state(const struct adding *a, struct gs_thread *t)
 }
 
 /* Who it is to Python, where that is known before its first event tells. */
-static void set_self(struct adding *a, struct gs_thread *t, uint32_t slot)
+static void set_self(struct adding *a, struct gs_thread *t)
 {
     uint32_t inner_tid = threads_inner_tid(a->found->pid, t->tid);
     struct gs_self key = {.target = a->index};
+    uint32_t id = t->id;
 
     for (uint32_t i = 0; i < a->tstates.n && !t->self; i++) {
         if (a->tstates.thread[i].native_id != inner_tid)
             continue;
         t->self = key.self = a->tstates.thread[i].pthread_id;
         t->tstate = a->tstates.thread[i].tstate;
-        bpf_map_update_elem(bpf_map__fd(a->c->skeleton->maps.selves), &key, &slot, BPF_ANY);
+        bpf_map_update_elem(bpf_map__fd(a->c->skeleton->maps.selves), &key, &id, BPF_ANY);
     }
 }
 
 /* As enter_tid() and remove_tid() in probes/account.bpf.h; false: it has got another slot meanwhile. */
-static bool enter_tid(struct bpf_collector *c, uint32_t tid, uint32_t slot)
+static bool enter_tid(struct bpf_collector *c, uint32_t tid, uint32_t id)
 {
     gs_u64 *entry = &c->skeleton->bss->tid_table[tid % GS_TIDS], none = 0;
 
-    if (bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.tids), &tid, &slot, BPF_NOEXIST))
+    if (bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.tids), &tid, &id, BPF_NOEXIST))
         return false;
-    if (!__atomic_compare_exchange_n(entry, &none, (gs_u64)tid << 32 | slot, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+    if (!__atomic_compare_exchange_n(entry, &none, (gs_u64)tid << 32 | id, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
         __atomic_store_n(entry, GS_TIDS_SHARED, __ATOMIC_RELEASE);
     return true;
 }
 
-static void remove_tid(struct bpf_collector *c, uint32_t tid, uint32_t slot)
+static void remove_tid(struct bpf_collector *c, uint32_t tid, uint32_t id)
 {
-    gs_u64 mine = (gs_u64)tid << 32 | slot;
+    gs_u64 mine = (gs_u64)tid << 32 | id;
 
     __atomic_compare_exchange_n(&c->skeleton->bss->tid_table[tid % GS_TIDS], &mine, 0, false, __ATOMIC_RELEASE,
                                 __ATOMIC_RELAXED);
@@ -109,12 +110,13 @@ static void add_thread(void *context, uint32_t tid)
     struct adding *a = context;
     struct bpf_collector *c = a->c;
     int tids = bpf_map__fd(c->skeleton->maps.tids);
-    uint32_t slot;
+    uint32_t id, slot;
 
-    if (!bpf_map_lookup_elem(tids, &tid, &slot)) /* it was made since the programs run */
+    if (!bpf_map_lookup_elem(tids, &tid, &id)) /* it was made since the programs run */
         return;
-    slot = __atomic_fetch_add(&c->skeleton->data->n_slots, 1, __ATOMIC_ACQ_REL);
-    if (slot >= c->n_slots_max) {
+    id = bpf_free_id(c);
+    slot = GS_SLOT(id);
+    if (!id) {
         __atomic_fetch_add(&c->skeleton->bss->losses[GS_LOSS_THREADS], 1, __ATOMIC_RELAXED);
         return;
     }
@@ -122,29 +124,29 @@ static void add_thread(void *context, uint32_t tid)
     a->slots = mem_grow(a->slots, a->n, &a->room, sizeof *a->slots);
     a->slots[a->n++] = slot;
     t->tid = tid;
-    t->slot = slot;
+    t->id = id;
     t->target = a->index;
     t->gil = t->home_gil = a->target->gil[0];
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = a->now_ns;
-    set_self(a, t, slot);
+    set_self(a, t);
 }
 
-/* Enters who has a GIL just now, before anything else is known of it: what is waited for from the begin on.  Slot 0:
+/* Enters who has a GIL just now, before anything else is known of it: what is waited for from the begin on.  Id 0:
  * nobody. */
 static void set_holder(const struct adding *a, struct gs_gil *gil)
 {
     int pid = a->found->pid;
     uint64_t tstate = peer_pointer(pid, gil->address + GIL_LAST_HOLDER);
     struct gs_self key = {.target = a->index};
-    uint32_t slot = 0;
+    uint32_t id = 0;
 
     if ((uint32_t)peer_pointer(pid, gil->address + GIL_LOCKED) == 1) {
         key.self = peer_pointer(pid, tstate + a->found->layout.tstate_thread_id);
-        if (bpf_map_lookup_elem(bpf_map__fd(a->c->skeleton->maps.selves), &key, &slot))
+        if (bpf_map_lookup_elem(bpf_map__fd(a->c->skeleton->maps.selves), &key, &id))
             return;
     }
-    gil->ring[0] = (struct gs_change){.ns = a->now_ns, .slot = slot};
+    gil->ring[0] = (struct gs_change){.ns = a->now_ns, .holder = id};
     __atomic_store_n(&gil->n_changes, 1, __ATOMIC_RELEASE);
 }
 
@@ -156,14 +158,14 @@ static void begin_thread(const struct adding *a, uint32_t slot)
     char path[64];
 
     set_state(a, t);
-    if (!enter_tid(a->c, tid, slot)) {
-        t->start_ns = 0;
+    if (!enter_tid(a->c, tid, t->id)) {
+        t->start_ns = 0; /* the slot is lost */
         return;
     }
     snprintf(path, sizeof path, "/proc/%d/task/%u", a->found->pid, tid);
     if (access(path, F_OK) && !t->end_ns) { /* it ended before the programs knew it */
         t->end_ns = a->now_ns;
-        remove_tid(a->c, tid, slot);
+        remove_tid(a->c, tid, t->id);
     }
 }
 

@@ -7,6 +7,7 @@
  * semaphore as a lock does, and the line is its caller's; but while the caller waits, the queue lies on its frame's
  * stack.
  */
+#include <bpf/bpf.h>
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ struct line {
     uint64_t code, at;
     enum kind kind;
     uint32_t looks;
+    uint64_t ended_ns; /* waited there by threads that have no slot any more */
 };
 
 struct bpf_locks {
@@ -118,7 +120,7 @@ static struct line *line_of(struct bpf_locks *l, uint64_t code, uint64_t at)
         line = place(l->lines, l->size, code, at);
     }
     l->n++;
-    *line = (struct line){code, at, kind_by_name(l, code), 0};
+    *line = (struct line){code, at, kind_by_name(l, code), 0, 0};
     return line;
 }
 
@@ -246,17 +248,54 @@ static void add_notified(void *context, const void *key, const void *value)
 {
     const struct notified *n = context;
     const struct gs_lock_key *k = key;
+    uint32_t slot = bpf_slot_of(n->c, k->id);
 
-    if (k->slot < n->c->n_slots_max && n->c->threads[k->slot].target == n->target &&
+    if (slot && n->c->threads[slot].target == n->target &&
         line_of(n->c->processes[n->target].locks, k->code, k->at)->kind == KIND_NOTIFY)
-        n->ns[k->slot] += *(const uint64_t *)value;
+        n->ns[slot] += *(const uint64_t *)value;
 }
 
 void bpf_locks_notified(struct bpf_collector *c, uint32_t target, uint64_t *notified_ns)
 {
     struct notified n = {c, target, notified_ns};
+    const struct bpf_locks *l = c->processes[target].locks;
 
     bpf_each(c->lock_waits_fd, false, sizeof(struct gs_lock_key), sizeof(uint64_t), add_notified, &n);
+    for (size_t i = 0; i < l->size; i++)
+        if (l->lines[i].kind == KIND_NOTIFY)
+            notified_ns[0] += l->lines[i].ended_ns;
+}
+
+struct moving {
+    struct bpf_collector *c;
+    const bool *slots;
+    struct gs_lock_key *keys;
+    size_t n, room;
+};
+
+static void move_one(void *context, const void *key, const void *value)
+{
+    struct moving *m = context;
+    const struct gs_lock_key *k = key;
+    uint32_t slot = bpf_slot_of(m->c, k->id);
+
+    if (!slot || !m->slots[slot])
+        return;
+    struct bpf_locks *locks = m->c->processes[m->c->threads[slot].target].locks;
+    if (locks)
+        line_of(locks, k->code, k->at)->ended_ns += *(const uint64_t *)value;
+    m->keys = mem_grow(m->keys, m->n, &m->room, sizeof *m->keys);
+    m->keys[m->n++] = *k;
+}
+
+void bpf_locks_move(struct bpf_collector *c, const bool *slots)
+{
+    struct moving m = {.c = c, .slots = slots};
+
+    bpf_each(c->lock_waits_fd, false, sizeof(struct gs_lock_key), sizeof(uint64_t), move_one, &m);
+    for (size_t i = 0; i < m.n; i++)
+        bpf_map_delete_elem(c->lock_waits_fd, &m.keys[i]);
+    free(m.keys);
 }
 
 /* --- what was going on before ------------------------------------------------------------------------------------ */

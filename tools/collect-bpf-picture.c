@@ -18,7 +18,9 @@
 #define WAIT_SHORT_NS 12000
 #define WAIT_SHORT_RETURN_NS 7000 /* where its end is the return to the program */
 
-struct open_pair {
+#define FEW_SAMPLES 8 /* of a thread: too few for a share of its own */
+
+struct open_pair { /* slots; 0 = threads that have none any more */
     uint32_t waiter, holder;
     uint64_t ns;
 };
@@ -33,6 +35,8 @@ struct picture {
     size_t n_pairs, pairs_room;
     uint64_t *open_charges; /* by slot */
     uint64_t *notified_ns;  /* by slot, as bpf_locks_notified() has it */
+    uint64_t by_ended_ns;   /* sum of gs_thread.by_ended_ns */
+    double share_of_few;    /* of short-lived threads' time on processors: held */
 };
 
 /* --- copies ------------------------------------------------------------------------------------------------------ */
@@ -58,9 +62,11 @@ static void read_pair(void *context, const void *key, const void *value)
 {
     struct picture *p = context;
     const struct gs_pair *pair = key;
+    uint32_t waiter = bpf_slot_of(p->c, pair->waiter), holder = bpf_slot_of(p->c, pair->holder);
 
-    if (pair->waiter < p->c->n_slots_max && p->c->threads[pair->waiter].target == p->target)
-        add_pair(p, pair->waiter, pair->holder, *(const uint64_t *)value);
+    p->c->n_ended_pairs += bpf_is_ended(p->c, waiter) || bpf_is_ended(p->c, holder);
+    if (waiter && p->c->threads[waiter].target == p->target)
+        add_pair(p, waiter, holder, *(const uint64_t *)value);
 }
 
 /* --- waits that the programs have not divided yet ---------------------------------------------------------------- */
@@ -77,12 +83,13 @@ static uint64_t walk(struct picture *p, uint32_t slot, struct gs_thread *t, uint
             continue;
         uint64_t ns = high - begin;
         high = begin;
-        if (!change.slot || change.slot == slot)
+        uint32_t holder = bpf_slot_of(p->c, change.holder);
+        if (!change.holder || holder == slot)
             continue;
         blocked += ns;
-        if (change.slot < p->c->n_slots_max) {
-            add_pair(p, slot, change.slot, ns);
-            p->open_charges[change.slot] += ns;
+        if (change.holder != GS_NOT_KNOWN) {
+            add_pair(p, slot, holder, ns);
+            p->open_charges[holder] += ns;
         } else {
             t->not_told_ns += ns;
         }
@@ -96,11 +103,18 @@ static void close_open(struct picture *p, uint32_t slot, struct gs_thread *t)
     uint64_t end = t->end_ns ? t->end_ns : p->now_ns, ns;
 
     for (int i = 0; i < GS_OWED; i++) {
-        if (!t->owed[i].slot || t->owed[i].slot >= p->c->n_slots_max)
+        if (!t->owed[i].holder)
             continue;
-        add_pair(p, slot, t->owed[i].slot, t->owed[i].ns);
-        p->open_charges[t->owed[i].slot] += t->owed[i].ns;
+        uint32_t holder = bpf_slot_of(p->c, t->owed[i].holder);
+        add_pair(p, slot, holder, t->owed[i].ns);
+        p->open_charges[holder] += t->owed[i].ns;
     }
+    const struct bpf_slot *s = &p->c->slots[slot];
+    if (t->by_ended_ns + s->by_ended_ns)
+        add_pair(p, slot, 0, t->by_ended_ns + s->by_ended_ns);
+    if (s->ended_by_ns)
+        add_pair(p, 0, slot, s->ended_by_ns);
+    p->by_ended_ns += t->by_ended_ns;
     if (t->pending_to_ns)
         t->blocked_ns += walk(p, slot, t, t->pending_from_ns, t->pending_to_ns);
     if (t->end_ns)
@@ -149,6 +163,18 @@ static const struct find_thread *tstate_of(const struct picture *p, const struct
     return tstate;
 }
 
+void bpf_learn_end(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t)
+{
+    struct bpf_slot *s = &c->slots[slot];
+
+    if (!t->end_ns || !t->run_delay_ns)
+        return;
+    if (!s->run_delay_known)
+        s->run_delay_first_ns = t->start_ns > c->processes[t->target].start_ns ? 0 : t->run_delay_ns;
+    s->run_delay_known = true;
+    s->run_delay_ns = t->run_delay_ns;
+}
+
 static void learn(struct picture *p, uint32_t slot, struct gs_thread *t)
 {
     struct bpf_slot *s = &p->c->slots[slot];
@@ -166,12 +192,7 @@ static void learn(struct picture *p, uint32_t slot, struct gs_thread *t)
         s->run_delay_known = true;
         s->run_delay_ns = delay_ns;
     }
-    if (t->end_ns && t->run_delay_ns) { /* as the kernel had it at its end */
-        if (!s->run_delay_known)
-            s->run_delay_first_ns = t->start_ns > p->c->processes[p->target].start_ns ? 0 : t->run_delay_ns;
-        s->run_delay_known = true;
-        s->run_delay_ns = t->run_delay_ns;
-    }
+    bpf_learn_end(p->c, slot, t);
     if (!tstate) /* not seen on a processor yet, perhaps, but the version knows its number */
         for (uint32_t i = 0; i < p->tstates.n && !t->self; i++)
             if (p->tstates.thread[i].native_id == s->inner_tid)
@@ -191,12 +212,11 @@ static void learn(struct picture *p, uint32_t slot, struct gs_thread *t)
     memcpy(s->name, name, sizeof name);
 }
 
-/* charged_ns: with open waits.  All that shows of a thread that lived shortly, took a free GIL and let it go may be that
- * others waited for it. */
-static bool touches_gil(const struct gs_thread *t, uint64_t charged_ns)
+/* All that shows of a thread that lived shortly, took a free GIL and let it go may be that others waited for it. */
+bool bpf_touches_gil(const struct bpf_slot *s, const struct gs_thread *t, uint64_t charged_ns)
 {
-    return t->contended || t->samples_held || t->releases || t->held_off_ns || t->forced_switches || charged_ns ||
-           t->state != GS_RUNS;
+    return s->is_python || t->had_gil || t->contended || t->samples_held || t->releases || t->held_off_ns ||
+           t->forced_switches || charged_ns || t->state != GS_RUNS;
 }
 
 /* --- figures ----------------------------------------------------------------------------------------------------- */
@@ -205,13 +225,33 @@ static uint64_t part(uint64_t ns, double share)
     return (uint64_t)((double)ns * share + 0.5);
 }
 
-/* Holds that were seen to begin and to end, and of the rest of its time on processors what the samples say. */
-static uint64_t held_oncpu(const struct gs_thread *t)
+/* Holds that were seen to begin and to end, and of the rest of its time on processors what the samples say; or, where a
+ * thread ended before there was one, what they say of others that lived shortly. */
+static uint64_t held_oncpu(const struct picture *p, const struct gs_thread *t)
 {
     uint64_t known = t->known_held_ns < t->oncpu_ns ? t->known_held_ns : t->oncpu_ns;
     uint64_t held = t->samples_held + t->hold_samples, n = held + t->samples_released;
+    double share = n ? (double)held / (double)n : t->end_ns ? p->share_of_few : 0;
 
-    return n ? known + part(t->oncpu_ns - known, (double)held / (double)n) : known;
+    return known + part(t->oncpu_ns - known, share);
+}
+
+/* n threads with slots, as copied: how much of the time of those that lived shortly was held. */
+static void set_share_of_few(struct picture *p, const uint32_t *slots, const struct gs_thread *copies, uint32_t n,
+                             const struct gs_thread *ended)
+{
+    uint64_t held = ended->samples_held, released = ended->samples_released;
+
+    for (uint32_t i = 0; i < n; i++) {
+        const struct gs_thread *t = &copies[i];
+        uint64_t own = t->samples_held + t->hold_samples;
+        if (!t->end_ns || own + t->samples_released > FEW_SAMPLES ||
+            !bpf_touches_gil(&p->c->slots[slots[i]], t, t->charged_ns + p->open_charges[slots[i]]))
+            continue;
+        held += own;
+        released += t->samples_released;
+    }
+    p->share_of_few = held ? (double)held / (double)(held + released) : 0;
 }
 
 /* How far off its times may be: what the samples left to chance, and what is lost of its waits. */
@@ -227,6 +267,26 @@ static uint32_t error_ppm(const struct gs_thread *t, uint64_t wall_ns, bool sees
     return error < (double)wall_ns ? (uint32_t)(error / (double)wall_ns * 1e6 + 1) : 1000000;
 }
 
+/* What a thread's account and that of many have in common; wall_ns: how long they were measured. */
+static void fill_sums(struct picture *p, const struct gs_thread *t, uint64_t wall_ns, struct recwriter_thread *out)
+{
+    out->held_oncpu_ns = held_oncpu(p, t);
+    out->released_oncpu_ns = t->oncpu_ns - out->held_oncpu_ns;
+    out->held_ns = out->held_oncpu_ns + t->held_off_ns;
+    out->released_ns = out->released_oncpu_ns + t->released_off_ns;
+    out->wait_blocked_ns = t->blocked_ns;
+    out->wait_wakeup_ns = t->wait_ns - t->blocked_ns;
+    out->wait_forced_ns = t->forced_ns;
+    out->forced_max_ns = t->forced_max_ns;
+    out->blocked_by_unknown_ns = t->not_told_ns;
+    out->lock_wait_ns = t->lock_ns;
+    out->contended = t->contended;
+    out->error_ppm = error_ppm(t, wall_ns, p->c->sees_returns);
+    out->lost_wakeups = t->lost_wakeups;
+    out->drop_requests = t->drop_requests;
+    out->forced_switches = t->forced_switches;
+}
+
 static void fill(struct picture *p, uint32_t slot, const struct gs_thread *t, struct recwriter_thread *out)
 {
     const struct bpf_slot *s = &p->c->slots[slot];
@@ -234,7 +294,7 @@ static void fill(struct picture *p, uint32_t slot, const struct gs_thread *t, st
     uint64_t end = t->end_ns ? t->end_ns : p->now_ns;
 
     memset(out, 0, sizeof *out);
-    out->index = slot;
+    out->index = s->index;
     out->tid = s->inner_tid;
     out->main = t->self ? t->self == process->found.main_thread : t->tid == (uint32_t)process->found.pid;
     out->ended = t->end_ns != 0;
@@ -243,24 +303,25 @@ static void fill(struct picture *p, uint32_t slot, const struct gs_thread *t, st
     out->name_source = s->name_source;
     out->start_ns = t->start_ns;
     out->end_ns = end > t->start_ns ? end : t->start_ns;
-    out->held_oncpu_ns = held_oncpu(t);
-    out->released_oncpu_ns = t->oncpu_ns - out->held_oncpu_ns;
-    out->held_ns = out->held_oncpu_ns + t->held_off_ns;
-    out->released_ns = out->released_oncpu_ns + t->released_off_ns;
-    out->wait_blocked_ns = t->blocked_ns;
-    out->wait_wakeup_ns = t->wait_ns - t->blocked_ns;
-    out->wait_forced_ns = t->forced_ns;
-    out->forced_max_ns = t->forced_max_ns;
+    fill_sums(p, t, out->end_ns - out->start_ns, out);
     out->charged_ns = t->charged_ns + p->open_charges[slot];
-    out->blocked_by_unknown_ns = t->not_told_ns;
     out->run_delay_ns = s->run_delay_ns - s->run_delay_first_ns;
-    out->lock_wait_ns = t->lock_ns;
     out->notify_wait_ns = t->notify_ns + p->notified_ns[slot];
-    out->contended = t->contended;
-    out->error_ppm = error_ppm(t, out->end_ns - out->start_ns, p->c->sees_returns);
-    out->lost_wakeups = t->lost_wakeups;
-    out->drop_requests = t->drop_requests;
-    out->forced_switches = t->forced_switches;
+}
+
+static void fill_ended(struct picture *p, const struct bpf_ended *ended, uint32_t gil, struct recwriter_thread *out)
+{
+    out->index = RECWRITER_ENDED;
+    out->ended = true;
+    out->name = "(ended threads)";
+    out->name_source = REC_NAME_OS;
+    out->gil = gil;
+    out->start_ns = p->c->processes[p->target].start_ns;
+    out->end_ns = ended->sum.end_ns;
+    out->n_folded = ended->n;
+    out->folded_wall_ns = ended->wall_ns;
+    fill_sums(p, &ended->sum, ended->wall_ns, out);
+    out->run_delay_ns = ended->run_delay_ns;
 }
 
 static void set_hist(struct recwriter_hist *to, const struct gs_hist *from)
@@ -312,7 +373,8 @@ static void write_thread(struct picture *p, struct recwriter *writer, uint32_t s
         n++;
     struct recwriter_pair *pairs = mem_zeroed(n - first, sizeof *pairs);
     for (size_t i = first; i < n; i++)
-        pairs[out->n_pairs++] = (struct recwriter_pair){p->pairs[i].holder, p->pairs[i].ns};
+        pairs[out->n_pairs++] = (struct recwriter_pair){
+            p->pairs[i].holder ? p->c->slots[p->pairs[i].holder].index : RECWRITER_ENDED, p->pairs[i].ns};
     out->pairs = pairs;
     set_hist(&out->hist[REC_HIST_WAIT], &t->wait);
     out->hist[REC_HIST_WAIT].sum_ns = t->wait_ns; /* with the open one */
@@ -323,6 +385,34 @@ static void write_thread(struct picture *p, struct recwriter *writer, uint32_t s
     out->hist[REC_HIST_LOCK].sum_ns = t->lock_ns; /* with the open one */
     recwriter_thread(writer, out);
     free(pairs);
+}
+
+/* by_gil: the ended threads of each GIL, after recwriter_fit(). */
+static void write_ended(struct picture *p, struct recwriter *writer, const struct bpf_ended *all,
+                        const struct recwriter_thread *by_gil, struct recwriter_gil *gils)
+{
+    const struct bpf_process *process = &p->c->processes[p->target];
+    struct recwriter_thread out = {0};
+
+    fill_ended(p, all, 0, &out);
+    out.charged_ns = all->sum.charged_ns + process->ended_charged_ns + p->by_ended_ns + p->open_charges[0];
+    out.notify_wait_ns = all->sum.notify_ns + p->notified_ns[0];
+    out.held_ns = out.held_oncpu_ns = out.released_ns = out.released_oncpu_ns = 0;
+    for (uint32_t i = 0; i < FIND_GIL_MAX; i++) {
+        if (!by_gil[i].index)
+            continue;
+        out.held_ns += by_gil[i].held_ns;
+        out.held_oncpu_ns += by_gil[i].held_oncpu_ns;
+        out.released_ns += by_gil[i].released_ns;
+        out.released_oncpu_ns += by_gil[i].released_oncpu_ns;
+        add_to_gil(&gils[i], &by_gil[i]);
+        if (i) {
+            out.elsewhere += by_gil[i].contended;
+            gils[i].acquisitions += by_gil[i].contended;
+        }
+    }
+    if (out.n_folded || out.charged_ns)
+        write_thread(p, writer, 0, &all->sum, &out);
 }
 
 void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, uint64_t now_ns, bool last)
@@ -339,9 +429,10 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     p.notified_ns = mem_zeroed(c->n_slots_max, sizeof *p.notified_ns);
     bpf_locks_notified(c, p.target, p.notified_ns);
     threads_read(&p.tstates, &process->found);
+    c->n_ended_pairs = 0;
     bpf_each(c->pairs_fd, false, sizeof(struct gs_pair), sizeof(uint64_t), read_pair, &p);
     for (uint32_t slot = 1; slot < n; slot++)
-        if (c->threads[slot].start_ns && c->threads[slot].target == p.target)
+        if (bpf_meet(c, slot) && c->threads[slot].target == p.target)
             own[n_own++] = slot;
     copies = mem_zeroed(n_own, sizeof *copies);
     for (uint32_t i = 0; i < n_own; i++) {
@@ -357,13 +448,20 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
             bpf_stacks_add_open(c, own[i], &c->threads[own[i]], now_ns);
         bpf_stacks_write(process->stacks, writer);
     }
+    if (process->ended_among_ns)
+        add_pair(&p, 0, 0, process->ended_among_ns);
     if (p.n_pairs)
         qsort(p.pairs, p.n_pairs, sizeof *p.pairs, by_waiter);
-    struct recwriter_thread *outs = mem_zeroed(n_own, sizeof *outs);
+    struct recwriter_thread *outs = mem_zeroed(n_own + FIND_GIL_MAX, sizeof *outs);
+    struct bpf_ended *all = mem_zeroed(1, sizeof *all);
+    bpf_ended_all(process, all);
+    set_share_of_few(&p, own, copies, n_own, &all->sum);
+    for (uint32_t i = 0; i < FIND_GIL_MAX; i++)
+        if (process->ended[i])
+            fill_ended(&p, process->ended[i], i, &outs[n_own + i]);
     for (uint32_t i = 0; i < n_own; i++) {
         struct recwriter_thread *out = &outs[i];
-        if (!c->slots[own[i]].is_python &&
-            !touches_gil(&copies[i], copies[i].charged_ns + p.open_charges[own[i]])) {
+        if (!bpf_touches_gil(&c->slots[own[i]], &copies[i], copies[i].charged_ns + p.open_charges[own[i]])) {
             recwriter_native_cpu(writer, copies[i].oncpu_ns);
             continue;
         }
@@ -372,13 +470,16 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
             if (process->target.gil[g] == copies[i].home_gil)
                 out->gil = g;
     }
-    recwriter_fit(outs, n_own, process->found.n_gils, now_ns - process->start_ns);
+    recwriter_native_cpu(writer, process->ended_native_ns);
+    recwriter_fit(outs, n_own + FIND_GIL_MAX, process->found.n_gils, now_ns - process->start_ns);
     for (uint32_t i = 0; i < n_own; i++) {
         if (!outs[i].index)
             continue;
         add_to_gil(&gils[outs[i].gil], &outs[i]);
         write_thread(&p, writer, own[i], &copies[i], &outs[i]);
     }
+    write_ended(&p, writer, all, &outs[n_own], gils);
+    free(all);
     free(outs);
     for (uint32_t i = 0; i < process->found.n_gils; i++) {
         gils[i].index = i;
@@ -388,6 +489,7 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
         recwriter_gil(writer, &gils[i]);
     }
     recwriter_loss(writer, REC_LOSS_THREADS, bpf_loss(c, GS_LOSS_THREADS));
+    recwriter_loss(writer, REC_LOSS_THREADS_FOLDED, process->n_ended);
     recwriter_loss(writer, REC_LOSS_PAIRS, bpf_loss(c, GS_LOSS_PAIRS));
     recwriter_loss(writer, REC_LOSS_STACKS, bpf_loss(c, GS_LOSS_STACKS));
     recwriter_loss(writer, REC_LOSS_GILS, process->found.n_gils_left_out);

@@ -41,6 +41,12 @@ void bpf_stacks_free(struct bpf_stacks *s)
     free(s);
 }
 
+void bpf_stacks_move(struct bpf_stacks *s, const uint32_t *indices, size_t n)
+{
+    if (s)
+        collect_stacks_move(s->stacks, indices, n, RECWRITER_ENDED);
+}
+
 void bpf_stacks_write(const struct bpf_stacks *s, struct recwriter *writer)
 {
     collect_stacks_write(s->stacks, writer);
@@ -87,15 +93,16 @@ static uint32_t native_of(const struct bpf_collector *c, struct bpf_stacks *s, i
     return s->native[id];
 }
 
-static void add(const struct bpf_collector *c, const struct gs_sample_key *key, const struct gs_sample *sample)
+static void add(struct bpf_collector *c, const struct gs_sample_key *key, const struct gs_sample *sample)
 {
     uint64_t ns[REC_WEIGHTS] = {0};
     uint32_t n[REC_WEIGHTS] = {0};
     const struct bpf_process *p;
+    uint32_t slot = bpf_slot_of(c, key->id);
 
-    if (key->slot >= c->n_slots_max || c->threads[key->slot].target >= (uint32_t)c->n_processes)
+    if (!slot || c->threads[slot].target >= (uint32_t)c->n_processes)
         return;
-    p = &c->processes[c->threads[key->slot].target];
+    p = &c->processes[c->threads[slot].target];
     if (!p->used || !p->stacks)
         return;
     ns[REC_WEIGHT_WAIT] = sample->ns[GS_WEIGHT_WAIT];
@@ -110,7 +117,7 @@ static void add(const struct bpf_collector *c, const struct gs_sample_key *key, 
     n[REC_WEIGHT_HELD] = sample->n[GS_WEIGHT_HELD_ON] + sample->n[GS_WEIGHT_HELD_OFF];
     n[REC_WEIGHT_RELEASED_ONCPU] = sample->n[GS_WEIGHT_RELEASED_ON];
     n[REC_WEIGHT_RELEASED] = sample->n[GS_WEIGHT_RELEASED_ON] + sample->n[GS_WEIGHT_RELEASED_OFF];
-    collect_stacks_add(p->stacks->stacks, key->slot, python_of(c, p->stacks, key->stack),
+    collect_stacks_add(p->stacks->stacks, c->slots[slot].index, python_of(c, p->stacks, key->stack),
                        native_of(c, p->stacks, key->native), ns, n);
 }
 
@@ -125,7 +132,7 @@ void bpf_stacks_drain(struct bpf_collector *c)
 }
 
 /* --- long times off the processors ------------------------------------------------------------------------------- */
-static void add_long(struct bpf_process *p, uint32_t slot, uint32_t stack, bool held, uint64_t ns)
+static void add_long(struct bpf_process *p, uint32_t index, uint32_t stack, bool held, uint64_t ns)
 {
     uint64_t weights[REC_WEIGHTS] = {0};
     uint32_t n[REC_WEIGHTS] = {0};
@@ -133,7 +140,7 @@ static void add_long(struct bpf_process *p, uint32_t slot, uint32_t stack, bool 
 
     weights[k] = ns;
     n[k] = 1;
-    collect_stacks_add(p->stacks->stacks, slot, stack, 0, weights, n);
+    collect_stacks_add(p->stacks->stacks, index, stack, 0, weights, n);
 }
 
 void bpf_stacks_poll(struct bpf_collector *c)
@@ -144,10 +151,10 @@ void bpf_stacks_poll(struct bpf_collector *c)
         const volatile struct gs_thread *t = &c->threads[slot];
         struct bpf_slot *s = &c->slots[slot];
         struct bpf_process *p = &c->processes[t->target];
-        if (t->target >= (uint32_t)c->n_processes || !p->used || !p->stacks || !t->start_ns)
+        if (t->target >= (uint32_t)c->n_processes || !p->used || !p->stacks || !t->start_ns || !bpf_meet(c, slot))
             continue;
         if (s->asleep_since_ns && t->long_since_ns == s->asleep_since_ns && s->entered_since_ns != s->asleep_since_ns) {
-            add_long(p, slot, s->asleep_stack, t->long_held, t->long_ns);
+            add_long(p, s->index, s->asleep_stack, t->long_held, t->long_ns);
             s->entered_since_ns = s->asleep_since_ns;
         }
         uint64_t since_ns = t->since_ns, tstate = t->tstate;
@@ -164,7 +171,7 @@ void bpf_stacks_poll(struct bpf_collector *c)
 
 void bpf_stacks_add_open(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t, uint64_t now_ns)
 {
-    struct gs_sample_key key = {.slot = slot, .native = -1, .stack = t->wait_stack};
+    struct gs_sample_key key = {.id = t->id, .native = -1, .stack = t->wait_stack};
     struct gs_sample sample = {{0}, {0}};
     struct bpf_slot *s = &c->slots[slot];
     uint64_t ns = now_ns > t->state_ns ? now_ns - t->state_ns : 0;
@@ -172,7 +179,7 @@ void bpf_stacks_add_open(struct bpf_collector *c, uint32_t slot, const struct gs
     if (t->end_ns)
         return;
     if (t->state == GS_RUNS && !t->on_cpu && s->asleep_since_ns == t->since_ns && now_ns > t->since_ns) {
-        add_long(&c->processes[t->target], slot, s->asleep_stack, t->off_held, now_ns - t->since_ns);
+        add_long(&c->processes[t->target], s->index, s->asleep_stack, t->off_held, now_ns - t->since_ns);
     } else if (t->state == GS_RUNS && !t->on_cpu && t->off_chosen && now_ns > t->since_ns) {
         int weight = t->off_held ? GS_WEIGHT_HELD_OFF : GS_WEIGHT_RELEASED_OFF;
         key.stack = t->off_stack;

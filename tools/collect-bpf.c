@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@
 #include "privileges.h"
 
 #define SLOTS_SPARE 1024u
-#define SLOTS_MOST 16384u
+#define SLOTS_MOST (GS_SLOTS - 1u)
 #define SPARE_GILS COLLECT_PROCESSES /* for children that are followed, and interpreters that are made later */
 
 static struct bpf_collector bpf;
@@ -161,6 +162,8 @@ static void stop(void)
         munmap(c->threads, array_bytes(sizeof *c->threads, c->n_slots_max));
     if (c->gils)
         munmap(c->gils, array_bytes(sizeof *c->gils, c->n_gils_max));
+    for (int i = 0; i < c->n_processes; i++)
+        bpf_ended_free(&c->processes[i]);
     if (c->skeleton)
         gilscope_bpf__destroy(c->skeleton);
     free(c->clock_fds);
@@ -171,7 +174,7 @@ static void stop(void)
 
 static int load(struct bpf_collector *c, char *error)
 {
-    uint32_t n = c->options.n_threads * 2 + SLOTS_SPARE; /* threads that are made later have theirs, too */
+    uint32_t n = c->options.n_threads + SLOTS_SPARE; /* threads that are made later have theirs, too */
 
     c->n_slots_max = n > SLOTS_MOST ? SLOTS_MOST : n;
     c->n_gils_max = FIND_GIL_MAX + SPARE_GILS;
@@ -179,6 +182,7 @@ static int load(struct bpf_collector *c, char *error)
     if (!c->skeleton)
         return bpf_fail(error, "the BPF programs cannot be opened");
     bpf_map__set_max_entries(c->skeleton->maps.slots, c->n_slots_max);
+    bpf_map__set_max_entries(c->skeleton->maps.free_ids, c->n_slots_max);
     bpf_map__set_max_entries(c->skeleton->maps.tids, c->n_slots_max);
     bpf_map__set_max_entries(c->skeleton->maps.selves, c->n_slots_max);
     bpf_map__set_max_entries(c->skeleton->maps.gils, c->n_gils_max);
@@ -197,6 +201,7 @@ static int load(struct bpf_collector *c, char *error)
         return bpf_fail(error, "the BPF maps cannot be mapped");
     c->slots = mem_zeroed(c->n_slots_max, sizeof *c->slots);
     c->pairs_fd = bpf_map__fd(c->skeleton->maps.pairs);
+    c->free_fd = bpf_map__fd(c->skeleton->maps.free_ids);
     c->samples_fd = bpf_map__fd(c->skeleton->maps.samples);
     c->stacks_fd = bpf_map__fd(c->skeleton->maps.stacks);
     c->lock_waits_fd = bpf_map__fd(c->skeleton->maps.lock_waits);
@@ -233,6 +238,9 @@ static int start(const struct collect_options *options, char error[COLLECT_ERROR
         stop();
         return -1;
     }
+    /* With many threads a picture takes some MiB for some ms: as blocks of their own they leave no holes between
+     * others, whatever their size was before. */
+    mallopt(M_MMAP_THRESHOLD, 1 << 18);
     brief_give_way(); /* a picture takes some ms, which those who serve should not have to wait */
     return 0;
 }
@@ -248,10 +256,14 @@ static void work(uint64_t until_ns)
     bpf_stacks_poll(&bpf);
     bpf_locks_poll(&bpf);
     while (!*bpf.options.stop) {
+        bpf_ended_poll(&bpf);
         uint64_t now_ns = collect_now_ns();
         if (now_ns >= until_ns)
             return;
-        struct timespec pause = {(time_t)((until_ns - now_ns) / 1000000000), (long)((until_ns - now_ns) % 1000000000)};
+        uint64_t ns = until_ns - now_ns;
+        if (bpf.ended_every_ns && ns > bpf.ended_every_ns)
+            ns = bpf.ended_every_ns;
+        struct timespec pause = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
         nanosleep(&pause, NULL);
     }
 }
@@ -277,6 +289,7 @@ static void forget(int handle)
     bpf_locks_free(bpf.processes[handle].locks);
     bpf.processes[handle].locks = NULL;
     bpf.processes[handle].stacks = NULL;
+    bpf_ended_free(&bpf.processes[handle]);
     bpf.processes[handle].used = false;
 }
 

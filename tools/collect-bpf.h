@@ -11,6 +11,12 @@
 #include "threads.h"
 
 struct bpf_slot { /* what is known of a slot's thread beyond the programs' account */
+    uint32_t id;          /* 0 = nobody's, as far as is known here */
+    uint32_t index;       /* in the recording */
+    uint64_t closed_ns;   /* not 0: its id was taken from the programs then, and its figures are about to be added to
+                             those of other ended threads */
+    uint64_t by_ended_ns; /* blocked by threads that have no slot any more, ... */
+    uint64_t ended_by_ns; /* ... and they by it: moved from the map of pairs */
     uint32_t inner_tid;
     enum rec_name_source name_source;
     bool is_python;                            /* it has, or had, a thread state */
@@ -23,6 +29,12 @@ struct bpf_slot { /* what is known of a slot's thread beyond the programs' accou
     char name[64];
 };
 
+/* What threads that have no slot any more had in theirs: those of a process that used one of its GILs most. */
+struct bpf_ended {
+    struct gs_thread sum; /* its sums and histograms */
+    uint64_t n, wall_ns, run_delay_ns;
+};
+
 struct bpf_process {
     struct find_process found;
     struct gs_target target; /* as in the map */
@@ -30,6 +42,12 @@ struct bpf_process {
     bool used;
     struct bpf_stacks *stacks; /* NULL = none are taken */
     struct bpf_locks *locks;
+    uint32_t n_indices;                    /* given to its threads */
+    struct bpf_ended *ended[FIND_GIL_MAX]; /* NULL = none */
+    uint64_t n_ended;
+    uint64_t ended_native_ns;  /* on processors, of those that had nothing to do with a GIL */
+    uint64_t ended_charged_ns; /* what they were charged besides, and ... */
+    uint64_t ended_among_ns;   /* ... how long they blocked each other */
 };
 
 struct bpf_collector {
@@ -41,7 +59,9 @@ struct bpf_collector {
     struct bpf_slot *slots;
     struct bpf_process processes[COLLECT_PROCESSES];
     int n_processes;
-    int pairs_fd, samples_fd, stacks_fd, native_fd, lock_waits_fd;
+    uint64_t ended_every_ns; /* so many threads end that the slots are looked at so often; 0 = not */
+    uint32_t n_ended_pairs;  /* in the map, of ended threads, when they were counted last */
+    int pairs_fd, free_fd, samples_fd, stacks_fd, native_fd, lock_waits_fd;
     bool sees_returns; /* to the program, after a wait: the kernel has on_return()'s tracepoint */
     int *clock_fds;
     int n_clocks;
@@ -63,11 +83,33 @@ int bpf_add(struct bpf_collector *c, const struct find_process *found, char erro
 /* Adds GILs that there are by now: of interpreters that were made since. */
 void bpf_find_gils(struct bpf_collector *c, int handle);
 
+/* --- collect-bpf-ended.c */
+/* The slot that has, or had, this id, as long as its figures are in it; 0 = they are among those of ended threads, or
+ * the id is nobody's. */
+uint32_t bpf_slot_of(struct bpf_collector *c, uint32_t id);
+/* Who has a slot, for bpf_slot_of() and for what is written of it: false = nobody. */
+bool bpf_meet(struct bpf_collector *c, uint32_t slot);
+/* Whether the slot's thread has ended; also if it has none, which is slot 0. */
+bool bpf_is_ended(const struct bpf_collector *c, uint32_t slot);
+/* Gives the slots of threads that have ended back to the programs, in time before they run out; their figures are added
+ * up.  To be called every 0.1 s or so, and every c->ended_every_ns. */
+void bpf_ended_poll(struct bpf_collector *c);
+/* All those of a process together. */
+void bpf_ended_all(const struct bpf_process *p, struct bpf_ended *all);
+void bpf_ended_free(struct bpf_process *p);
+/* An id whose slot is nobody's, as free_id() in probes/account.bpf.h; 0 = there is none. */
+uint32_t bpf_free_id(struct bpf_collector *c);
+
 /* --- collect-bpf.c */
-/* How many slots have been given out. */
+/* How many slots have been used. */
 uint32_t bpf_n_slots(const struct bpf_collector *c);
 uint64_t bpf_loss(const struct bpf_collector *c, enum gs_loss loss);
 
+/* --- collect-bpf-picture.c */
+/* Whether a thread has had to do with a GIL; charged_ns: what it is charged with, open waits included. */
+bool bpf_touches_gil(const struct bpf_slot *s, const struct gs_thread *t, uint64_t charged_ns);
+/* Enters how long an ended thread had no processor, as the kernel had it at its end. */
+void bpf_learn_end(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t);
 /* Puts all that is known of a process into a recording.  last: open intervals' stacks, too. */
 void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, uint64_t now_ns, bool last);
 
@@ -80,6 +122,8 @@ void bpf_stacks_drain(struct bpf_collector *c);
 void bpf_stacks_poll(struct bpf_collector *c);
 /* Adds the interval that is open in a thread at the end, if its stack is known. */
 void bpf_stacks_add_open(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t, uint64_t now_ns);
+/* Threads' stacks become those of ended threads: by their indices, in ascending order.  s: may be NULL. */
+void bpf_stacks_move(struct bpf_stacks *s, const uint32_t *indices, size_t n);
 void bpf_stacks_write(const struct bpf_stacks *s, struct recwriter *writer);
 
 /* --- collect-bpf-locks.c */
@@ -92,7 +136,10 @@ void bpf_locks_open(const struct bpf_locks *l, struct gs_thread *t, const unsign
 void bpf_locks_poll(struct bpf_collector *c);
 /* Whether the wait for a lock that is open in a thread is one to be notified. */
 bool bpf_locks_notifies(struct bpf_collector *c, const struct gs_thread *t);
-/* Adds how long the threads of a process have waited to be notified, without gs_thread.notify_ns, by slot. */
+/* Adds how long the threads of a process have waited to be notified, without gs_thread.notify_ns, by slot; [0]: those
+ * that have no slot any more. */
 void bpf_locks_notified(struct bpf_collector *c, uint32_t target, uint64_t *notified_ns);
+/* Takes the waits of some slots' threads out of the map, to those of ended ones. */
+void bpf_locks_move(struct bpf_collector *c, const bool *slots);
 
 #endif

@@ -29,8 +29,9 @@ def check(process, open_intervals=False):
         return sum(one[key] for one in of)
 
     # Waits that saw more changes of holder than are remembered; the preload library charged the holders all the same.
+    # The unknown ones' number, too, is that of "(ended threads)".
     unknown = sum(p["ns"] for p in blocking if not p["holder_tid"])
-    charged_to_nobody = unknown if process["source"] == "bpf" else 0
+    charged_to_nobody = max(0, unknown - sum(t["charged_ns"] for t in threads if not t["tid"])) if process["source"] == "bpf" else 0
     if charged_to_nobody > CHARGE_NS and not process["losses"].get("pairs") and not open_intervals:
         wrong.append(f"charged to nobody: {charged_to_nobody}, and no loss says so")
     waits_open = 1 if open_intervals else 0

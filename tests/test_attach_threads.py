@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""Attached to a program that starts a thread for each piece of work, as many servers do: all of it is measured."""
+import json
+
+from helpers import gs, sums
+from helpers.attach import READY, Attached, Target, both, need_bpf
+
+N = 40000 if gs.FULL else 8000
+
+# 8,000 threads take far more slots than there are; each holds the GIL for 0.3 ms of its own clock, beside one that
+# computes all the time.
+MANY = READY + """
+import json, threading, time
+N, GAP = %d, 0.00075
+sys.setswitchinterval(0.0002)
+spent, alive = [], []
+def long():
+    while True: sum(range(2000))
+def short():
+    begin = time.thread_time()
+    while time.thread_time() - begin < 0.0003: pass
+    spent.append(time.thread_time() - begin)
+threading.Thread(target=long, name="beside").start()
+begin = time.monotonic()
+for i in range(N):
+    alive.append(threading.Thread(target=short))
+    alive[-1].start()
+    if len(alive) > 8: alive.pop(0).join()
+    left = begin + i * GAP - time.monotonic()
+    if left > 0.001: time.sleep(left)
+for t in alive: t.join()
+print(json.dumps(sum(spent)), flush=True)
+os._exit(0)
+""" % N
+
+
+def held(t):
+    return t["held_oncpu_ns"] + t["held_offcpu_ns"]
+
+
+def count(process):
+    """How many threads a report tells of, the ended ones that have no record of their own included."""
+    return sum(t["tid"] != 0 for t in process["threads"]) + process["losses"].get("threads_folded", 0)
+
+
+def all_are_there(process):
+    """A thread that found the GIL free, at once and always, may have left no trace of it; none counts twice."""
+    assert N + 2 - N // 500 <= count(process) <= N + 2, (count(process), process["losses"])
+
+
+def test_threads_that_come_and_go_are_all_measured(one_python, where):
+    """Many times more threads than there is room for: none is lost, and waits and holds are the preload library's."""
+    need_bpf()
+    inside, outside = both(one_python, MANY, where)
+    assert not outside["losses"].get("threads"), outside["losses"]
+    assert outside["losses"]["threads_folded"] > N / 2
+    assert count(inside) == N + 2
+    all_are_there(outside)
+    assert not sums.check(outside), sums.check(outside)
+    for what, of, most in (("held", held, 0.05), ("blocked", lambda t: t["wait_blocked_ns"], 0.05),
+                           ("forced", lambda t: t["wait_forced_ns"], 0.05)):
+        here, there = (sum(map(of, p["threads"])) / p["wall_ns"] for p in (inside, outside))
+        assert abs(here - there) <= most, (what, here, there)
+    # The one that goes on has its own account, into which nothing of the others' has come.
+    (beside,) = [t for t in outside["threads"] if t["name"] == "beside"]
+    same = gs.thread(inside, tid=beside["tid"])
+    for what, of in (("held", held), ("blocked", lambda t: t["wait_blocked_ns"]), ("charged", lambda t: t["charged_ns"])):
+        assert abs(of(beside) - of(same)) <= 0.05 * max(same["wall_ns"], of(same)), (what, beside, same)
+    (ended,) = [t for t in outside["threads"] if t["name"] == "(ended threads)"]
+    assert ended["charged_ns"] > 0 and ended["wait_blocked_ns"] > 0
+
+
+def test_what_ended_threads_spent_is_what_they_measured(one_python, where):
+    """The held time of all the short threads together is what their own clocks say; stacks, too, are theirs."""
+    need_bpf()
+    with Target([one_python.path, "-c", MANY]) as target:
+        attached = Attached(target.pid, where)
+        target.go()
+        spent = json.loads(target.process.stdout.readline())
+        assert target.end() == 0
+        (process,) = attached.end(ask=False)
+    assert not process["losses"].get("threads"), process["losses"]
+    all_are_there(process)
+    assert not sums.check(process), sums.check(process)
+    short = [t for t in process["threads"] if t["name"] not in ("MainThread", "beside")]
+    spent_ns = spent * 1e9
+    oncpu_ns = sum(t["held_oncpu_ns"] + t["released_oncpu_ns"] for t in short)
+    held_ns = sum(t["held_oncpu_ns"] for t in short)
+    # Their begin and end take 0.1 ms more on a processor, of which they hold the GIL for a part.
+    assert spent_ns <= 1.02 * oncpu_ns and held_ns <= oncpu_ns, (spent_ns, held_ns, oncpu_ns)
+    assert held_ns >= 0.9 * spent_ns, (spent_ns, held_ns, oncpu_ns)
+    assert "short" in gs.gilscope("report", "--view", "held", "-f", "folded", attached.dir).stdout
