@@ -52,6 +52,27 @@ static void check_rust(const char *symbol, const char *readable)
     free(name);
 }
 
+/* Constants of which each is the one before: n of them. */
+static char *chain_of_rust(int n)
+{
+    static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    static const char begin[] = "_RINvC3app3runKj1_";
+    char *symbol = malloc(sizeof begin + 8 * (size_t)n), *end = symbol + sizeof begin - 1;
+    long to = (long)sizeof begin - 1 - 2 - 3; /* of that constant, behind the "_R" */
+
+    memcpy(symbol, begin, sizeof begin);
+    for (int i = 0; i < n; i++) {
+        long here = end - symbol - 2 + 1, number = to - 1;
+        end = stpcpy(end, "KB");
+        for (long unit = 62 * 62 * 62; unit; unit /= 62)
+            *end++ = digits[number / unit % 62];
+        end = stpcpy(end, "_");
+        to = here;
+    }
+    strcpy(end, "E");
+    return symbol;
+}
+
 static void test_rust(void)
 {
     check_rust("_RNvNtCsh61yYgEBR7J_4core3fmt5write", "core::fmt::write");
@@ -77,6 +98,14 @@ static void test_rust(void)
     for (int i = 0; i < 1000; i++)
         deep[2 + i] = 'I';
     check_rust(deep, NULL);
+    char *chain = chain_of_rust(3);
+    check_rust(chain, "app::run::<0x1, 0x1, 0x1, 0x1>");
+    free(chain);
+    for (int n = 300; n <= 3000000; n *= 100) { /* as deep: the stack would not do, or it would take hours */
+        chain = chain_of_rust(n);
+        check_rust(chain, NULL);
+        free(chain);
+    }
 }
 
 int main(void)

@@ -18,6 +18,7 @@
 #define NAME_BYTES 1024
 #define DEPTH_MAX 100
 #define STEPS_MAX 10000
+#define SYMBOL_MAX 32768 /* a step may go through as much of it as there is */
 
 struct rust {
     const char *text; /* behind the "_R" */
@@ -151,6 +152,8 @@ static void type_again(struct rust *r, bool in_type)
 static void constant(struct rust *r, bool in_type)
 {
     (void)in_type;
+    if (!enter(r))
+        return;
     if (eat(r, 'p')) {
         put(r, "_");
     } else if (eat(r, 'B')) {
@@ -165,6 +168,7 @@ static void constant(struct rust *r, bool in_type)
         put(r, "0x%.*s", (int)(r->at - from), r->text + from);
         r->bad |= !eat(r, '_');
     }
+    r->depth--;
 }
 
 static void arguments(struct rust *r)
@@ -331,6 +335,8 @@ char *rust_name(const char *symbol)
     if (strncmp(symbol, "_R", 2) || !isupper((unsigned char)symbol[2]))
         return NULL;
     r.length = strcspn(r.text, ".$"); /* what the compiler adds for its copies */
+    if (r.length > SYMBOL_MAX)
+        return NULL;
     r.out = calloc(1, NAME_BYTES);
     if (!r.out)
         return NULL;
