@@ -44,6 +44,7 @@ static int64_t known_ns;
 static int64_t start_mono_ns;
 static struct shim_python python;
 static uint32_t generations;
+uint32_t shim_life_leaving;
 
 /* GILs that a forked child may meet again; the registry itself is wiped there. */
 static const void *known_conds[SHIM_GILS];
@@ -211,6 +212,7 @@ static void in_forked_child(void)
     said = false;
     shim_bus_in_child();
     start_cpu_ns = start_process_cpu_ns = 1;
+    shim_life_leaving = 0;
     shim_sample_forget();
     shim_native_in_child();
     shim_fold_forget();
@@ -334,13 +336,14 @@ bool shim_life_activate(const void *cond, const void *caller, uint64_t *since)
 
 #define LEAVING_NS 1000000000 /* who waits for such a thread at the end does so in vain for no longer */
 
-uint32_t shim_life_leaving;
 static int64_t leaving_since_ns;
 
 bool shim_life_wait_on(const void *cond)
 {
+    /* A program that ends without Py_FinalizeEx() may have destructors that wait for Python's threads. */
     return SHIM.python_hex >= 0x03090000 && SHIM.python_hex < 0x030b0000 && shim_gil_find(cond, 1) &&
-           shim_clock_monotonic_ns() - leaving_since_ns < LEAVING_NS;
+           shim_clock_monotonic_ns() - leaving_since_ns < LEAVING_NS &&
+           (!python.is_initialized || !python.is_initialized());
 }
 
 /* Daemon threads may call the wrappers until the process is gone: they find no GIL any more and are passed on, and

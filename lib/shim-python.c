@@ -43,6 +43,7 @@ void shim_python_identify(struct shim_python *p, const void *caller)
         memcpy(p->version, text, n);
         uint32_t major = number(&s), minor = number(&s), micro = number(&s);
         p->runtime = dlsym(scope, "_PyRuntime");
+        *(void **)&p->is_initialized = dlsym(scope, "Py_IsInitialized");
         shim_native_find_interpreter(scope);
         p->hex = major << 24 | minor << 16 | micro << 8;
     } else if (!caller) {

@@ -13,6 +13,7 @@ struct shim_python {
     uint32_t hex;        /* PY_VERSION_HEX without the release level: 0x030b0200 */
     char version[64];    /* "3.11.2" */
     const void *runtime; /* _PyRuntime, or NULL */
+    int (*is_initialized)(void); /* Py_IsInitialized(): reads a variable; or NULL */
 };
 
 /* The Python in the module that holds the code at `caller`; NULL: in the program and its libraries.  Uses the dynamic

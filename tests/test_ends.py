@@ -30,3 +30,44 @@ def test_daemon_threads_that_wait_at_the_end(python, where):
         (process,) = gs.report(recording)["processes"]
         assert process["complete"] and len(process["threads"]) == 9
     assert ends == [(0, "")] * RUNS
+
+
+JOINED = """
+import ctypes, sys, threading, time
+joins, libc = ctypes.CDLL(sys.argv[1]), ctypes.CDLL(None)
+longest = 0
+def burn():
+    global longest
+    while True:
+        before = turns
+        begin = time.thread_time()
+        while turns == before:
+            sum(range(1000))
+        longest = max(longest, time.thread_time() - begin)
+def take_turns():
+    global turns, longest
+    while not ends:
+        time.sleep(0.001)
+    time.sleep(0.1)
+    turns, longest = 1, 0
+    for turns in range(2, 22):
+        time.sleep(0.001)
+    print(longest < 0.5, flush=True)
+    joins.is_over()
+ends, turns = False, 0
+for work in burn, take_turns: threading.Thread(target=work, daemon=True).start()
+time.sleep(0.1)
+ends = True
+libc.exit(0)
+"""
+
+
+def test_threads_that_work_on_at_the_end(python, where):
+    """Without Py_FinalizeEx(), Python's threads go on until the process is gone, and its destructors may wait for them: who
+    waits for the GIL then gets it as soon as ever, and not when the holder has used a second."""
+    library = where / "joins_at_end.so"
+    gs.compile_c(Path(__file__).parent / "faults" / "joins_at_end.c", library, "-shared", "-fPIC")
+    env = gs.clean_env({"LD_PRELOAD": gs.preload(), "GILSCOPE": f"output={where / 'end.gilscope'}"})
+    done = subprocess.run([python.path, "-c", JOINED, library], env=env, timeout=60, check=False, stdout=subprocess.PIPE,
+                          text=True)
+    assert (done.returncode, done.stdout) == (0, "True\n")
