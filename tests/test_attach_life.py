@@ -247,3 +247,14 @@ def test_children_that_are_not_measured_are_told(one_python, where):
     assert not any(done.returncode for done in said), said
     assert "has 1 child process that runs CPython, and is not measured: --children measures it, too" in said[0].stderr
     assert "child process" not in said[1].stderr
+
+
+def test_many_children_are_counted(one_python, where):
+    code = ("import os, time\npids = []\nfor _ in range(70):\n pids.append(os.fork())\n"
+            " if not pids[-1]: time.sleep(60); os._exit(0)\n" +
+            READY.replace("sys.stdin.readline()", "sys.stdin.readline(); [os.kill(pid, 9) for pid in pids]"))
+    with Target([one_python.path, "-c", code]) as target:
+        done = gs.gilscope("attach", "--method", "sample", "-q", "-d", "0.2", "-o", where / "rec", target.pid)
+        target.go()
+        target.end()
+    assert "has 70 child processes that run CPython, and are not measured" in done.stderr, done

@@ -158,10 +158,13 @@ static void tell_of_children(int pid)
     struct children children = {0};
     struct find_process found;
     char error[FIND_GIL_ERROR_BYTES];
-    int pids[64], n_pythons = 0, n = children_new(&children, pid, pids, sizeof pids / sizeof *pids);
+    int pids[256], n_pythons = 0, n = 1;
 
-    for (int i = 0; i < n; i++)
-        n_pythons += !find_gil_now(pids[i], &found, error);
+    for (int turn = 0; turn < 4 && n > 0; turn++) { /* a parent may have new ones all the time */
+        n = children_new(&children, pid, pids, sizeof pids / sizeof *pids);
+        for (int i = 0; i < n; i++)
+            n_pythons += !find_gil_now(pids[i], &found, error);
+    }
     children_free(&children);
     if (n_pythons)
         msg_error(
