@@ -13,6 +13,8 @@
 #define NAME_TRIES 50
 #define RUN_DELAY_EVERY 10 /* pictures: reading a file for each thread is not for nothing */
 #define COPY_TRIES 5
+#define PAID_TRIES 4
+#define PAID_NS 1000000 /* so much that is told twice, or not at all, is worth another try */
 /* Of a wait, before the sleep and behind it: as much as was missing on average on an idle machine, where processors wake
  * up with cold caches (bench/attach_accuracy.py --alone). */
 #define WAIT_SHORT_NS 12000
@@ -67,6 +69,40 @@ static void read_pair(void *context, const void *key, const void *value)
     p->c->n_ended_pairs += bpf_is_ended(p->c, waiter) || bpf_is_ended(p->c, holder);
     if (waiter && p->c->threads[waiter].target == p->target)
         add_pair(p, waiter, holder, *(const uint64_t *)value);
+}
+
+/* Whether a thread has paid since what it owed was copied: that may be both in its own account and in the others', as these
+ * were read, or in none. */
+static bool have_paid(const struct picture *p, const uint32_t *own, uint32_t n, const struct gs_owed (*before)[GS_OWED])
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const volatile struct gs_owed *now = p->c->threads[own[i]].owed;
+        for (int k = 0; k < GS_OWED; k++)
+            if (before[i][k].ns >= PAID_NS && (now[k].holder != before[i][k].holder || now[k].ns < before[i][k].ns))
+                return true;
+    }
+    return false;
+}
+
+/* Copies the threads' accounts and the sums of pairs, which belong together: in a moment, and again where they do not. */
+static void copy_all(struct picture *p, const uint32_t *own, struct gs_thread *copies, uint32_t n)
+{
+    struct gs_owed(*before)[GS_OWED] = mem_zeroed(n, sizeof *before);
+
+    for (int tries = 0; tries < PAID_TRIES; tries++) {
+        for (uint32_t i = 0; i < n; i++)
+            memcpy(before[i], p->c->threads[own[i]].owed, sizeof before[i]);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        p->n_pairs = 0;
+        p->c->n_ended_pairs = 0;
+        bpf_each(p->c->pairs_fd, false, sizeof(struct gs_pair), sizeof(uint64_t), read_pair, p);
+        for (uint32_t i = 0; i < n; i++)
+            copy_thread(&p->c->threads[own[i]], &copies[i]);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (!have_paid(p, own, n, before))
+            break;
+    }
+    free(before);
 }
 
 /* --- waits that the programs have not divided yet ---------------------------------------------------------------- */
@@ -429,14 +465,12 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     p.notified_ns = mem_zeroed(c->n_slots_max, sizeof *p.notified_ns);
     bpf_locks_notified(c, p.target, p.notified_ns);
     threads_read(&p.tstates, &process->found);
-    c->n_ended_pairs = 0;
-    bpf_each(c->pairs_fd, false, sizeof(struct gs_pair), sizeof(uint64_t), read_pair, &p);
     for (uint32_t slot = 1; slot < n; slot++)
         if (bpf_meet(c, slot) && c->threads[slot].target == p.target)
             own[n_own++] = slot;
     copies = mem_zeroed(n_own, sizeof *copies);
+    copy_all(&p, own, copies, n_own);
     for (uint32_t i = 0; i < n_own; i++) {
-        copy_thread(&c->threads[own[i]], &copies[i]);
         learn(&p, own[i], &copies[i]);
         close_open(&p, own[i], &copies[i]);
     }
