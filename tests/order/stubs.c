@@ -23,6 +23,14 @@
 union process_file process_file __attribute__((aligned(4096)));
 uint64_t process_used;
 
+uint32_t shim_life_leaving;
+
+bool shim_life_wait_on(const void *cond)
+{
+    (void)cond;
+    return false;
+}
+
 void *shim_file_record(uint32_t bytes)
 {
     size_t size = (bytes + SHIM_LINE_BYTES - 1) / SHIM_LINE_BYTES * SHIM_LINE_BYTES;
