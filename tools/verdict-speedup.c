@@ -24,10 +24,11 @@ static double least(double a, double b)
 }
 
 /* The time that the threads' own parts need: what they waited for the GIL, and for each other's results, is left out.
- * A thread that sleeps all along, or does next to nothing in between (one that accepts connections, a timer's, those of
- * a pool that a library keeps), has no part that the others' work would have to wait for; unless it is for native threads
- * that it sleeps, which recordings of earlier versions do not tell. */
-static double longest_own_time(const struct verdict_facts *facts, double worth)
+ * A thread that sleeps all along, or does next to nothing in between, may be one whose sleep nobody would have to wait for (it
+ * accepts connections, is a timer's, or of a pool that a library keeps), or one that fetches one thing after the other: it has a
+ * part of its own for the lower end of what would be gained, not for the upper.  Recordings of earlier versions do not tell whether
+ * it slept for native threads: there it has one for both. */
+static double longest_own_time(const struct verdict_facts *facts, double worth, bool sleepers)
 {
     const struct model_process *process = facts->process;
     double longest = 0;
@@ -36,7 +37,7 @@ static double longest_own_time(const struct verdict_facts *facts, double worth)
         const struct model_thread *thread = &process->threads[i];
         double waits = (double)(thread->wait_ns + thread->states.wait_forced_ns);
         double awaits = (double)thread->lock_wait_ns - verdict_thread_lock_wait(process, thread);
-        if (!thread->folded && (!process->totals.has_native_cpu || verdict_is_worker(facts, thread)))
+        if (!thread->folded && (sleepers || verdict_is_worker(facts, thread)))
             longest = most(longest, (double)thread->wall_ns - waits * worth - awaits);
     }
     return longest;
@@ -72,15 +73,16 @@ void verdict_speedup(const struct verdict_facts *facts, struct verdict *verdict)
     double worth = verdict->class == VERDICT_CPU_STARVED ? facts->had_processor : 1;
     double blocked = (double)facts->process->totals.states.wait_blocked_ns * worth;
     double contended = contended_time(facts) * worth, bound, side_by_side, high, low;
+    bool told = facts->process->totals.has_native_cpu;
 
     verdict->speedup_low = verdict->speedup_high = 1;
     if (wall <= 0 || contended <= 0)
         return;
-    bound = most(longest_own_time(facts, worth), facts->process->totals.oncpu_cpus * wall / n_cpus);
+    bound = most(wall / n_cpus, facts->process->totals.oncpu_cpus * wall / n_cpus);
     bound = most(bound, wall - least(wall, blocked)); /* what nobody waited in stays as it is */
-    bound = most(bound, wall / n_cpus);
     side_by_side = least(n_cpus, 1 + blocked / contended);
-    high = most(1, wall / bound);
+    high = most(1, wall / most(bound, longest_own_time(facts, worth, !told)));
+    bound = most(bound, longest_own_time(facts, worth, true));
     low = most(1, wall / most(bound, wall - contended + contended / side_by_side) * FINER_LOCKS);
     verdict->speedup_high = rounded(high);
     verdict->speedup_low = rounded(least(low, high));
