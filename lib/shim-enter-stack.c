@@ -155,7 +155,7 @@ static bool enter_released_in_ctypes(uintptr_t tstate, const uint32_t *python, u
     static struct shim_half changed; /* inside shim_stack_enter; a thread's stack may be small */
     uint64_t called_at;
 
-    if (T.sample.span_ticks < LONG_RELEASED_US * shim_clock_ticks_per_us())
+    if (T.sample.span_ticks < LONG_RELEASED_US * shim_clock_ticks_per_us() || !shim_native_is_open())
         return false;
     uint64_t function = shim_frames_callee_of_ctypes(tstate, &called_at);
     if (!function || called_at != place)

@@ -141,6 +141,11 @@ bool shim_native_open(void)
     return backtrace_of != NULL;
 }
 
+bool shim_native_is_open(void)
+{
+    return backtrace_of != NULL;
+}
+
 void shim_native_reset(void)
 {
     n_objects = 0;

@@ -12,6 +12,9 @@ struct shim_half;
 /* Opens libunwind, for itself only.  Uses the dynamic loader: only where a GIL is created.  False: there is none. */
 bool shim_native_open(void);
 
+/* Are native frames taken?  Any thread. */
+bool shim_native_is_open(void);
+
 /* Forgets the objects of the last recording. */
 void shim_native_reset(void);
 

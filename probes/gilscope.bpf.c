@@ -35,6 +35,8 @@ gs_u64 tid_table[GS_TIDS]; /* [tid % GS_TIDS]: tid << 32 | id, 0 or GS_TIDS_SHAR
 
 #include "maps.bpf.h"
 
+#include "thread.bpf.h"
+
 #include "account.bpf.h"
 #include "charge.bpf.h"
 #include "futex.bpf.h"

@@ -192,7 +192,7 @@ def test_entries_divide_native_from_python(python, where):
     listing = {}
     checked = 0
     for s in found.stacks:
-        if not s.native or s.flags & (stacks.NATIVE_CUT | stacks.PYTHON_CUT) or not s.frames:
+        if not s.native or s.flags & (stacks.NATIVE_CUT | stacks.PYTHON_CUT | stacks.CALLEE) or not s.frames:
             continue
         loops = 0
         for address in s.native:

@@ -7,11 +7,8 @@
 
 #include "chance.h"
 #include "collect-bpf.h"
-#include "live.h"
 #include "mem.h"
 
-#define NAME_TRIES 50
-#define RUN_DELAY_EVERY 10 /* pictures: reading a file for each thread is not for nothing */
 #define COPY_TRIES 5
 #define PAID_TRIES 4
 #define PAID_NS 1000000 /* so much that is told twice, or not at all, is worth another try */
@@ -184,75 +181,6 @@ static void close_open(struct picture *p, uint32_t slot, struct gs_thread *t)
     }
     if (t->blocked_ns > t->wait_ns)
         t->blocked_ns = t->wait_ns;
-}
-
-/* --- who they are ------------------------------------------------------------------------------------------------ */
-/* The thread's state, in the list that was read before the thread's figures were.  glibc gives a new thread the memory
- * of one that has ended, and so its pthread_self(): of a thread that has ended meanwhile, or had not begun then, a
- * state is its own only if its number is, too. */
-static const struct find_thread *tstate_of(const struct picture *p, const struct bpf_slot *s, const struct gs_thread *t)
-{
-    const struct find_thread *tstate = threads_find(&p->tstates, t->self);
-
-    if (tstate && (t->end_ns || t->start_ns > p->now_ns) && tstate->native_id != s->inner_tid)
-        return NULL;
-    return tstate;
-}
-
-void bpf_learn_end(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t)
-{
-    struct bpf_slot *s = &c->slots[slot];
-
-    if (!t->end_ns || !t->run_delay_ns)
-        return;
-    if (!s->run_delay_known)
-        s->run_delay_first_ns = t->start_ns > c->processes[t->target].start_ns ? 0 : t->run_delay_ns;
-    s->run_delay_known = true;
-    s->run_delay_ns = t->run_delay_ns;
-}
-
-static void learn(struct picture *p, uint32_t slot, struct gs_thread *t)
-{
-    struct bpf_slot *s = &p->c->slots[slot];
-    const struct find_process *found = &p->c->processes[p->target].found;
-    const struct find_thread *tstate;
-
-    if (!s->inner_tid)
-        s->inner_tid = threads_inner_tid(found->pid, t->tid);
-    tstate = tstate_of(p, s, t);
-    uint64_t oncpu_ns, delay_ns;
-    if (!t->end_ns && (p->last || !s->run_delay_known || s->pictures++ % RUN_DELAY_EVERY == 0) &&
-        live_schedstat(found->pid, t->tid, &oncpu_ns, &delay_ns)) {
-        if (!s->run_delay_known)
-            s->run_delay_first_ns = t->start_ns > p->c->processes[p->target].start_ns ? 0 : delay_ns;
-        s->run_delay_known = true;
-        s->run_delay_ns = delay_ns;
-    }
-    bpf_learn_end(p->c, slot, t);
-    if (!tstate) /* not seen on a processor yet, perhaps, but the version knows its number */
-        for (uint32_t i = 0; i < p->tstates.n && !t->self; i++)
-            if (p->tstates.thread[i].native_id == s->inner_tid)
-                tstate = &p->tstates.thread[i];
-    if (!tstate)
-        return;
-    s->is_python = true;
-    t->tstate = p->c->threads[slot].tstate = tstate->tstate; /* for waits before the first hold that is seen */
-    if (s->name_source == REC_NAME_PYTHON || s->looked >= NAME_TRIES)
-        return;
-    s->looked++;
-    char name[sizeof s->name] = "";
-    enum rec_name_source source = threads_name(found, tstate, name, sizeof name);
-    if (source == REC_NAME_NONE || (source != REC_NAME_PYTHON && s->name_source != REC_NAME_NONE))
-        return;
-    s->name_source = source;
-    memcpy(s->name, name, sizeof name);
-}
-
-/* All that shows of a thread that lived shortly, took a free GIL and let it go may be that others waited for it. */
-bool bpf_touches_gil(const struct bpf_slot *s, const struct gs_thread *t, uint64_t charged_ns)
-{
-    return s->is_python || t->had_gil || t->contended || t->samples_held || t->releases || t->held_off_ns ||
-           t->forced_switches || charged_ns || t->state != GS_RUNS;
 }
 
 /* --- figures ----------------------------------------------------------------------------------------------------- */
@@ -471,7 +399,7 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     copies = mem_zeroed(n_own, sizeof *copies);
     copy_all(&p, own, copies, n_own);
     for (uint32_t i = 0; i < n_own; i++) {
-        learn(&p, own[i], &copies[i]);
+        bpf_learn(c, &p.tstates, now_ns, last, own[i], &copies[i]);
         close_open(&p, own[i], &copies[i]);
     }
     if (process->stacks) {

@@ -105,11 +105,17 @@ uint32_t bpf_free_id(struct bpf_collector *c);
 uint32_t bpf_n_slots(const struct bpf_collector *c);
 uint64_t bpf_loss(const struct bpf_collector *c, enum gs_loss loss);
 
-/* --- collect-bpf-picture.c */
+/* --- collect-bpf-who.c */
 /* Whether a thread has had to do with a GIL; charged_ns: what it is charged with, open waits included. */
 bool bpf_touches_gil(const struct bpf_slot *s, const struct gs_thread *t, uint64_t charged_ns);
 /* Enters how long an ended thread had no processor, as the kernel had it at its end. */
 void bpf_learn_end(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t);
+/* Learns the name of a thread, as copied, its thread state, and how long it had no processor.  tstates: as read at now_ns.  last:
+ * there will be no other picture. */
+void bpf_learn(struct bpf_collector *c, const struct threads_list *tstates, uint64_t now_ns, bool last, uint32_t slot,
+               struct gs_thread *t);
+
+/* --- collect-bpf-picture.c */
 /* Puts all that is known of a process into a recording.  last: open intervals' stacks, too. */
 void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, uint64_t now_ns, bool last);
 

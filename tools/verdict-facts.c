@@ -65,16 +65,18 @@ double verdict_thread_lock_wait(const struct model_process *process, const struc
  * nothing is lost.  What counts are the delays after waits, after releases, and when the processor was taken away; each
  * kind is given its share by how often it can have happened.  And to wake up takes its time on an idle processor, too:
  * that much after each sleep is no want of processors. */
-static double missing_processor(const struct model_process *process, const struct model_thread *thread,
-                                double *preempted)
+static double missing_processor(const struct verdict_facts *facts, const struct model_thread *thread, double *preempted)
 {
+    const struct model_process *process = facts->process;
     const struct model_states *states = &thread->states;
     uint64_t usable_ns = states->held_offcpu_ns + states->released_offcpu_ns + states->wait_wakeup_ns;
     double n_slices = thread_work(thread) / SLICE_NS;
     double n_useful = (double)(thread->contended + thread->long_released.count) + n_slices;
     double n_idle = ratio((double)states->wait_blocked_ns, switch_interval(process));
     double n_woken = (double)(thread->contended + thread->long_released.count);
-    double delay = (double)thread->run_delay_ns * ratio(n_useful, n_useful + n_idle) - n_woken * WAKE_UP_NS;
+    /* Where a limit stops a thread on its way to its end, or all of them are killed, nobody has asked for its delay. */
+    uint64_t delay_ns = facts->at_limit && !thread->run_delay_ns ? states->held_offcpu_ns : thread->run_delay_ns;
+    double delay = (double)delay_ns * ratio(n_useful, n_useful + n_idle) - n_woken * WAKE_UP_NS;
 
     delay = least(most(0, delay), (double)usable_ns);
     *preempted = delay * ratio(n_slices, n_useful);
@@ -88,7 +90,7 @@ static void gather_thread(const struct model_process *process, const struct mode
     double asleep = (double)thread->states.released_offcpu_ns - lock_wait, preempted;
 
     facts->lock_wait += lock_wait;
-    facts->run_delay += missing_processor(process, thread, &preempted);
+    facts->run_delay += missing_processor(facts, thread, &preempted);
     facts->preempted += preempted;
     if (!facts->top || work > thread_work(facts->top))
         facts->top = thread;
@@ -124,6 +126,10 @@ static void gather_sums(struct verdict_facts *facts)
     double preempted, all_work = (double)(totals->oncpu_ns + totals->native_cpu_ns);
 
     facts->wall = (double)process->wall_ns;
+    facts->limit_reached = ratio((double)process->n_limit_reached, (double)process->n_limit_periods);
+    facts->at_limit = process->usable_cpus < process->cpus &&
+                      (totals->oncpu_cpus >= verdict_limits.limit_share * process->cpu_limit ||
+                       facts->limit_reached >= verdict_limits.limit_share);
     for (size_t i = 0; i < process->n_threads; i++) {
         const struct model_thread *thread = &process->threads[i];
         gather_thread(process, thread, facts);
@@ -132,16 +138,12 @@ static void gather_sums(struct verdict_facts *facts)
             facts->startup = least(verdict_limits.startup_ns, verdict_limits.startup_share * facts->wall);
             facts->startup = least(facts->startup, (double)thread->states.held_oncpu_ns);
             facts->run_delay -=
-                missing_processor(process, thread, &preempted) * ratio(facts->startup, thread_work(thread));
+                missing_processor(facts, thread, &preempted) * ratio(facts->startup, thread_work(thread));
         }
     }
     /* With the rest of a long run, this makes no difference. */
     facts->work = most(0, all_work - facts->startup);
     facts->demand = most(0, (double)totals->demand_ns - facts->startup);
-    facts->limit_reached = ratio((double)process->n_limit_reached, (double)process->n_limit_periods);
-    facts->at_limit = process->usable_cpus < process->cpus &&
-                      (totals->oncpu_cpus >= verdict_limits.limit_share * process->cpu_limit ||
-                       facts->limit_reached >= verdict_limits.limit_share);
     set_gil_wait(facts, totals);
     facts->released_work = (double)(totals->states.released_oncpu_ns + totals->native_cpu_ns);
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 STRING, FRAME, OBJECT, STACK, THREAD = 6, 7, 8, 9, 2
 WEIGHTS = ("wait", "charged", "held", "held_oncpu", "released", "released_oncpu")
-PYTHON_CUT, NATIVE_CUT, NO_NATIVE, NO_PYTHON, GREENLET = 1, 2, 4, 8, 16
+PYTHON_CUT, NATIVE_CUT, NO_NATIVE, NO_PYTHON, GREENLET, CALLEE = 1, 2, 4, 8, 16, 32
 LOSSES = ("no_space", "threads", "threads_folded", "pairs", "unexplained", "control", "gils", "clock", "names_unread",
           "stacks", "stacks_unread", "storage", "charges")
 
