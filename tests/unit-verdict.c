@@ -50,12 +50,17 @@ static void add_thread(uint32_t index, const struct shape *s)
 }
 
 static bool native_known = true; /* what threads did that never took the GIL: nothing */
+static bool limited;             /* its control group may use a tenth of a processor, and wanted more in each period */
 
 static const struct verdict *judge(uint32_t cpus, const struct shape *main_thread, const struct shape *worker, int n)
 {
     maker_begin(&maker);
     maker.header->cpus = cpus;
     maker.header->cpu_used_ns = native_known;
+    if (limited) {
+        maker.header->cpu_limit_milli = 100;
+        maker.header->cpu_end_periods = maker.header->cpu_end_throttled = 10;
+    }
     maker_gil(&maker, 0);
     add_thread(1, main_thread);
     for (int i = 0; i < n; i++)
@@ -157,6 +162,16 @@ static void test_speedups(void)
     maker_end(&maker);
 }
 
+/* A limit stopped the thread on its way to its end, and nobody could ask how long it had no processor. */
+static void test_delay_that_is_not_known(void)
+{
+    const struct shape computing = {.held = 95, .held_off = 900, .released_off = 5};
+
+    limited = true;
+    check_class("cpu-starved", 2, &nothing, &computing, 1);
+    limited = false;
+}
+
 /* A thread that sleeps all along, whatever for, is not what the others' work takes as long as. */
 static void test_sleepers_limit_no_speedup(void)
 {
@@ -226,6 +241,7 @@ int main(void)
     test_awaited_work_is_no_lock();
     test_speedups();
     test_sleepers_limit_no_speedup();
+    test_delay_that_is_not_known();
     test_turns_are_not_parallel();
     test_a_process_without_a_gil();
     return check_result();
