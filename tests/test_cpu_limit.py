@@ -70,7 +70,7 @@ def check(process, threads):
     assert verdict["advice"][0].startswith("Raise the limit of its control group (0.1 processors;"), verdict
     computed = sum(t["held_oncpu_ns"] for t in process["threads"])
     held = sum(t["held_oncpu_ns"] + t["held_offcpu_ns"] for t in process["threads"])
-    assert held > 0.8 * process["wall_ns"] > 2 * computed, (computed, held) # threads, of which one has the GIL, stand
+    assert held > 0.6 * process["wall_ns"] > 2 * computed, (computed, held) # threads, of which one has the GIL, stand; starting takes long, too
     assert threads == 1 or process["gils"][0]["contended"] > 10
 
 
