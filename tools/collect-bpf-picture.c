@@ -11,6 +11,7 @@
 
 #define COPY_TRIES 5
 #define PAID_TRIES 4
+#define PAID_THREADS 256 /* of more, one has always paid: to try again would cost time for nothing */
 #define PAID_NS 1000000 /* so much that is told twice, or not at all, is worth another try */
 /* Of a wait, before the sleep and behind it: as much as was missing on average on an idle machine, where processors wake
  * up with cold caches (bench/attach_accuracy.py --alone). */
@@ -96,7 +97,7 @@ static void copy_all(struct picture *p, const uint32_t *own, struct gs_thread *c
         for (uint32_t i = 0; i < n; i++)
             copy_thread(&p->c->threads[own[i]], &copies[i]);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        if (!have_paid(p, own, n, before))
+        if (n > PAID_THREADS || !have_paid(p, own, n, before))
             break;
     }
     free(before);
