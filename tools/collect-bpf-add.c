@@ -83,7 +83,7 @@ static void set_self(struct adding *a, struct gs_thread *t)
     }
 }
 
-/* As enter_tid() and remove_tid() in probes/account.bpf.h; false: it has got another slot meanwhile. */
+/* As enter_tid() and remove_tid() in probes/thread.bpf.h; false: it has got another slot meanwhile. */
 static bool enter_tid(struct bpf_collector *c, uint32_t tid, uint32_t id)
 {
     gs_u64 *entry = &c->skeleton->bss->tid_table[tid % GS_TIDS], none = 0;

@@ -219,13 +219,6 @@ static void move_pairs(struct bpf_collector *c, const bool *ripe)
 }
 
 /* --- stacks ------------------------------------------------------------------------------------------------------ */
-static int by_index(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
 static void move_stacks(struct bpf_collector *c, const bool *ripe, uint32_t n_slots)
 {
     uint32_t *indices = mem_zeroed(n_slots, sizeof *indices);
@@ -237,7 +230,6 @@ static void move_stacks(struct bpf_collector *c, const bool *ripe, uint32_t n_sl
                 indices[n++] = c->slots[slot].index;
         if (!n || !c->processes[i].stacks)
             continue;
-        qsort(indices, n, sizeof *indices, by_index);
         bpf_stacks_move(c->processes[i].stacks, indices, n);
     }
     free(indices);

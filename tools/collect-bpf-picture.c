@@ -104,7 +104,7 @@ static void copy_all(struct picture *p, const uint32_t *own, struct gs_thread *c
 }
 
 /* --- waits that the programs have not divided yet ---------------------------------------------------------------- */
-/* As charge_walk() in account.bpf.h, for a wait from..to.  Returns how much of it was blocked. */
+/* As charge_walk() in probes/charge.bpf.h, for a wait from..to.  Returns how much of it was blocked. */
 static uint64_t walk(struct picture *p, uint32_t slot, struct gs_thread *t, uint64_t from, uint64_t to)
 {
     const struct gs_gil *gil = &p->c->gils[t->gil];

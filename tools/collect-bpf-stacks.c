@@ -41,7 +41,7 @@ void bpf_stacks_free(struct bpf_stacks *s)
     free(s);
 }
 
-void bpf_stacks_move(struct bpf_stacks *s, const uint32_t *indices, size_t n)
+void bpf_stacks_move(struct bpf_stacks *s, uint32_t *indices, size_t n)
 {
     if (s)
         collect_stacks_move(s->stacks, indices, n, RECWRITER_ENDED);

@@ -23,16 +23,21 @@ static const struct find_thread *tstate_of(const struct threads_list *tstates, u
     return tstate;
 }
 
-void bpf_learn_end(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t)
+/* The thread had no processor for so long in all its life. */
+static void learn_delay(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t, uint64_t delay_ns)
 {
     struct bpf_slot *s = &c->slots[slot];
 
-    if (!t->end_ns || !t->run_delay_ns)
-        return;
     if (!s->run_delay_known)
-        s->run_delay_first_ns = t->start_ns > c->processes[t->target].start_ns ? 0 : t->run_delay_ns;
+        s->run_delay_first_ns = t->start_ns > c->processes[t->target].start_ns ? 0 : delay_ns;
     s->run_delay_known = true;
-    s->run_delay_ns = t->run_delay_ns;
+    s->run_delay_ns = delay_ns;
+}
+
+void bpf_learn_end(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t)
+{
+    if (t->end_ns && t->run_delay_ns)
+        learn_delay(c, slot, t, t->run_delay_ns);
 }
 
 void bpf_learn(struct bpf_collector *c, const struct threads_list *tstates, uint64_t now_ns, bool last, uint32_t slot,
@@ -47,12 +52,8 @@ void bpf_learn(struct bpf_collector *c, const struct threads_list *tstates, uint
     tstate = tstate_of(tstates, now_ns, s, t);
     uint64_t oncpu_ns, delay_ns;
     if (!t->end_ns && (last || !s->run_delay_known || s->pictures++ % RUN_DELAY_EVERY == 0) &&
-        live_schedstat(found->pid, t->tid, &oncpu_ns, &delay_ns)) {
-        if (!s->run_delay_known)
-            s->run_delay_first_ns = t->start_ns > c->processes[t->target].start_ns ? 0 : delay_ns;
-        s->run_delay_known = true;
-        s->run_delay_ns = delay_ns;
-    }
+        live_schedstat(found->pid, t->tid, &oncpu_ns, &delay_ns))
+        learn_delay(c, slot, t, delay_ns);
     bpf_learn_end(c, slot, t);
     if (!tstate) /* not seen on a processor yet, perhaps, but the version knows its number */
         for (uint32_t i = 0; i < tstates->n && !t->self; i++)

@@ -97,7 +97,7 @@ void bpf_ended_poll(struct bpf_collector *c);
 /* All those of a process together. */
 void bpf_ended_all(const struct bpf_process *p, struct bpf_ended *all);
 void bpf_ended_free(struct bpf_process *p);
-/* An id whose slot is nobody's, as free_id() in probes/account.bpf.h; 0 = there is none. */
+/* An id whose slot is nobody's, as free_id() in probes/thread.bpf.h; 0 = there is none. */
 uint32_t bpf_free_id(struct bpf_collector *c);
 
 /* --- collect-bpf.c */
@@ -128,8 +128,8 @@ void bpf_stacks_drain(struct bpf_collector *c);
 void bpf_stacks_poll(struct bpf_collector *c);
 /* Adds the interval that is open in a thread at the end, if its stack is known. */
 void bpf_stacks_add_open(struct bpf_collector *c, uint32_t slot, const struct gs_thread *t, uint64_t now_ns);
-/* Threads' stacks become those of ended threads: by their indices, in ascending order.  s: may be NULL. */
-void bpf_stacks_move(struct bpf_stacks *s, const uint32_t *indices, size_t n);
+/* Threads' stacks become those of ended threads: by their indices, which are sorted for it.  s: may be NULL. */
+void bpf_stacks_move(struct bpf_stacks *s, uint32_t *indices, size_t n);
 void bpf_stacks_write(const struct bpf_stacks *s, struct recwriter *writer);
 
 /* --- collect-bpf-locks.c */

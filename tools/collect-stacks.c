@@ -278,9 +278,11 @@ static int compare_indices(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-void collect_stacks_move(struct collect_stacks *s, const uint32_t *indices, size_t n, uint32_t index)
+void collect_stacks_move(struct collect_stacks *s, uint32_t *indices, size_t n, uint32_t index)
 {
     size_t n_weights = s->n_weights;
+
+    qsort(indices, n, sizeof *indices, compare_indices);
 
     /* Each is entered anew, at a place no later than its own. */
     memset(s->by_weight.slot, 0, s->by_weight.size * sizeof *s->by_weight.slot);

@@ -36,8 +36,8 @@ uint32_t collect_stacks_native(struct collect_stacks *s, const uint64_t *address
 void collect_stacks_add(struct collect_stacks *s, uint32_t index, uint32_t python, uint32_t native,
                         const uint64_t ns[REC_WEIGHTS], const uint32_t samples[REC_WEIGHTS]);
 
-/* From here on, what the threads with these indices, in ascending order, spent is that of thread `index`. */
-void collect_stacks_move(struct collect_stacks *s, const uint32_t *indices, size_t n, uint32_t index);
+/* From here on, what the threads with these indices, which are sorted for it, spent is that of thread `index`. */
+void collect_stacks_move(struct collect_stacks *s, uint32_t *indices, size_t n, uint32_t index);
 
 /* Puts them into a picture. */
 void collect_stacks_write(const struct collect_stacks *s, struct recwriter *writer);
