@@ -20,11 +20,14 @@
 
 #define STACK_MAX 64
 #define CYTHON "_cython_" /* of its types' names; its version follows */
-#define NAME_BYTES 27     /* of a type that are looked at */
+#define CYTHON_OLD "cython_function_or_method"
+#define NAME_BYTES 27   /* of a type that are looked at */
+#define METHODS_MAX 128 /* of a type and those that it is derived from, that are looked at */
 
 enum { VALUE_STACK = 64 };                   /* PyFrameObject.f_valuestack, to 3.10 */
 enum { M_ML = 16, D_METHOD = 40, METH = 8 }; /* PyCFunctionObject, PyMethodDescrObject, PyMethodDef */
 enum { B_PTR = 16 };                         /* CDataObject: what the object stands for, here a pointer */
+enum { TP_METHODS = 232, TP_BASE = 256, METHOD_DEF_BYTES = 32 }; /* PyTypeObject (Include/cpython/object.h) */
 
 /* Opcodes that call, as they are in memory, specialised or not: opcode.h, pycore_opcode.h, opcode_ids.h. */
 static bool is_call(uint8_t minor, unsigned op)
@@ -86,13 +89,14 @@ static const struct {
     {"builtin_method", 15, M_ML, METH},
     {"method_descriptor", 18, D_METHOD, METH},
     {CYTHON, sizeof CYTHON - 1, M_ML, METH}, /* begins with a PyCFunctionObject: Cython/Utility/CythonFunction.c */
-    {"cython_function_or_method", 26, M_ML, METH},
+    {CYTHON_OLD, sizeof CYTHON_OLD, M_ML, METH},
     /* Functions of libraries that ctypes has loaded (Modules/_ctypes/ctypes.h).  Those of CFUNCTYPE() are left out:
      * they are arguments most of the time, callbacks. */
     {"_FuncPtr", 9, B_PTR, 0},
 };
 
-/* The C function that is run when the object is called; 0 if it is none of these, or is not of the only type asked for. */
+/* The C function that is run when the object is called; 0 if it is none of these, or is not of the only type asked for.
+ */
 static uint64_t function_of(struct cpython_reader *r, uint64_t object, const char *only)
 {
     char name[NAME_BYTES];
@@ -108,17 +112,42 @@ static uint64_t function_of(struct cpython_reader *r, uint64_t object, const cha
     return 0;
 }
 
-/* Is it a method that is called with self as its first argument, so that no NULL stands beside it? */
-static bool is_method(struct cpython_reader *r, uint64_t object)
+/* Is the function one of the methods of the object's type, or of one that it is derived from? */
+static bool has_method(struct cpython_reader *r, uint64_t object, uint64_t function)
 {
-    char name[sizeof CYTHON];
+    uint64_t type = object && !(object & 7) ? cpython_pointer(r, object + CPYTHON_OB_TYPE) : 0;
+    unsigned n = 0;
+
+    for (; type && n < METHODS_MAX; type = cpython_pointer(r, type + TP_BASE), n++)
+        for (uint64_t def = cpython_pointer(r, type + TP_METHODS); def && n < METHODS_MAX; def += METHOD_DEF_BYTES) {
+            uint64_t found = cpython_pointer(r, def + METH);
+            if (found == function)
+                return true;
+            if (!found)
+                break;
+            n++;
+        }
+    return false;
+}
+
+/* Is it a method that is called with self as its first argument, so that no NULL stands beside it? */
+static bool is_method(struct cpython_reader *r, uint64_t object, uint64_t function, uint64_t self)
+{
+    char name[sizeof CYTHON_OLD];
     uint64_t at = cpython_pointer(r, cpython_pointer(r, object + CPYTHON_OB_TYPE) + CPYTHON_TP_NAME);
+    bool is_new;
 
     if (cpython_is_a(r, object, "method_descriptor"))
         return true;
-    /* Up to 3.12 a function of Cython's that lies there may as well be one that has been called before. */
-    return r->l->minor == 13 && cpython_fetch(r, at, name, sizeof name - 1) == 0 &&
-           !memcmp(name, CYTHON, sizeof name - 1);
+    if (cpython_fetch(r, at, name, sizeof name) != 0)
+        return false;
+    is_new = !memcmp(name, CYTHON, sizeof CYTHON - 1);
+    if (!is_new && memcmp(name, CYTHON_OLD, sizeof CYTHON_OLD) != 0)
+        return false;
+    /* Up to 3.12 a function of Cython's that lies there may as well be one that has been called before.  A method of an
+     * extension type has its result in its place then, and what follows it is an object that has it: the type's table
+     * names it, too (Cython/Compiler/TypeSlots.py, MethodTableSlot). */
+    return (is_new && r->l->minor == 13) || has_method(r, self, function);
 }
 
 /* 3.14 and later: by the depth of the stack, of at most size entries. */
@@ -162,7 +191,7 @@ static uint64_t callee(struct cpython_reader *r, uint64_t tstate, struct cpython
         /* In these versions NULL stands beside a function that is called.  Without it, it has been called before, and
          * its result is there; or it is an argument. */
         bool alone = l->minor <= 10 || stack[l->minor == 13 ? i + 1 : i - 1] == 0;
-        if (function && (alone || is_method(r, stack[i])))
+        if (function && (alone || is_method(r, stack[i], function, stack[i + 1])))
             return function;
     }
     return 0;

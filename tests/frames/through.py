@@ -9,6 +9,11 @@ sys.path.insert(0, sys.argv[1])
 import compiled  # noqa: E402
 import greenlet  # noqa: E402
 
+class Derived(compiled.Box):
+    """A type of Python's with a method of Cython's."""
+
+
+BOX = Derived()
 END = time.monotonic() + float(sys.argv[2])
 
 
@@ -18,6 +23,10 @@ def sleeps(_):
 
 def python_keeps():
     compiled.keeps(3000000)
+
+
+def method_keeps():
+    BOX.churns(3000000)
 
 
 def python_lets_go():
@@ -35,6 +44,7 @@ def nested():
 def work():
     while time.monotonic() < END:
         python_keeps()
+        method_keeps()
         python_lets_go()
         called()
         nested()
