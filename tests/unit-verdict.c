@@ -131,6 +131,22 @@ static void test_waking_up_takes_its_time(void)
     check_class("io-bound", 2, &joining, &syncing, 4);
 }
 
+/* Who has got a lock and waits for a processor does not wait for the lock any more. */
+static void test_a_lock_that_is_free_is_not_waited_for(void)
+{
+    const struct shape logging = {.held = 140,
+                                  .blocked = 10,
+                                  .wakeup = 10,
+                                  .released_on = 40,
+                                  .released_off = 800,
+                                  .lock = 560,
+                                  .lock_count = 2400,
+                                  .long_released = 2400,
+                                  .run_delay = 700};
+
+    check_class("cpu-starved", 2, &joining, &logging, 6);
+}
+
 /* Waiting for queues and events is waiting for work; so is joining. */
 static void test_awaited_work_is_no_lock(void)
 {
@@ -238,6 +254,7 @@ int main(void)
     test_classes();
     test_utilisation_is_no_contention();
     test_waking_up_takes_its_time();
+    test_a_lock_that_is_free_is_not_waited_for();
     test_awaited_work_is_no_lock();
     test_speedups();
     test_sleepers_limit_no_speedup();

@@ -9,8 +9,10 @@
 #define SLICE_NS 3e6            /* for which the kernel lets a thread run while others want to, roughly */
 #define WAKE_UP_NS 5e4          /* an idle processor, of a virtual machine, needs that long to go on with a thread */
 #define INTERVAL_DEFAULT_NS 5e6 /* CPython's switch interval */
-#define CONVOY_SHARE 0.7        /* of what a thread waits behind holders: the one that it is held up by, and not one of two */
-#define WORKER_SHARE 0.1        /* of the busiest thread's work: who does less takes no part in it */
+#define CONVOY_SHARE                                                                                                   \
+    0.7                  /* of what a thread waits behind holders: the one that it is held up by, and not one of two   \
+                          */
+#define WORKER_SHARE 0.1 /* of the busiest thread's work: who does less takes no part in it */
 
 static double least(double a, double b)
 {
@@ -83,10 +85,23 @@ static double missing_processor(const struct verdict_facts *facts, const struct 
     return delay;
 }
 
-static void gather_thread(const struct model_process *process, const struct model_thread *thread,
-                          struct verdict_facts *facts)
+/* A thread whose lock has been let go has to wait for a processor before it can go on, and its wait for the lock seems
+ * to last until then.  It was off the processor without the GIL for one of the two at a time: what they add up to
+ * beyond that was the processor.  Of its want of one, what may have been with the GIL, or on the way to it, is left
+ * out. */
+double verdict_lock_wait_alone(const struct verdict_facts *facts, const struct model_thread *thread)
 {
-    double lock_wait = verdict_thread_lock_wait(process, thread), work = thread_work(thread);
+    const struct model_states *states = &thread->states;
+    double lock_wait = verdict_thread_lock_wait(facts->process, thread), preempted;
+    double delay = missing_processor(facts, thread, &preempted);
+
+    delay = most(0, delay - (double)(states->held_offcpu_ns + states->wait_wakeup_ns));
+    return lock_wait - least(lock_wait, most(0, lock_wait + delay - (double)states->released_offcpu_ns));
+}
+
+static void gather_thread(const struct model_thread *thread, struct verdict_facts *facts)
+{
+    double lock_wait = verdict_lock_wait_alone(facts, thread), work = thread_work(thread);
     double asleep = (double)thread->states.released_offcpu_ns - lock_wait, preempted;
 
     facts->lock_wait += lock_wait;
@@ -132,7 +147,7 @@ static void gather_sums(struct verdict_facts *facts)
                        facts->limit_reached >= verdict_limits.limit_share);
     for (size_t i = 0; i < process->n_threads; i++) {
         const struct model_thread *thread = &process->threads[i];
-        gather_thread(process, thread, facts);
+        gather_thread(thread, facts);
         if (thread->main) {
             /* Of a run that is all start-up, most counts. */
             facts->startup = least(verdict_limits.startup_ns, verdict_limits.startup_share * facts->wall);

@@ -50,7 +50,7 @@ struct verdict_facts {
     double work;          /* on CPU, start-up left out; that of native threads, which never take the GIL, too */
     double gil_wait;      /* for the GIL, without what a want of processors adds to it */
     double had_processor; /* not ns: of the time in which the GIL was held, that its holder did not lack a processor */
-    double lock_wait;     /* for locks that others had; joins and notifications are left out */
+    double lock_wait;     /* for locks that others had; joins, notifications and want of a processor are left out */
     double run_delay;     /* runnable without processor, when it would have been of use */
     double limit_wait;    /* for the GIL, while its holder was kept from running by the limit of the control group */
     double lacking;       /* the sum of the two */
@@ -87,6 +87,9 @@ bool verdict_is_worker(const struct verdict_facts *facts, const struct model_thr
 
 /* How much others wait for a thread's part in locks: without joins, see verdict-facts.c.  ns */
 double verdict_thread_lock_wait(const struct model_process *process, const struct model_thread *thread);
+
+/* The same, without what was a want of a processor once the lock had been let go.  ns */
+double verdict_lock_wait_alone(const struct verdict_facts *facts, const struct model_thread *thread);
 
 /* --- verdict-speedup.c: fills speedup_low and speedup_high. */
 void verdict_speedup(const struct verdict_facts *facts, struct verdict *verdict);

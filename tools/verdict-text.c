@@ -180,7 +180,7 @@ static void evidence_locks(const struct verdict_facts *facts, struct verdict *ve
     char a[FORMAT_BYTES], b[FORMAT_BYTES];
 
     for (size_t i = 0; i < process->n_threads; i++) {
-        double ns = verdict_thread_lock_wait(process, &process->threads[i]);
+        double ns = verdict_lock_wait_alone(facts, &process->threads[i]);
         if (ns > most_ns) {
             most_ns = ns;
             most = &process->threads[i];
