@@ -180,6 +180,19 @@ def test_speedscope_files_have_a_profile_for_each_view_and_thread(recording, whe
     assert {"name": "tokenize", "file": "/srv/app/features.py", "line": 88} in frames
 
 
+def test_speedscope_draws_what_is_called_from_one_place_as_one_box(where):
+    """Whatever has the same callers stands together, in the order in which speedscope draws first."""
+    recording = made.many_stacks(where, 500)
+    document = json.loads(report("speedscope", recording, where).read_text(encoding="utf-8"))
+    for profile in document["profiles"]:
+        closed, last = set(), []
+        for sample in profile["samples"]:
+            paths = [tuple(sample[:n + 1]) for n in range(len(sample))]
+            assert not closed & set(paths), profile["name"]
+            closed |= set(last) - set(paths)
+            last = paths
+
+
 def test_hostile_names_are_plain_text_in_speedscope_files(hostile, where):
     """No control character and no mark of direction gets to whoever shows the file."""
     document = json.loads(report("speedscope", hostile, where).read_text(encoding="utf-8"))

@@ -234,6 +234,16 @@ def test_it_fits_the_screen_and_can_be_read(page, request):
     page.save_screenshot(str(gs.WORK / f"html-{request.node.callspec.id}.png"))
 
 
+@pytest.mark.parametrize("page", [(1280, 900, False)], indirect=True, ids=["desktop"])
+def test_long_names_leave_room_for_the_figures(page):
+    """Three long names in a row push no column of numbers out of sight; what can be scrolled says so."""
+    over = page.execute_script("""
+        const calls = document.querySelector('[data-part=calls] .scroll');
+        calls.querySelectorAll('tbody bdi').forEach(e => e.textContent = 'a_long_name_of_something'.repeat(4));
+        return calls.scrollWidth - calls.clientWidth""")
+    assert over <= 0
+
+
 def test_it_prints(page):
     """On paper the controls are gone and the rest is there."""
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})

@@ -229,6 +229,8 @@ static void call_row(const struct model_stacks *stacks, const struct model_call 
         const struct model_frame *caller = &stacks->frames[call->caller];
         const struct model_function *python = &stacks->functions[caller->function];
         fputs("<td title=\"", out);
+        label_xml(out, python->name);
+        fputs(", ", out);
         label_xml(out, python->file);
         fputs("\">", out);
         view_html_text(out, python->name);

@@ -31,7 +31,7 @@ struct writer {
     size_t first_thread;   /* threads are frames, too, in the profiles of all of them */
     size_t n_profiles;
     struct text *frames; /* of the present process: ",NUMBER", which is printed millions of times */
-    uint32_t *order;     /* numbers of its stacks, by thread */
+    uint32_t *order;     /* numbers of its stacks, by thread and, within it, by what is called */
     size_t *ends;        /* of each thread's part of them */
     bool several;        /* processes */
 };
@@ -78,7 +78,24 @@ static struct text *frame_texts(const struct writer *writer, const struct model_
     return texts;
 }
 
-/* Sorts the present process's stacks by thread, so that a thread's profile need not look at those of all. */
+static int by_functions(const void *a, const void *b, void *context)
+{
+    const struct model_stacks *stacks = context;
+    const struct model_stack *x = &stacks->stacks[*(const uint32_t *)a], *y = &stacks->stacks[*(const uint32_t *)b];
+    size_t n = x->n_frames < y->n_frames ? x->n_frames : y->n_frames;
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t f = stacks->frames[stacks->frame_ids[x->first_frame + i]].function;
+        uint32_t g = stacks->frames[stacks->frame_ids[y->first_frame + i]].function;
+        if (f != g)
+            return f < g ? -1 : 1;
+    }
+    return (x->n_frames > y->n_frames) - (x->n_frames < y->n_frames);
+}
+
+/* Sorts the present process's stacks by thread, so that a thread's profile need not look at those of all.  speedscope
+ * draws them one beside the other first, and calls that "time order"; they have no times: what is called from the same
+ * place stands together, so that it is one box there and not many. */
 static void sort_stacks(struct writer *writer, const struct model_process *process)
 {
     const struct model_stacks *stacks = &process->stacks;
@@ -92,6 +109,10 @@ static void sort_stacks(struct writer *writer, const struct model_process *proce
         writer->ends[i] += writer->ends[i - 1];
     for (size_t i = 0; i < stacks->n_stacks; i++)
         writer->order[writer->ends[stacks->stacks[i].thread]++] = (uint32_t)i;
+    for (size_t i = 0, begin = 0; i < n_ends; begin = writer->ends[i++])
+        if (writer->ends[i] > begin)
+            qsort_r(writer->order + begin, writer->ends[i] - begin, sizeof *writer->order, by_functions,
+                    (void *)stacks);
 }
 
 /* The stacks of a profile in writer->order; thread: n_threads + 1 = all of them. */
