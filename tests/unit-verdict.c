@@ -3,6 +3,7 @@
  * unit-verdict.c - each situation gets its class, from the times that define it.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "unit-check.h"
 #include "unit-maker.h"
@@ -147,6 +148,36 @@ static void test_a_lock_that_is_free_is_not_waited_for(void)
     check_class("cpu-starved", 2, &joining, &logging, 6);
 }
 
+static bool says(char *const *lines, size_t n, const char *text)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strstr(lines[i], text))
+            return true;
+    return false;
+}
+
+/* Two threads that lack processors although there are two for them do not compete with each other; three may. */
+static void test_neighbours_are_told_from_own_threads(void)
+{
+    const struct shape computing = {.held = 10, .released_on = 560, .released_off = 430, .run_delay = 420},
+                       less = {.held = 10, .released_on = 400, .released_off = 590, .run_delay = 580};
+    const struct verdict *verdict = judge(2, &nothing, &computing, 2);
+
+    CHECK_TEXT(verdict_name(verdict->class), "cpu-starved");
+    CHECK(!says(verdict->advice, verdict->n_advice, "more threads that compute than"));
+    CHECK(says(verdict->advice, verdict->n_advice, "Other processes"));
+    CHECK(!says(verdict->evidence, verdict->n_evidence, "its own threads compete"));
+    model_free(&model);
+    maker_end(&maker);
+    verdict = judge(2, &nothing, &less, 3);
+    CHECK_TEXT(verdict_name(verdict->class), "cpu-starved");
+    CHECK(says(verdict->advice, verdict->n_advice, "more threads that compute than"));
+    CHECK(says(verdict->advice, verdict->n_advice, "If other processes"));
+    CHECK(says(verdict->evidence, verdict->n_evidence, "its own threads compete"));
+    model_free(&model);
+    maker_end(&maker);
+}
+
 /* Waiting for queues and events is waiting for work; so is joining. */
 static void test_awaited_work_is_no_lock(void)
 {
@@ -255,6 +286,7 @@ int main(void)
     test_utilisation_is_no_contention();
     test_waking_up_takes_its_time();
     test_a_lock_that_is_free_is_not_waited_for();
+    test_neighbours_are_told_from_own_threads();
     test_awaited_work_is_no_lock();
     test_speedups();
     test_sleepers_limit_no_speedup();

@@ -194,6 +194,16 @@ static void evidence_locks(const struct verdict_facts *facts, struct verdict *ve
              format_time(b, most->lock_wait.max_ns));
 }
 
+/* Whether the process's own threads may be the ones that have the processors which others of them lack: at times, where
+ * on average there is something left of them, and then only if there are more threads that compute than processors. */
+static bool competes_with_itself(const struct verdict_facts *facts)
+{
+    const double used = facts->process->totals.oncpu_cpus, usable = facts->process->usable_cpus;
+
+    return used > BUSY_SHARE * usable ||
+           (used > OFTEN_BUSY_SHARE * usable && (facts->n_workers > usable || facts->native_share >= NATIVE_SHARE));
+}
+
 static void evidence_processors(const struct verdict_facts *facts, struct verdict *verdict)
 {
     const struct model_totals *totals = &facts->process->totals;
@@ -210,7 +220,7 @@ static void evidence_processors(const struct verdict_facts *facts, struct verdic
     EVIDENCE(verdict, "%.1f of the %s%s were in use by this process: %s.", used, format_cpus(a, usable),
              usable < facts->process->cpus ? " that its control group may use" : "",
              used > BUSY_SHARE * usable ? "its own threads compete for them"
-             : used > OFTEN_BUSY_SHARE * usable
+             : competes_with_itself(facts)
                  ? "its own threads compete for them at times, or others, or a limit, had the rest"
                  : "others, or a limit, had the rest");
 }
@@ -345,7 +355,7 @@ static void advise_locks(struct verdict *verdict)
 static void advise_processors(const struct verdict_facts *facts, struct verdict *verdict)
 {
     const struct model_process *process = facts->process;
-    const bool often_busy = process->totals.oncpu_cpus > OFTEN_BUSY_SHARE * process->usable_cpus;
+    const bool competes = competes_with_itself(facts);
     char cpus[FORMAT_BYTES];
 
     format_cpus(cpus, process->usable_cpus);
@@ -354,20 +364,20 @@ static void advise_processors(const struct verdict_facts *facts, struct verdict 
                "Raise the limit of its control group (%s; docker's --cpus, limits.cpu of Kubernetes): when "
                "that is used up, all threads are stopped until the next period begins.",
                cpus);
-    if (often_busy && facts->native_share >= NATIVE_SHARE)
+    if (competes && facts->native_share >= NATIVE_SHARE)
         ADVICE(verdict,
                "There are more threads that compute than there are processors for (%s), those that extensions start "
                "for themselves "
                "among them: let these start fewer (OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, torch.set_num_threads).",
                cpus);
-    else if (often_busy && !facts->at_limit)
+    else if (competes && !facts->at_limit)
         ADVICE(verdict,
                "There are more threads that compute than there are processors for (%s): use fewer threads, or more "
                "processors.",
                cpus);
     if (facts->at_limit || process->totals.oncpu_cpus > BUSY_SHARE * process->usable_cpus)
         return;
-    if (often_busy)
+    if (competes)
         ADVICE(verdict,
                "If other processes, or a CPU limit (cgroup quota, affinity), take the processors as well: give "
                "this one more, or move the others.");
