@@ -308,6 +308,23 @@ print(json.dumps({{"pid": os.getpid(), "threads": [thread, background.native_id]
     assert 0.4e9 < process["wall_ns"] < 30e9
 
 
+def test_what_lacks_processors_for_its_siblings_says_so(one_python, where):
+    """Four processes on one processor are told that they take it from each other, not that others do."""
+    recording = gs.run_code(one_python, PRELUDE + """
+children = [os.fork(), os.fork()]
+work(1.5)
+for child in children:
+    if child:
+        os.waitpid(child, 0)
+""", where, cpus=1)
+    starved = [p["verdict"] for p in recording.processes if p["verdict"]["class"] == "cpu-starved"]
+    assert starved, [p["verdict"] for p in recording.processes]
+    for verdict in starved:
+        assert any("The processes of this recording compete" in a for a in verdict["advice"]), verdict
+        assert not any(a.startswith("Other processes") for a in verdict["advice"]), verdict
+        assert any("by others of this recording" in e for e in verdict["evidence"]), verdict
+
+
 def test_running_process_is_reported_live(one_python, where):
     """A recording of a process that is still running reads live: figures grow, sums hold, it is not complete."""
     script = where / "program.py"

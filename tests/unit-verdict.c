@@ -178,6 +178,27 @@ static void test_neighbours_are_told_from_own_threads(void)
     maker_end(&maker);
 }
 
+/* What the other processes of the recording use is not somebody else's. */
+static void test_processes_of_the_recording_are_told(void)
+{
+    const struct shape computing = {.held = 510, .held_off = 490, .run_delay = 480};
+    struct verdict *verdict;
+
+    judge(2, &computing, &nothing, 0);
+    verdict = &model.processes[0].verdict;
+    CHECK(says(verdict->advice, verdict->n_advice, "Other processes"));
+    verdict_free(verdict);
+    *verdict = (struct verdict){.summary = NULL};
+    model.processes[0].beside_cpus = 1.4;
+    verdict_judge(&model.processes[0]);
+    CHECK_TEXT(verdict_name(verdict->class), "cpu-starved");
+    CHECK(says(verdict->evidence, verdict->n_evidence, "and 1.4 by others of this recording."));
+    CHECK(says(verdict->advice, verdict->n_advice, "processes of this recording compete"));
+    CHECK(!says(verdict->advice, verdict->n_advice, "ther processes, or a CPU limit"));
+    model_free(&model);
+    maker_end(&maker);
+}
+
 /* Waiting for queues and events is waiting for work; so is joining. */
 static void test_awaited_work_is_no_lock(void)
 {
@@ -287,6 +308,7 @@ int main(void)
     test_waking_up_takes_its_time();
     test_a_lock_that_is_free_is_not_waited_for();
     test_neighbours_are_told_from_own_threads();
+    test_processes_of_the_recording_are_told();
     test_awaited_work_is_no_lock();
     test_speedups();
     test_sleepers_limit_no_speedup();

@@ -176,9 +176,11 @@ libgilscope_tool_a_SOURCES = \
     tools/utf8.h \
     tools/verdict-facts.c \
     tools/verdict-facts.h \
+    tools/verdict-processors.c \
     tools/verdict-speedup.c \
     tools/verdict-stacks.c \
     tools/verdict-text.c \
+    tools/verdict-words.h \
     tools/verdict.c \
     tools/verdict.h \
     tools/view-folded.c \

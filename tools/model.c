@@ -51,14 +51,14 @@ static void estimate(struct model_process *process, const char *field)
     process->estimated[process->n_estimated++] = field;
 }
 
-/* What a collector that looks from outside cannot know: takes and releases that made no call, and whether a semaphore is
- * a lock's.  The sampler knows nothing but samples. */
+/* What a collector that looks from outside cannot know: takes and releases that made no call, and whether a semaphore
+ * is a lock's.  The sampler knows nothing but samples. */
 static void estimate_outside(struct model_process *process, uint32_t source)
 {
-    static const char *const bpf[] = {"held_oncpu_ns", "released_oncpu_ns", "held_ns",      "free_ns",
-                                      "acquisitions",  "hold",              "lock_wait_ns", "lock_wait"};
-    static const char *const sample[] = {"held_offcpu_ns",  "released_offcpu_ns", "wait_blocked_ns", "wait_wakeup_ns",
-                                         "wait_forced_ns",  "charged_ns",         "contended",       "wait",
+    static const char *const bpf[] = {"held_oncpu_ns", "released_oncpu_ns", "held_ns",  "free_ns", "acquisitions",
+                                      "hold",          "lock_wait_ns",      "lock_wait"};
+    static const char *const sample[] = {"held_offcpu_ns", "released_offcpu_ns", "wait_blocked_ns", "wait_wakeup_ns",
+                                         "wait_forced_ns", "charged_ns",         "contended",       "wait",
                                          "blocking"};
 
     for (size_t i = 0; source != REC_SOURCE_PRELOAD && i < sizeof bpf / sizeof *bpf; i++)
@@ -171,8 +171,8 @@ static char *python_version(const struct rec_header *header)
     return mem_print("unknown");
 }
 
-static void build_process(struct model_process *process, const struct reader_file *file, const struct reader_file *holds,
-                          struct reader_file *const *others, size_t n_others)
+static void build_process(struct model_process *process, const struct reader_file *file,
+                          const struct reader_file *holds, struct reader_file *const *others, size_t n_others)
 {
     struct build build = {.file = file, .holds = holds, .process = process};
     const struct rec_header *header = &file->header;
@@ -208,7 +208,32 @@ static void build_process(struct model_process *process, const struct reader_fil
     build_stacks(&build);
     build_losses(&build);
     build_estimated(&build);
-    verdict_judge(process);
+}
+
+/* For how long the second one was there, of the first one's time, in ns. */
+static double time_together(const struct model_process *process, const struct model_process *other)
+{
+    double begin = (double)other->start_realtime_ns - (double)process->start_realtime_ns;
+    double end = begin + (double)other->wall_ns, last = (double)process->wall_ns;
+
+    begin = begin > 0 ? begin : 0;
+    end = end < last ? end : last;
+    return end > begin ? end - begin : 0;
+}
+
+/* What the other processes used of the processors of the same machine meanwhile, as if each had used the same all the
+ * time. */
+static void build_beside(struct model *model)
+{
+    for (size_t i = 0; i < model->n_processes; i++) {
+        struct model_process *process = &model->processes[i];
+        for (size_t j = 0; j < model->n_processes && process->wall_ns; j++) {
+            const struct model_process *other = &model->processes[j];
+            if (i != j && !strcmp(process->host, other->host))
+                process->beside_cpus +=
+                    other->totals.oncpu_cpus * time_together(process, other) / (double)process->wall_ns;
+        }
+    }
 }
 
 static void add_failure(struct model *model, size_t *capacity, const char *error)
@@ -244,6 +269,9 @@ void model_load(struct model *model, char *const *names, size_t n_names)
         build_process(&model->processes[i], files[i], holds, files, n_files);
         reader_close(holds);
     }
+    build_beside(model);
+    for (size_t i = 0; i < n_files; i++)
+        verdict_judge(&model->processes[i]);
     build_tree(model);
     build_minor(model);
 

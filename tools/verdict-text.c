@@ -9,27 +9,13 @@
 
 #include "format.h"
 #include "mem.h"
-#include "verdict-facts.h"
+#include "verdict-words.h"
 
 #define NAME_BYTES 80
 #define WORTH_GAINING 1.1        /* times as fast */
-#define BUSY_SHARE 0.8           /* of the processors: there is next to nothing left of them */
-#define OFTEN_BUSY_SHARE 0.5     /* of the processors, on average: at times there may be nothing left of them */
 #define WORTH_NAMING_PERCENT 15  /* a holder that others waited less for is one of many */
 #define WORTH_TELLING_LIMIT 0.05 /* of the periods of a control group's limit, in which it was reached */
 #define WORTH_TELLING_LOST 0.05  /* of all threads, not measured */
-#define NATIVE_SHARE 0.05        /* native threads that use less of the CPU time are not mentioned */
-
-static void add(char **lines, size_t *n, char *line)
-{
-    if (*n < VERDICT_LINES)
-        lines[(*n)++] = line;
-    else
-        free(line);
-}
-
-#define EVIDENCE(verdict, ...) add((verdict)->evidence, &(verdict)->n_evidence, mem_print(__VA_ARGS__))
-#define ADVICE(verdict, ...) add((verdict)->advice, &(verdict)->n_advice, mem_print(__VA_ARGS__))
 
 static double percent(double part, double whole)
 {
@@ -194,37 +180,6 @@ static void evidence_locks(const struct verdict_facts *facts, struct verdict *ve
              format_time(b, most->lock_wait.max_ns));
 }
 
-/* Whether the process's own threads may be the ones that have the processors which others of them lack: at times, where
- * on average there is something left of them, and then only if there are more threads that compute than processors. */
-static bool competes_with_itself(const struct verdict_facts *facts)
-{
-    const double used = facts->process->totals.oncpu_cpus, usable = facts->process->usable_cpus;
-
-    return used > BUSY_SHARE * usable ||
-           (used > OFTEN_BUSY_SHARE * usable && (facts->n_workers > usable || facts->native_share >= NATIVE_SHARE));
-}
-
-static void evidence_processors(const struct verdict_facts *facts, struct verdict *verdict)
-{
-    const struct model_totals *totals = &facts->process->totals;
-    const double used = totals->oncpu_cpus, usable = facts->process->usable_cpus;
-    char a[FORMAT_BYTES], b[FORMAT_BYTES];
-
-    EVIDENCE(verdict, "Threads ran for %s and could have run for another %s, but had no processor.",
-             format_time(a, totals->oncpu_ns), time_of(b, facts->run_delay));
-    if (facts->at_limit) {
-        EVIDENCE(verdict, "This process used %.2f processors, and its control group may use %s of %u.", used,
-                 format_cpus(a, usable), facts->process->cpus);
-        return;
-    }
-    EVIDENCE(verdict, "%.1f of the %s%s were in use by this process: %s.", used, format_cpus(a, usable),
-             usable < facts->process->cpus ? " that its control group may use" : "",
-             used > BUSY_SHARE * usable ? "its own threads compete for them"
-             : competes_with_itself(facts)
-                 ? "its own threads compete for them at times, or others, or a limit, had the rest"
-                 : "others, or a limit, had the rest");
-}
-
 static void evidence_work(const struct verdict_facts *facts, struct verdict *verdict)
 {
     const struct model_totals *totals = &facts->process->totals;
@@ -297,7 +252,7 @@ static void advise_gil(const struct verdict_facts *facts, struct verdict *verdic
     char speedup[FORMAT_BYTES], cpus[FORMAT_BYTES], *first = verdict_look_first(facts->process);
 
     if (first)
-        add(verdict->advice, &verdict->n_advice, first);
+        verdict_add(verdict->advice, &verdict->n_advice, first);
     if (facts->sleeper) {
         ADVICE(verdict,
                "Find what %s calls while it sleeps: an extension that waits must release the GIL "
@@ -352,40 +307,6 @@ static void advise_locks(struct verdict *verdict)
                     "protects. Without the GIL these threads would wait all the same.");
 }
 
-static void advise_processors(const struct verdict_facts *facts, struct verdict *verdict)
-{
-    const struct model_process *process = facts->process;
-    const bool competes = competes_with_itself(facts);
-    char cpus[FORMAT_BYTES];
-
-    format_cpus(cpus, process->usable_cpus);
-    if (facts->at_limit)
-        ADVICE(verdict,
-               "Raise the limit of its control group (%s; docker's --cpus, limits.cpu of Kubernetes): when "
-               "that is used up, all threads are stopped until the next period begins.",
-               cpus);
-    if (competes && facts->native_share >= NATIVE_SHARE)
-        ADVICE(verdict,
-               "There are more threads that compute than there are processors for (%s), those that extensions start "
-               "for themselves "
-               "among them: let these start fewer (OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, torch.set_num_threads).",
-               cpus);
-    else if (competes && !facts->at_limit)
-        ADVICE(verdict,
-               "There are more threads that compute than there are processors for (%s): use fewer threads, or more "
-               "processors.",
-               cpus);
-    if (facts->at_limit || process->totals.oncpu_cpus > BUSY_SHARE * process->usable_cpus)
-        return;
-    if (competes)
-        ADVICE(verdict,
-               "If other processes, or a CPU limit (cgroup quota, affinity), take the processors as well: give "
-               "this one more, or move the others.");
-    else
-        ADVICE(verdict, "Other processes, or a CPU limit (cgroup quota, affinity), take the processors: give this one "
-                        "more, or move the others.");
-}
-
 static bool gil_matters(const struct verdict_facts *facts)
 {
     return facts->gil_waiting >= verdict_limits.gil_waiting && facts->gil_wait_share >= verdict_limits.gil_wait_share;
@@ -405,7 +326,7 @@ static void advise_mixed(const struct verdict_facts *facts, struct verdict *verd
 {
     ADVICE(verdict, "Measure the program's phases one by one: `gilscope pause` and `gilscope resume` delimit them.");
     if (processors_matter(facts))
-        advise_processors(facts, verdict);
+        verdict_advise_processors(facts, verdict);
     if (locks_matter(facts))
         advise_locks(verdict);
 }
@@ -432,7 +353,7 @@ static void advise(const struct verdict_facts *facts, struct verdict *verdict)
         advise_locks(verdict);
         break;
     case VERDICT_CPU_STARVED:
-        advise_processors(facts, verdict);
+        verdict_advise_processors(facts, verdict);
         break;
     case VERDICT_SINGLE_THREADED:
         ADVICE(verdict,
@@ -463,7 +384,7 @@ void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict
         evidence_demand(facts, verdict);
         break;
     case VERDICT_CPU_STARVED:
-        evidence_processors(facts, verdict);
+        verdict_tell_processors(facts, verdict);
         evidence_limit(facts, verdict);
         evidence_demand(facts, verdict);
         break;
@@ -481,7 +402,7 @@ void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict
         if (locks_matter(facts))
             evidence_locks(facts, verdict);
         if (processors_matter(facts))
-            evidence_processors(facts, verdict);
+            verdict_tell_processors(facts, verdict);
         break;
     }
     if (verdict->class != VERDICT_CPU_STARVED)
