@@ -9,7 +9,7 @@
 #ifndef GILSCOPE_PROBES_H
 #define GILSCOPE_PROBES_H
 
-#define GS_TARGETS 64 /* processes measured at once */
+#define GS_TARGETS 96 /* processes measured at once, and those that have ended just now */
 #define GS_GILS 8     /* of one process */
 #define GS_RING 4096  /* changes of holder that are remembered, for charging waits: a power of 2 */
 #define GS_WALK 512   /* of which a wait looks at most at so many, ... */

@@ -258,3 +258,69 @@ def test_many_children_are_counted(one_python, where):
         target.go()
         target.end()
     assert "has 70 child processes that run CPython, and are not measured" in done.stderr, done
+
+
+WORKERS = """
+import os, signal, sys, time
+print("ready", os.getpid(), flush=True)
+pids = []
+while sys.stdin.readline().strip() != "end":
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    pids = []
+    for _ in range(9):
+        pids.append(os.fork())
+        if not pids[-1]:
+            while True: sum(range(2000)); time.sleep(0.001)
+for pid in pids: os.kill(pid, signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_workers_that_are_replaced(python, where, method):
+    """A server that replaces its workers has had more of them, some time, than are measured at once: all are measured."""
+    need_bpf(method)
+    with Target([python.path, "-c", WORKERS]) as target:
+        attached = Attached(target.pid, where, "-s", method=method)
+        for n_workers in range(9, 82, 9):
+            target.go()
+            end = time.monotonic() + 30
+            while len(attached.files) <= n_workers:
+                assert time.monotonic() < end, (n_workers, len(attached.files))
+                time.sleep(0.02)
+            time.sleep(0.3)  # they are at work, and measured
+        target.process.stdin.write("end\n")
+        target.process.stdin.flush()
+        target.end()
+        processes = attached.end(ask=False)
+    assert "not measured" not in attached.stderr, attached.stderr
+    wrong = [line for p in processes for line in sums.check(p, open_intervals=True)]
+    assert not wrong, wrong
+    assert len(processes) == 82 and all(len(p["threads"]) <= 1 for p in processes)
+    measured = [p for p in processes if any(t["wall_ns"] for t in p["threads"])]
+    assert len(measured) > 72, [(p["pid"], p["threads"]) for p in processes]
+
+
+MANY = """
+import os, sys, threading, time
+pids = []
+for _ in range(10):
+    r, w = os.pipe()
+    pids.append(os.fork())
+    if not pids[-1]:
+        for _ in range(120): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        os.write(w, b"x"); time.sleep(60)
+    os.read(r, 1)
+""" + READY + "for pid in pids: os.kill(pid, 9)"
+
+
+def test_all_threads_of_many_workers_have_room(one_python, where):
+    """Who attaches to a server's master, which has one thread, has room for those of its workers."""
+    need_bpf()
+    with Target([one_python.path, "-c", MANY]) as target:
+        attached = Attached(target.pid, where, "-s")
+        processes = attached.end()
+        target.go()
+        target.end()
+    assert len(processes) == 11 and not any(p["losses"].get("threads") for p in processes), [p["losses"] for p in processes]

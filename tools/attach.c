@@ -24,14 +24,13 @@
 struct process {
     int pid, pidfd, handle;
     struct recwriter *writer;
-    bool over;
+    bool over; /* the place is free for another one */
 };
 
 struct run {
     const struct attach *attach;
     struct process process[COLLECT_PROCESSES];
     int n;
-    int ignored[COLLECT_PROCESSES * 4]; /* children that are no CPython, or have not become one yet: tries left */
     struct children children;
     int failed;
 };
@@ -68,14 +67,16 @@ static bool is_still(const struct process *p, const struct find_process *found, 
 static int add_process(struct run *run, const struct find_process *found, char *error)
 {
     const struct attach *a = run->attach;
-    struct process *p = &run->process[run->n];
+    int i = 0;
 
-    if (run->n == COLLECT_PROCESSES) {
+    while (i < run->n && !run->process[i].over)
+        i++;
+    if (i == COLLECT_PROCESSES) {
         snprintf(error, COLLECT_ERROR_BYTES, "more than %d processes at once are not measured", COLLECT_PROCESSES);
         return -1;
     }
-    memset(p, 0, sizeof *p);
-    p->pid = found->pid;
+    struct process *p = &run->process[i];
+    *p = (struct process){.pid = found->pid, .over = true};
     p->pidfd = (int)syscall(SYS_pidfd_open, found->pid, 0);
     if (!is_still(p, found, error))
         return -1;
@@ -88,7 +89,9 @@ static int add_process(struct run *run, const struct find_process *found, char *
             close(p->pidfd);
         return -1;
     }
-    run->n++;
+    p->over = false;
+    if (i == run->n)
+        run->n++;
     return 0;
 }
 
@@ -106,6 +109,9 @@ static void end_process(struct run *run, struct process *p)
 {
     take_picture(run, p, true);
     run->attach->collector->forget(p->handle);
+    recwriter_free(p->writer);
+    if (p->pidfd >= 0)
+        close(p->pidfd);
     p->over = true;
 }
 
@@ -193,13 +199,9 @@ int attach_run(const struct attach *attach)
         if (collect_now_ns() >= end_ns || !turn(run, n))
             break;
     }
-    for (int i = 0; i < run->n; i++) {
+    for (int i = 0; i < run->n; i++)
         if (!run->process[i].over)
             end_process(run, &run->process[i]);
-        recwriter_free(run->process[i].writer);
-        if (run->process[i].pidfd >= 0)
-            close(run->process[i].pidfd);
-    }
     attach->collector->stop();
     children_free(&run->children);
     int failed = run->failed;

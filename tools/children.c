@@ -35,16 +35,32 @@ static struct child *find(struct children *c, int pid)
     return NULL;
 }
 
+/* Who has ended is forgotten: another one may get its id, and a server may start one for each piece of work. */
+static void forget_ended(struct children *c)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n; i++)
+        if (c->known[i].there)
+            c->known[n++] = c->known[i];
+    c->n = n;
+}
+
 int children_new(struct children *c, int parent, int *pids, int max)
 {
     DIR *proc = opendir("/proc");
+    const struct dirent *entry = NULL;
     int n = 0;
 
-    for (const struct dirent *entry; proc && n < max && (entry = readdir(proc));) {
+    for (size_t i = 0; i < c->n; i++)
+        c->known[i].there = false;
+    while (proc && n < max && (entry = readdir(proc))) {
         int pid = isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
         if (!pid)
             continue;
         struct child *known = find(c, pid);
+        if (known)
+            known->there = true;
         if (known && known->tries <= 0)
             continue;
         if (parent_of(pid) != parent)
@@ -52,11 +68,13 @@ int children_new(struct children *c, int parent, int *pids, int max)
         if (!known) {
             c->known = mem_grow(c->known, c->n, &c->capacity, sizeof *c->known);
             known = &c->known[c->n++];
-            *known = (struct child){pid, parent, TRIES};
+            *known = (struct child){pid, parent, TRIES, true};
         }
         known->tries = -known->tries;
         pids[n++] = pid;
     }
+    if (proc && !entry) /* all have been seen */
+        forget_ended(c);
     if (proc)
         closedir(proc);
     return n;

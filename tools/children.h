@@ -5,11 +5,13 @@
 #ifndef GILSCOPE_CHILDREN_H
 #define GILSCOPE_CHILDREN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct children {
     struct child {
         int pid, parent, tries; /* tries: how often it may be looked at again; below 0 = it is decided */
+        bool there;             /* by the last look */
     } * known;
     size_t n, capacity;
 };

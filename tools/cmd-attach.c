@@ -19,7 +19,6 @@
 #include "recdir.h"
 #include "recoptions.h"
 
-
 struct attach_options {
     struct recoptions common;
     int pid;
@@ -173,6 +172,23 @@ static void tell_of_children(int pid)
             n_pythons == 1 ? "it" : "them");
 }
 
+/* Of the process and, if its children are to be measured, of these: a server's master has one, its workers have many.
+ */
+static uint32_t count_threads(int pid, bool follow)
+{
+    struct children children = {0};
+    int pids[COLLECT_PROCESSES] = {pid}, n_threads = 0, n = 1;
+
+    for (int i = 0; i < n; i++) {
+        int own = procinfo_threads(pids[i]);
+        n_threads += own > 0 ? own : 1;
+        if (follow)
+            n += children_new(&children, pids[i], pids + n, COLLECT_PROCESSES - n);
+    }
+    children_free(&children);
+    return (uint32_t)n_threads;
+}
+
 int cmd_attach(int argc, char **argv)
 {
     struct attach_options options_given = {.sample_hz = COLLECT_SAMPLE_HZ};
@@ -186,13 +202,12 @@ int cmd_attach(int argc, char **argv)
         return CMD_FAILED;
     }
     catch_signals();
-    int n_threads = procinfo_threads(options_given.pid);
     struct attach attach = {
         .collector = options_given.method ? options_given.method : &collect_bpf,
         .options = {.sample_hz = options_given.sample_hz,
                     .no_stacks = options_given.no_stacks,
                     .no_native = options_given.no_native || options_given.no_stacks,
-                    .n_threads = n_threads > 0 ? (uint32_t)n_threads : 1,
+                    .n_threads = count_threads(options_given.pid, options_given.follow),
                     .stop = &stop},
         .first = &found,
         .file = options_given.common.quiet ? NULL : options_given.common.report.output,

@@ -190,11 +190,28 @@ static void set_walk(struct gs_target *target, const struct cpython_layout *l, c
     target->instruction_bytes = l->minor <= 10 ? 4 : 8;
 }
 
+static uint32_t gils_left(const struct bpf_collector *c)
+{
+    return c->n_gils_max - c->n_gils + c->n_free_gils;
+}
+
 static void enter_gil(struct bpf_collector *c, struct gs_target *target, uint32_t index, uint64_t address)
 {
-    c->gils[c->n_gils].address = address;
-    c->gils[c->n_gils].target = index;
-    target->gil[target->n_gils++] = c->n_gils++;
+    uint32_t gil = c->n_free_gils ? c->free_gils[--c->n_free_gils] : c->n_gils++;
+
+    c->gils[gil].address = address;
+    c->gils[gil].target = index;
+    target->gil[target->n_gils++] = gil;
+}
+
+/* A handle that is nobody's; GS_TARGETS = there is none. */
+static uint32_t free_handle(const struct bpf_collector *c)
+{
+    uint32_t handle = 0;
+
+    while (handle < (uint32_t)c->n_processes && !c->processes[handle].is_free)
+        handle++;
+    return handle;
 }
 
 void bpf_find_gils(struct bpf_collector *c, int handle)
@@ -203,7 +220,7 @@ void bpf_find_gils(struct bpf_collector *c, int handle)
     uint32_t index = (uint32_t)handle, first = p->found.n_gils, n = find_gil_again(&p->found);
 
     for (uint32_t i = first; i < first + n; i++) {
-        if (c->n_gils == c->n_gils_max) {
+        if (!gils_left(c)) {
             p->found.n_gils_left_out += p->found.n_gils - i;
             p->found.n_gils = i;
             break;
@@ -217,10 +234,10 @@ void bpf_find_gils(struct bpf_collector *c, int handle)
 
 int bpf_add(struct bpf_collector *c, const struct find_process *found, char error[COLLECT_ERROR_BYTES])
 {
-    uint32_t index = (uint32_t)c->n_processes, tgid = (uint32_t)found->pid;
+    uint32_t index = free_handle(c), tgid = (uint32_t)found->pid;
     struct gs_target target = {.n_gils = 0};
 
-    if (c->n_processes == COLLECT_PROCESSES || c->n_gils + found->n_gils > c->n_gils_max) {
+    if (index == GS_TARGETS || found->n_gils > gils_left(c)) {
         snprintf(error, COLLECT_ERROR_BYTES, "too many processes at once");
         return -1;
     }
@@ -238,7 +255,8 @@ int bpf_add(struct bpf_collector *c, const struct find_process *found, char erro
     c->processes[index].locks = bpf_locks_new(found);
     if (target.walk_frames)
         c->processes[index].stacks = bpf_stacks_new(found);
-    c->n_processes++;
+    if (index == (uint32_t)c->n_processes)
+        c->n_processes++;
     struct adding adding = {.c = c, .found = found, .target = &target, .index = index};
     adding.now_ns = c->processes[index].start_ns;
     threads_read(&adding.tstates, found);

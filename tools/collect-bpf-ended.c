@@ -235,6 +235,22 @@ static void move_stacks(struct bpf_collector *c, const bool *ripe, uint32_t n_sl
     free(indices);
 }
 
+/* --- processes --------------------------------------------------------------------------------------------------- */
+/* Those that are not measured any more and have no slots (busy: by handle) give back their GILs and their handles. */
+static void free_processes(struct bpf_collector *c, const bool *busy)
+{
+    for (int i = 0; i < c->n_processes; i++) {
+        struct bpf_process *p = &c->processes[i];
+        if (p->used || p->is_free || busy[i])
+            continue;
+        for (uint32_t gil = 0; gil < p->target.n_gils; gil++) {
+            memset(&c->gils[p->target.gil[gil]], 0, sizeof *c->gils);
+            c->free_gils[c->n_free_gils++] = p->target.gil[gil];
+        }
+        p->is_free = true;
+    }
+}
+
 /* --- slots ------------------------------------------------------------------------------------------------------- */
 /* The slot is nobody's from here on. */
 static void give_back(struct bpf_collector *c, uint32_t slot)
@@ -274,6 +290,12 @@ static int by_weight(const void *a, const void *b)
     return (x->weight_ns > y->weight_ns) - (x->weight_ns < y->weight_ns);
 }
 
+static void close_slot(struct bpf_collector *c, uint32_t slot, uint64_t now_ns)
+{
+    c->slots[slot].closed_ns = now_ns;
+    __atomic_store_n(&c->threads[slot].id, 0, __ATOMIC_RELEASE);
+}
+
 /* Those that are too many, if they are worth a step. */
 static void close_some(struct bpf_collector *c, struct ended *ended, uint32_t n, bool scarce, uint64_t now_ns)
 {
@@ -282,10 +304,8 @@ static void close_some(struct bpf_collector *c, struct ended *ended, uint32_t n,
     if (n < keep + (scarce ? 1 : AT_ONCE))
         return;
     qsort(ended, n, sizeof *ended, by_weight);
-    for (uint32_t i = 0; i < n - keep; i++) {
-        c->slots[ended[i].slot].closed_ns = now_ns;
-        __atomic_store_n(&c->threads[ended[i].slot].id, 0, __ATOMIC_RELEASE);
-    }
+    for (uint32_t i = 0; i < n - keep; i++)
+        close_slot(c, ended[i].slot, now_ns);
 }
 
 void bpf_ended_poll(struct bpf_collector *c)
@@ -293,23 +313,29 @@ void bpf_ended_poll(struct bpf_collector *c)
     uint64_t now_ns = collect_now_ns();
     uint32_t n_slots = bpf_n_slots(c), n_free = c->n_slots_max - n_slots, n_ended = 0, n_ripe = 0, n_closed = 0;
     struct ended *ended = mem_zeroed(n_slots, sizeof *ended);
-    bool *ripe = mem_zeroed(c->n_slots_max, sizeof *ripe);
+    bool *ripe = mem_zeroed(c->n_slots_max, sizeof *ripe), busy[GS_TARGETS] = {false};
 
     for (uint32_t slot = 1; slot < n_slots; slot++) {
         const volatile struct gs_thread *t = &c->threads[slot];
         struct bpf_slot *s = &c->slots[slot];
         if (!bpf_meet(c, slot)) {
             n_free++;
-        } else if (s->closed_ns) {
+            continue;
+        }
+        busy[t->target] = true;
+        if (s->closed_ns) {
             n_closed++;
             ripe[slot] = now_ns >= s->closed_ns + GRACE_NS;
             n_ripe += ripe[slot];
+        } else if (!c->processes[t->target].used) {
+            close_slot(c, slot, now_ns);
         } else if (t->end_ns && now_ns >= t->end_ns + GRACE_NS) {
             ended[n_ended++] = (struct ended){t->oncpu_ns + t->wait_ns + t->charged_ns, slot};
         }
     }
     if (n_ripe)
         reap(c, ripe, n_slots);
+    free_processes(c, busy);
     bool scarce = n_free < SCARCE || c->n_ended_pairs > PAIRS_MANY;
     close_some(c, ended, n_ended, scarce, now_ns);
     c->ended_every_ns = scarce && n_ended > KEEP_SCARCE  ? EVERY_SCARCE_NS

@@ -29,7 +29,7 @@
 
 #define SLOTS_SPARE 1024u
 #define SLOTS_MOST (GS_SLOTS - 1u)
-#define SPARE_GILS COLLECT_PROCESSES /* for children that are followed, and interpreters that are made later */
+#define SPARE_GILS GS_TARGETS /* for children that are followed, and interpreters that are made later */
 
 static struct bpf_collector bpf;
 static char libbpf_says[256]; /* its first warning */
@@ -169,6 +169,7 @@ static void stop(void)
     free(c->clock_fds);
     free(c->links);
     free(c->slots);
+    free(c->free_gils);
     memset(c, 0, sizeof *c);
 }
 
@@ -200,6 +201,7 @@ static int load(struct bpf_collector *c, char *error)
     if (!c->threads || !c->gils)
         return bpf_fail(error, "the BPF maps cannot be mapped");
     c->slots = mem_zeroed(c->n_slots_max, sizeof *c->slots);
+    c->free_gils = mem_zeroed(c->n_gils_max, sizeof *c->free_gils);
     c->pairs_fd = bpf_map__fd(c->skeleton->maps.pairs);
     c->free_fd = bpf_map__fd(c->skeleton->maps.free_ids);
     c->samples_fd = bpf_map__fd(c->skeleton->maps.samples);

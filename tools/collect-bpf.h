@@ -40,6 +40,7 @@ struct bpf_process {
     struct gs_target target; /* as in the map */
     uint64_t start_ns, gil_start_ns[FIND_GIL_MAX];
     bool used;
+    bool is_free; /* the handle may be another one's: nothing is left of the one that had it */
     struct bpf_stacks *stacks; /* NULL = none are taken */
     struct bpf_locks *locks;
     uint32_t n_indices;                    /* given to its threads */
@@ -55,9 +56,10 @@ struct bpf_collector {
     struct gilscope_bpf *skeleton;
     struct gs_thread *threads; /* mapped */
     struct gs_gil *gils;       /* mapped */
-    uint32_t n_slots_max, n_gils, n_gils_max;
+    uint32_t n_slots_max, n_gils, n_gils_max, n_free_gils;
+    uint32_t *free_gils; /* indices */
     struct bpf_slot *slots;
-    struct bpf_process processes[COLLECT_PROCESSES];
+    struct bpf_process processes[GS_TARGETS];
     int n_processes;
     uint64_t ended_every_ns; /* so many threads end that the slots are looked at so often; 0 = not */
     uint32_t n_ended_pairs;  /* in the map, of ended threads, when they were counted last */

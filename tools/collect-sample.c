@@ -359,21 +359,26 @@ bool collect_sample_may(int pid, char error[COLLECT_ERROR_BYTES])
 
 static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES])
 {
-    struct sample_process *p = &processes[n_processes];
+    int handle = 0;
 
-    if (n_processes == COLLECT_PROCESSES) {
+    while (handle < n_processes && processes[handle].used)
+        handle++;
+    if (handle == COLLECT_PROCESSES) {
         snprintf(error, COLLECT_ERROR_BYTES, "too many processes at once");
         return -1;
     }
     if (!collect_sample_may(found->pid, error))
         return -1;
+    struct sample_process *p = &processes[handle];
     memset(p, 0, sizeof *p);
     p->found = *found;
     p->used = true;
     p->start_ns = p->now_ns = collect_now_ns();
     sample_see_threads(p);
     p->stacks = options.no_stacks ? NULL : collect_stacks_new(found);
-    return n_processes++;
+    if (handle == n_processes)
+        n_processes++;
+    return handle;
 }
 
 static void picture(int handle, struct recwriter *writer, uint64_t now_ns, bool last)

@@ -19,7 +19,7 @@
 struct collect_options {
     uint32_t sample_hz;
     bool no_stacks, no_native;
-    uint32_t n_threads;                /* of the first process, for sizes */
+    uint32_t n_threads;                /* that there are to begin with, for sizes */
     volatile const sig_atomic_t *stop; /* not 0: the user wants to end it */
 };
 
@@ -46,7 +46,7 @@ struct collector {
     /* The process has gone on to another program. */
     bool (*has_gone)(int handle);
 
-    /* Stops measuring a process that has ended.  Its handle is not used again. */
+    /* Stops measuring a process that has ended.  Its handle may be another one's from then on. */
     void (*forget)(int handle);
 
     /* Ends measuring; nothing is left behind in the kernel. */
