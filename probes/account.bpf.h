@@ -255,7 +255,7 @@ static __always_inline void wait_is_over(struct gs_thread *t, gs_u64 end)
     gs_u64 ns = end > t->state_ns ? end - t->state_ns : 0;
 
     t->wait_ns += ns;
-    t->pending_from_ns = t->state_ns;
+    t->pending_from_ns = t->divided_ns;
     t->pending_to_ns = t->state_ns + ns;
     t->state = GS_RUNS;
     t->since_ns = t->state_ns + ns;
@@ -356,21 +356,26 @@ static __always_inline void abandon(struct gs_thread *t, gs_u64 now)
 {
     if (t->state == GS_WAITS)
         wait_is_over(t, now);
+    else if (t->state == GS_FORCED && now > t->since_ns)
+        t->forced_ns += now - t->since_ns;
     t->state = GS_RUNS;
     t->since_ns = now;
 }
 
-/* The forced switch is over; or, if it was already, it went on up to now, for the kernel was not done with it. */
+/* Its forced switch has just been over, as far as one could see, and nothing else has been seen of it since. */
+static __always_inline bool comes_from_forced(const struct gs_thread *t)
+{
+    return t->since_ns == t->forced_end_ns;
+}
+
+/* The forced switch is over; or, if it seemed to be already, it went on up to now. */
 static __always_inline void end_forced(struct gs_thread *t, gs_u64 now)
 {
     gs_u64 ns = now - t->state_ns;
 
-    if (t->state == GS_FORCED) {
-        t->forced_ns += ns;
+    if (!comes_from_forced(t))
         t->forced_switches++;
-    } else {
-        t->forced_ns += now - t->since_ns;
-    }
+    t->forced_ns += now - t->since_ns;
     if (ns > t->forced_max_ns)
         t->forced_max_ns = ns;
     t->state = GS_RUNS;

@@ -109,4 +109,17 @@ static __always_inline void charge_pending(struct gs_thread *t)
         charge_walk(t->gil, t->id);
 }
 
+/* The thread goes on waiting: it has not got the GIL, and who has had it up to now is known. */
+static __always_inline void charge_open(struct gs_thread *t, const struct gs_gil *gil, gs_u64 now)
+{
+    if (gil->n_changes - t->divided_changes < GS_WALK_OPEN)
+        return;
+    charge_pending(t);
+    t->pending_from_ns = t->divided_ns;
+    t->pending_to_ns = now;
+    t->divided_ns = now;
+    t->divided_changes = gil->n_changes;
+    charge_pending(t);
+}
+
 #endif

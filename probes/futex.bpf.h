@@ -29,6 +29,13 @@ static __always_inline bool forced_wait(const struct gs_call *call)
     return call->offset >= AT_SWITCH_COND + (call->bitset ? 32 : 40) && call->offset < AT_SWITCH_MUTEX;
 }
 
+/* Whether it is the lock that pthread_cond_wait takes back on its way out of a forced switch: who woke the thread has it
+ * still, and has perhaps lost its processor to the thread. */
+static __always_inline bool switch_mutex_wait(const struct gs_call *call)
+{
+    return call->offset >= AT_SWITCH_MUTEX;
+}
+
 /* The GIL of a process that a word lies in, and where in it: index << 8 | offset; below 0 = none. */
 __noinline gs_s64 gil_of_word(const struct gs_target *target, gs_u64 word)
 {

@@ -55,11 +55,13 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
         if (t->state == GS_WAITS)
             take(t, t->tentative_ns);
         if (t->state == GS_RUNS) {
-            if (now - t->released_ns > 100000) /* nobody was woken */
-                released(t, gil, call->gil);
-            run_until(t, now);
+            if (forced_wait(call)) { /* else it goes on */
+                if (now - t->released_ns > 100000) /* nobody was woken */
+                    released(t, gil, call->gil);
+                run_until(t, now);
+                t->state_ns = now;
+            }
             t->state = GS_FORCED;
-            t->state_ns = now;
         }
         t->in_futex = 1;
         charge_pending(t);
@@ -82,6 +84,7 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
             if (call->offset < AT_MUTEX && call->deadline_ns && call->deadline_ns != t->deadline_ns)
                 lost(t, gil, view);
             observe(gil, view, 0);
+            charge_open(t, gil, now);
         }
     }
     if (t->state == GS_RUNS) {
@@ -90,7 +93,8 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
         run_until(t, begin);
         has_not(t, gil, view, begin);
         t->state = GS_WAITS;
-        t->state_ns = begin;
+        t->state_ns = t->divided_ns = begin;
+        t->divided_changes = gil->n_changes;
         __sync_fetch_and_add(&gil->n_waiters, 1);
         wait_stack(t, target, now);
     }
@@ -123,6 +127,9 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
             bool counts = call.offset < AT_MUTEX ? call.deadline_ns || t->state == GS_WAITS
                                                  : call.offset < AT_SWITCH_COND || forced_wait(&call);
             look(gil, target, t, &view);
+            if (switch_mutex_wait(&call) && t->state == GS_RUNS && comes_from_forced(t) && !view.last_mine &&
+                now - t->since_ns < GS_ON_THE_WAY_NS)
+                counts = true;
             bool another = call.deadline_ns && call.deadline_ns != t->deadline_ns;
             if (counts && t->state == GS_WAITS && !sleeps &&
                 !another) { /* it has been woken, and is still on the way out of the call */
@@ -208,7 +215,7 @@ int BPF_PROG(on_return, struct task_struct *task)
     t->in_kernel = 0;
     if (t->state == GS_WAITS && t->tentative_ns)
         t->tentative_ns = bpf_ktime_get_ns();
-    else if (t->state == GS_RUNS && t->since_ns == t->forced_end_ns)
+    else if (t->state == GS_RUNS && comes_from_forced(t))
         end_forced(t, bpf_ktime_get_ns());
     return 0;
 }

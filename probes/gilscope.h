@@ -14,6 +14,7 @@
 #define GS_RING 4096  /* changes of holder that are remembered, for charging waits: a power of 2 */
 #define GS_WALK 512   /* of which a wait looks at most at so many, ... */
 #define GS_WALK_STEP 32 /* ... so many at a time */
+#define GS_WALK_OPEN 128 /* a wait that goes on is divided up to now after so many: there may be any number of them */
 #define GS_HIST_SUBS 16
 #define GS_HIST_OCTAVES 40 /* as in lib/hist.h: up to 2^43 ns, more than two hours */
 #define GS_FRAMES 64       /* Python frames of a stack */
@@ -112,6 +113,8 @@ struct gs_thread {
     gs_u64 contended;
     /* the last wait, as long as its holders have not been looked for */
     gs_u64 pending_from_ns, pending_to_ns;
+    /* of the present wait, what lies before that has been divided among its holders; n_changes then */
+    gs_u64 divided_ns, divided_changes;
     /* stacks */
     gs_u64 wait_stack, off_stack;     /* of the present wait, or interval off CPU; 0 = none could be read */
     gs_u64 wait_mean_ns, off_mean_ns; /* how long these have been lately */

@@ -229,6 +229,7 @@ def test_short_lived_threads_have_no_others_names(one_python, where, method):
         target.go()
         names = dict(word.split("=") for word in target.process.stdout.readline().split())
         process, = attached.end(ask=False)
+    assert not sums.check(process), sums.check(process)  # nor what it made others wait
     told = [(str(t["tid"]), t["name"]) for t in process["threads"] if t["name"].startswith("short-")]
     wrong = [(tid, name, names.get(tid)) for tid, name in told if names.get(tid) != name]
     assert not wrong, wrong

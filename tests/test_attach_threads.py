@@ -2,7 +2,7 @@
 """Attached to a program that starts a thread for each piece of work, as many servers do: all of it is measured."""
 import json
 
-from helpers import gs, sums
+from helpers import gs, sums, truth
 from helpers.attach import READY, Attached, Target, both, need_bpf
 
 N = 40000 if gs.FULL else 8000
@@ -90,3 +90,45 @@ def test_what_ended_threads_spent_is_what_they_measured(one_python, where):
     assert spent_ns <= 1.02 * oncpu_ns and held_ns <= oncpu_ns, (spent_ns, held_ns, oncpu_ns)
     assert held_ns >= 0.9 * spent_ns, (spent_ns, held_ns, oncpu_ns)
     assert "short" in gs.gilscope("report", "--view", "held", "-f", "folded", attached.dir).stdout
+
+
+RUN = READY + """
+import os, runpy
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def measured_twice(python, threads, where):
+    """Threads that time themselves, attached to: (what they say, the report's process)."""
+    spec, out = where / "spec.json", where / "out.json"
+    spec.write_text(json.dumps({"threads": threads, "duration_ns": 2 * truth.S, "max_log": 0, "kind": "native",
+                                "pinned": False}))
+    env = gs.clean_env({"PYTHONPATH": truth.build(python), "LD_PRELOAD": truth.stamps()})
+    with Target([python.path, "-c", RUN, truth.SOURCE / "driver.py", spec, out], env=env) as target:
+        attached = Attached(target.pid, where)
+        target.go()
+        target.end()
+        (process,) = attached.end(ask=False)
+    assert not sums.check(process), sums.check(process)
+    return [truth.Measured(one) for one in json.loads(out.read_text())], process
+
+
+def test_long_waits_are_charged_whole(one_python, where):
+    """Whom a starved thread waits for is known however often the GIL changes hands in one wait."""
+    need_bpf()
+    threads = [truth.spin(truth.MS // 20), truth.spin(truth.MS // 20), truth.io(10 * truth.MS, 5 * truth.MS)]
+    measured, process = measured_twice(one_python, threads, where)
+    tids = {m.tid for m in measured}
+    told = sum(p["ns"] for p in process["blocking"] if {p["waiter_tid"], p["holder_tid"]} <= tids)
+    blocked = sum(gs.thread(process, tid=tid)["wait_blocked_ns"] for tid in tids)
+    assert told > 0.9 * blocked, (told, blocked)
+
+
+def test_forced_switch_ends_with_the_lock_of_its_condition(one_python, where):
+    """A thread that is woken from a forced switch, and finds its lock with a taker that has no processor, is still in it."""
+    need_bpf()
+    threads = [truth.asleep(5 * truth.MS, truth.MS), truth.io(truth.MS // 10, truth.MS), truth.io(truth.MS, 3 * truth.MS)]
+    measured, process = measured_twice(one_python, threads, where)
+    told, true = sum(t["wait_forced_ns"] for t in process["threads"]), sum(m.forced_ns for m in measured)
+    assert told > 0.9 * true - truth.MS, (told, true)

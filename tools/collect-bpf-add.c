@@ -58,7 +58,7 @@ static void set_state(const struct adding *a, struct gs_thread *t)
             continue;
         t->gil = a->target->gil[i];
         t->state = offset < 120 ? GS_WAITS : offset < 168 ? GS_FORCED : GS_RUNS;
-        t->state_ns = a->now_ns;
+        t->state_ns = t->divided_ns = a->now_ns;
         t->in_futex = 1;
         if (t->state == GS_WAITS)
             __atomic_fetch_add(&gil->n_waiters, 1, __ATOMIC_RELAXED);

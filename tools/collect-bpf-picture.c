@@ -159,10 +159,10 @@ static void close_open(struct picture *p, uint32_t slot, struct gs_thread *t)
         t->wait_ns += ns;
         if (ns > t->wait.max_ns)
             t->wait.max_ns = ns;
-        t->blocked_ns += walk(p, slot, t, t->state_ns, t->state_ns + ns);
+        t->blocked_ns += walk(p, slot, t, t->divided_ns, t->state_ns + ns);
         break;
     case GS_FORCED:
-        t->forced_ns += end > t->state_ns ? end - t->state_ns : 0;
+        t->forced_ns += end > t->since_ns ? end - t->since_ns : 0;
         break;
     default:
         ns = end > t->since_ns ? end - t->since_ns : 0;

@@ -116,12 +116,12 @@ static void charge(struct sample_process *p, struct sample_thread *waiter, uint6
     uint32_t index = 0;
 
     for (size_t i = 0; i < p->n_threads && holder; i++) {
-        if (p->threads[i].pthread_id == holder && &p->threads[i] != waiter) {
+        if (p->threads[i].pthread_id == holder && !p->threads[i].end_ns && &p->threads[i] != waiter) {
             index = (uint32_t)i + 1;
             p->threads[i].charged_ns += ns;
         }
     }
-    if (!index) /* it is not in the list of threads yet */
+    if (!index) /* it is not in the list of threads yet; those that have ended had the same pthread_self(), perhaps */
         return;
     waiter->blocked_ns += ns;
     for (size_t i = 0; i < waiter->n_pairs; i++) {
