@@ -99,8 +99,9 @@ static bool flush(struct holds_file *f)
         return false;
     f->header.used_bytes = f->header.reserved_bytes = used;
     f->buffered = 0;
-    return put(f, (const char *)&f->header + offsetof(struct rec_header, reserved_bytes), 2 * sizeof used,
-               offsetof(struct rec_header, reserved_bytes));
+    /* From an array: gcc 14 calls two fields that are read through the first one's address an overread. */
+    const uint64_t both[] = {used, used};
+    return put(f, both, sizeof both, offsetof(struct rec_header, reserved_bytes));
 }
 _Static_assert(offsetof(struct rec_header, used_bytes) == offsetof(struct rec_header, reserved_bytes) + 8,
                "one write for both");
