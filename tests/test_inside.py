@@ -213,6 +213,42 @@ while time.time() < end:
     assert min(module["held_ns"], module["released_ns"]) > 0.2 * p["wall_ns"], module
 
 
+# Each thread's records begin at cache lines, with room in front of them, and come before those of the second GIL.
+OWN_GIL = """
+import threading, time
+try:
+    import _interpreters as interpreters
+    make = lambda: interpreters.create("isolated")
+except ImportError:
+    import _xxsubinterpreters as interpreters
+    make = lambda: interpreters.create(isolated=True)
+go = threading.Event()
+threads = [threading.Thread(target=go.wait) for _ in range(60)]
+for t in threads: t.start()
+interpreters.run_string(make(), '''
+import time
+def inside():
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end: pass
+inside()
+''')
+go.set()
+for t in threads: t.join()
+"""
+
+
+def test_holds_of_a_gil_that_is_made_later_are_seen_soon(python, where):
+    """However many threads there are by then: of one long hold only looks from outside tell what it was spent on."""
+    if python.version[:2] < (3, 12):
+        pytest.skip("interpreters share the GIL before 3.12")
+    program = where / "program.py"
+    program.write_text(OWN_GIL)
+    process = gs.run([python.path, program], where).process
+    assert len(process["gils"]) == 2, process["gils"]
+    ns, count = shares(process, "held", ["inside"])["inside"]
+    assert ns > 1e9 and count > 50, (ns, count)
+
+
 def test_without_the_launcher_the_ends_of_holds_remain(one_python, where):
     """LD_PRELOAD alone: nobody looks from outside, and the report says what it knows."""
     directory = where / "rec"

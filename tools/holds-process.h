@@ -39,8 +39,8 @@ struct holds_process {
     int directory, fd, pid, pidfd;
     struct rec_header header;
     const struct cpython_layout *layout;
-    uint64_t scanned; /* the recording's records have been looked through up to here */
-    bool scan_again;  /* there was a record that is not finished at that place: next time it is passed over */
+    uint64_t scanned;      /* the recording's records have been looked through up to here */
+    uint64_t scanned_once; /* and up to here but for what may not have been finished */
     struct holds_gil gil[HOLDS_GILS];
     uint32_t n_gils;
     uint64_t code_type; /* of code objects, once seen */

@@ -23,37 +23,40 @@ static void add_gil(struct holds_process *p, uint64_t at)
 {
     uint64_t cond;
 
+    for (uint32_t i = 0; i < p->n_gils; i++)
+        if (p->gil[i].at == at)
+            return;
     if (p->n_gils < HOLDS_GILS && holds_get(p, &cond, sizeof cond, at + offsetof(struct rec_gil, address)))
         p->gil[p->n_gils++] = (struct holds_gil){.at = at, .cond = cond};
 }
 
+/* What is no record may be one that is being made, or only room in front of one that begins at a cache line
+ * (shim_file_record()): it is passed over, and looked at once more by the next scan. */
 void holds_scan(struct holds_process *p)
 {
     static unsigned char chunk[CHUNK_BYTES];
-    uint64_t used;
+    uint64_t used, at = p->scanned, doubtful = 0;
 
     if (!holds_get(p, &used, sizeof used, offsetof(struct rec_header, used_bytes)) || used > INT64_MAX)
         return;
-    while (p->scanned + sizeof(struct rec_head) <= used && p->n_gils < HOLDS_GILS) {
-        size_t n = used - p->scanned < sizeof chunk ? used - p->scanned : sizeof chunk, at = 0;
-        if (!holds_get(p, chunk, n, p->scanned))
+    while (at + sizeof(struct rec_head) <= used && p->n_gils < HOLDS_GILS) {
+        size_t n = used - at < sizeof chunk ? used - at : sizeof chunk, i = 0;
+        if (!holds_get(p, chunk, n, at))
             return;
-        while (at + sizeof(struct rec_head) <= n) {
+        while (i + sizeof(struct rec_head) <= n) {
             struct rec_head head;
-            memcpy(&head, chunk + at, sizeof head);
+            memcpy(&head, chunk + i, sizeof head);
             bool sound = head.mark == REC_HEAD_MARK && head.size >= sizeof head && head.size % REC_CELL_BYTES == 0;
-            if ((!sound || !head.type) && !p->scan_again) { /* being made, or free again */
-                p->scanned += at;
-                p->scan_again = true;
-                return;
-            }
-            p->scan_again = false;
+            if ((!sound || !head.type) && !doubtful && at + i >= p->scanned_once)
+                doubtful = at + i;
             if (sound && head.type == REC_GIL)
-                add_gil(p, p->scanned + at);
-            at += sound ? head.size : REC_CELL_BYTES;
+                add_gil(p, at + i);
+            i += sound ? head.size : REC_CELL_BYTES;
         }
-        p->scanned += at;
+        at += i;
     }
+    p->scanned = doubtful ? doubtful : at;
+    p->scanned_once = at;
 }
 
 bool holds_see(const struct holds_process *p, struct holds_gil *g)
