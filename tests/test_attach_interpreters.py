@@ -88,6 +88,29 @@ def test_interpreters_with_their_own_gils(python, where, method, late):
             assert 0.25 * b <= a <= 1.1 * b, (kind, there, known)
 
 
+RESTS = """
+try:
+    import _interpreters
+    interpreter = _interpreters.create("isolated")
+except ImportError:
+    import _xxsubinterpreters
+    interpreter = _xxsubinterpreters.create(isolated=True)
+""" + READY + "os._exit(0)\n"
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_an_interpreter_that_rests_is_known(python, where, method):
+    """One that runs nothing when gilscope attaches has a GIL, which is measured from then on."""
+    if python.version[:2] < (3, 12):
+        pytest.skip("interpreters share the GIL before 3.12")
+    need_bpf(method)
+    with Target([python.path, "-c", RESTS]) as target:
+        attached = Attached(target.pid, where, method=method)
+        (process,) = attached.end()
+        target.go()
+    assert [(g["interpreter"], g["held_ns"]) for g in process["gils"][1:]] == [(1, 0)], process["gils"]
+
+
 # A lock that is always taken; a queue, an event, a SimpleQueue and a join, in which threads only wait for each other.
 LOCKS = READY + """
 import queue, threading, time

@@ -119,7 +119,9 @@ static int try_layout(struct find_process *p)
         int64_t id = (int64_t)peer_pointer(p->pid, interp + l->interp_id);
         if (id < 0 || id > INT32_MAX)
             return -1;
-        if (gil && threads_fit(p->pid, l, interp) && gil_fits(p->pid, gil) && holder_fits(p, gil)) {
+        /* From 3.13 on one that runs nothing just now has no threads: Python/crossinterp.c makes one for each call. */
+        bool rests = id > 0 && l->minor >= 13 && !peer_pointer(p->pid, interp + l->interp_threads);
+        if (gil && (rests || threads_fit(p->pid, l, interp)) && gil_fits(p->pid, gil) && holder_fits(p, gil)) {
             add_gil(p, gil, id);
             main_seen |= id == 0;
         } else if (id == 0) {
