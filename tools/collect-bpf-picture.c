@@ -12,9 +12,9 @@
 #define COPY_TRIES 5
 #define PAID_TRIES 4
 #define PAID_THREADS 256 /* of more, one has always paid: to try again would cost time for nothing */
-#define PAID_NS 1000000 /* so much that is told twice, or not at all, is worth another try */
-/* Of a wait, before the sleep and behind it: as much as was missing on average on an idle machine, where processors wake
- * up with cold caches (bench/attach_accuracy.py --alone). */
+#define PAID_NS 1000000  /* so much that is told twice, or not at all, is worth another try */
+/* Of a wait, before the sleep and behind it: as much as was missing on average on an idle machine, where processors
+ * wake up with cold caches (bench/attach_accuracy.py --alone). */
 #define WAIT_SHORT_NS 12000
 #define WAIT_SHORT_RETURN_NS 7000 /* where its end is the return to the program */
 
@@ -69,8 +69,8 @@ static void read_pair(void *context, const void *key, const void *value)
         add_pair(p, waiter, holder, *(const uint64_t *)value);
 }
 
-/* Whether a thread has paid since what it owed was copied: that may be both in its own account and in the others', as these
- * were read, or in none. */
+/* Whether a thread has paid since what it owed was copied: that may be both in its own account and in the others', as
+ * these were read, or in none. */
 static bool have_paid(const struct picture *p, const uint32_t *own, uint32_t n, const struct gs_owed (*before)[GS_OWED])
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -82,7 +82,8 @@ static bool have_paid(const struct picture *p, const uint32_t *own, uint32_t n, 
     return false;
 }
 
-/* Copies the threads' accounts and the sums of pairs, which belong together: in a moment, and again where they do not. */
+/* Copies the threads' accounts and the sums of pairs, which belong together: in a moment, and again where they do not.
+ */
 static void copy_all(struct picture *p, const uint32_t *own, struct gs_thread *copies, uint32_t n)
 {
     struct gs_owed(*before)[GS_OWED] = mem_zeroed(n, sizeof *before);
@@ -380,6 +381,16 @@ static void write_ended(struct picture *p, struct recwriter *writer, const struc
         write_thread(p, writer, 0, &all->sum, &out);
 }
 
+static struct gs_thread *room_for_copies(struct bpf_collector *c, uint32_t n)
+{
+    if (n > c->n_copies_max) {
+        free(c->copies);
+        c->copies = mem_zeroed(n, sizeof *c->copies);
+        c->n_copies_max = n;
+    }
+    return c->copies;
+}
+
 void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, uint64_t now_ns, bool last)
 {
     const struct bpf_process *process = &c->processes[handle];
@@ -397,7 +408,7 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     for (uint32_t slot = 1; slot < n; slot++)
         if (bpf_meet(c, slot) && c->threads[slot].target == p.target)
             own[n_own++] = slot;
-    copies = mem_zeroed(n_own, sizeof *copies);
+    copies = room_for_copies(c, n_own);
     copy_all(&p, own, copies, n_own);
     for (uint32_t i = 0; i < n_own; i++) {
         bpf_learn(c, &p.tstates, now_ns, last, own[i], &copies[i]);
@@ -460,6 +471,5 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     free(p.pairs);
     free(p.open_charges);
     free(p.notified_ns);
-    free(copies);
     free(own);
 }

@@ -169,6 +169,7 @@ static void stop(void)
     free(c->clock_fds);
     free(c->links);
     free(c->slots);
+    free(c->copies);
     free(c->free_gils);
     memset(c, 0, sizeof *c);
 }

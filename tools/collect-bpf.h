@@ -59,6 +59,8 @@ struct bpf_collector {
     uint32_t n_slots_max, n_gils, n_gils_max, n_free_gils;
     uint32_t *free_gils; /* indices */
     struct bpf_slot *slots;
+    struct gs_thread *copies; /* for pictures; kept, as new memory cost more than all that is done with it */
+    size_t n_copies_max;
     struct bpf_process processes[GS_TARGETS];
     int n_processes;
     uint64_t ended_every_ns; /* so many threads end that the slots are looked at so often; 0 = not */

@@ -36,7 +36,7 @@ static const struct find_layout layouts[] = {
 };
 /* clang-format on */
 #define PTHREAD_TID 720 /* struct pthread.tid of glibc on x86-64, where pthread_self() points to.  nptl/descr.h */
-enum { TSTATE_NEXT = 8, TSTATE_INTERP = 16, DEBUG_VERSION = 8, DEBUG_FREE_THREADED = 16 };
+enum { HEAD_WORDS = 64, TSTATE_NEXT = 8, TSTATE_INTERP = 16, DEBUG_VERSION = 8, DEBUG_FREE_THREADED = 16 };
 
 static const struct find_layout *layout_of(uint32_t minor)
 {
@@ -252,6 +252,25 @@ bool find_gil_is_still(const struct find_process *p, const struct find_thread *t
            native_id(p, thread->tstate, thread->pthread_id) == thread->native_id;
 }
 
+/* What is needed of a PyThreadState, by one call: 1,000 of them are read every second.  Returns the next one; 0 where
+ * there is none, or this one has been freed. */
+static uint64_t read_thread(const struct find_process *p, uint64_t interp, uint64_t tstate, struct find_thread *thread)
+{
+    const struct find_layout *l = &p->layout;
+    const size_t last = l->tstate_native_id > l->tstate_thread_id ? l->tstate_native_id : l->tstate_thread_id;
+    uint64_t head[HEAD_WORDS], native;
+
+    if (last >= sizeof head || peer_read(p->pid, tstate, head, (last / 8 + 1) * 8) != 0 ||
+        head[TSTATE_INTERP / 8] != interp)
+        return thread->tstate = 0;
+    thread->tstate = tstate;
+    thread->pthread_id = head[l->tstate_thread_id / 8];
+    native =
+        l->tstate_native_id ? head[l->tstate_native_id / 8] : peer_pointer(p->pid, thread->pthread_id + PTHREAD_TID);
+    thread->native_id = (uint32_t)native;
+    return head[TSTATE_NEXT / 8];
+}
+
 uint32_t find_gil_threads(const struct find_process *p, struct find_thread *threads, uint32_t max)
 {
     const struct find_layout *l = &p->layout;
@@ -261,13 +280,8 @@ uint32_t find_gil_threads(const struct find_process *p, struct find_thread *thre
     for (int i = 0; interp && i < INTERPRETERS_MAX; i++) {
         uint64_t tstate = peer_pointer(p->pid, interp + l->interp_threads);
         while (tstate && n < max && steps++ < THREADS_MAX) {
-            if (peer_pointer(p->pid, tstate + TSTATE_INTERP) != interp)
-                break;
-            threads[n].tstate = tstate;
-            threads[n].pthread_id = peer_pointer(p->pid, tstate + l->tstate_thread_id);
-            threads[n].native_id = native_id(p, tstate, threads[n].pthread_id);
-            n++;
-            tstate = peer_pointer(p->pid, tstate + TSTATE_NEXT);
+            tstate = read_thread(p, interp, tstate, &threads[n]);
+            n += threads[n].tstate != 0;
         }
         interp = peer_pointer(p->pid, interp + l->interp_next);
     }
