@@ -213,7 +213,7 @@ void view_html_modules(const struct model_process *process, FILE *out)
         module_row(&stacks->modules[i],
                    stacks->modules[i].interpreter ? "the interpreter itself" : stacks->modules[i].basename, out);
     if (none->charged_ns || none->held_ns || none->released_ns)
-        module_row(none, "not known", out);
+        module_row(none, "Python, native frames not known", out);
     end_table(out);
 }
 
