@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from helpers import gs, pythons
-from helpers.attach import READY, Attached, Target
+from helpers import gs, pythons, sums
+from helpers.attach import READY, Attached, Target, both
 
 BODIES = {
     # Two compute, two want the GIL every millisecond.
@@ -159,3 +159,44 @@ def test_others_may_read_it_only_if_asked(one_python, where, asked):
     calls = [json.loads(line) for line in log.read_text().splitlines()]
     assert ([PR_SET_PTRACER, ANY] in calls) == asked, calls
     assert asked or PR_SET_PTRACER not in [c[0] for c in calls]
+
+
+# Each thread lives for a few looks at most, and computes with the GIL; so many of them do that it is hardly ever free.
+SHORT = READY + """
+import threading, time
+def work():
+    begin = time.thread_time()
+    while time.thread_time() - begin < 0.002: sum(range(100))
+    time.sleep(0.03)
+end, before = time.monotonic() + 4, time.process_time()
+alive = []
+while time.monotonic() < end:
+    alive.append(threading.Thread(target=work))
+    alive[-1].start()
+    if len(alive) > 20: alive.pop(0).join()
+for t in alive: t.join()
+open(sys.argv[0] + ".cpu", "w").write(str(time.process_time() - before))
+"""
+
+
+def held(process):
+    return sum(t["held_oncpu_ns"] + t["held_offcpu_ns"] for t in process["threads"])
+
+
+def test_short_lives_count(one_python, where):
+    """What threads did that live for a few milliseconds is told, and how far off that may be; many of them are one record."""
+    for attempt in range(3):  # a busy machine may not let it look for longer than the bars know
+        place = where / str(attempt)
+        place.mkdir()
+        inside, outside = both(one_python, SHORT, place, method="sample")
+        assert not sums.check(outside), sums.check(outside)
+        truth, told = held(inside) / inside["wall_ns"], held(outside) / outside["wall_ns"]
+        cpu = [float((place / "program.py.cpu").read_text()) * 1e9, outside["native_cpu_ns"] +
+               sum(t["held_oncpu_ns"] + t["released_oncpu_ns"] for t in outside["threads"])]
+        if abs(truth - told) < 0.15 and abs(cpu[0] - cpu[1]) < 0.05 * cpu[0]:
+            break
+    assert abs(truth - told) < 0.15, (truth, told)
+    # All of their processor time is exact, as the process's clock has it.
+    assert abs(cpu[0] - cpu[1]) < 0.05 * cpu[0], cpu
+    (ended,) = [t for t in outside["threads"] if t["name"] == "(ended threads)"]
+    assert outside["losses"]["threads_folded"] > 50 and len(outside["threads"]) < 400 and "error_ns" in ended

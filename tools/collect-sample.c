@@ -20,13 +20,12 @@
 #include "mem.h"
 #include "peer.h"
 
-#define RATE_MOST 250u     /* looks a second */
-#define COST_LOOKS 8       /* over which costs are averaged */
-#define COST_SHARE 50u     /* a look may cost one 50th of the time between two */
-#define LATE_NS 500000u    /* a look that comes so much later than it should is at a moment that others chose */
-#define LATE_MOST 3u       /* so many are left out one after another */
-#define LIST_NS 100000000u /* the list of threads is read anew after this */
-#define FUTEX_CALL 202     /* x86-64 */
+#define RATE_MOST 250u  /* looks a second */
+#define COST_LOOKS 8    /* over which costs are averaged */
+#define COST_SHARE 50u  /* a look may cost one 50th of the time between two */
+#define LATE_NS 500000u /* a look that comes so much later than it should is at a moment that others chose */
+#define LATE_MOST 3u    /* so many are left out one after another */
+#define FUTEX_CALL 202  /* x86-64 */
 #if defined(__aarch64__)
 #undef FUTEX_CALL
 #define FUTEX_CALL 98
@@ -115,23 +114,17 @@ static void charge(struct sample_process *p, struct sample_thread *waiter, uint6
 {
     uint32_t index = 0;
 
-    for (size_t i = 0; i < p->n_threads && holder; i++) {
-        if (p->threads[i].pthread_id == holder && !p->threads[i].end_ns && &p->threads[i] != waiter) {
-            index = (uint32_t)i + 1;
+    /* The last one: who has ended since the last look may have had the same pthread_self(). */
+    for (size_t i = p->n_threads; i-- > 0 && holder && !index;) {
+        if (p->threads[i].pthread_id == holder && &p->threads[i] != waiter) {
+            index = p->threads[i].index;
             p->threads[i].charged_ns += ns;
         }
     }
     if (!index) /* it is not in the list of threads yet; those that have ended had the same pthread_self(), perhaps */
         return;
     waiter->blocked_ns += ns;
-    for (size_t i = 0; i < waiter->n_pairs; i++) {
-        if (waiter->pairs[i].holder == index) {
-            waiter->pairs[i].blocked_ns += ns;
-            return;
-        }
-    }
-    waiter->pairs = mem_grow(waiter->pairs, waiter->n_pairs, &waiter->pairs_room, sizeof *waiter->pairs);
-    waiter->pairs[waiter->n_pairs++] = (struct recwriter_pair){index, ns};
+    sample_add_pair(waiter, index, ns);
 }
 
 /* A majority vote by time: the GIL that the thread uses most. */
@@ -164,28 +157,30 @@ static void count(struct sample_process *p, struct sample_thread *t, const struc
     uint64_t ns = p->now_ns > t->last_ns ? p->now_ns - t->last_ns : 0;
     uint32_t gil = t->gil;
     enum sample_doing doing = look_at(p, t, &gil);
-    bool holds = false;
+    bool holds = false, is_unsure = false;
 
     for (uint32_t i = 0; t->pthread_id && i < p->found.n_gils && !holds; i++)
         if ((holds = views[i].holder == t->pthread_id))
             gil = i;
     if (doing == SAMPLE_GONE) {
         end_wait(t);
-        t->end_ns = p->now_ns;
-        sample_close_thread(t);
+        t->ended = true;
         return;
     }
     uint64_t slices = t->slices, cpu = sample_cpu_ns(p, t), ran_ns = cpu - t->cpu_last_ns;
     t->cpu_last_ns = cpu;
+    p->cpu_seen_ns += ran_ns;
     t->last_ns = p->now_ns;
     t->looks_ns += (double)ns;
     t->looks_ns2 += (double)ns * (double)ns;
+    bool runs = t->runs = doing == SAMPLE_RUNS;
     if (doing == SAMPLE_RUNS && !holds && goes_on(t, views, slices))
         doing = t->last;
     /* It computes without the GIL; or it is on its way to it, or away from it, and has no processor. */
     else if (doing == SAMPLE_RUNS && !holds && (t->last != SAMPLE_RUNS || t->doing == REC_WEIGHT_HELD) &&
              t->last != SAMPLE_SLEEPS)
-        t->unsure_ns += ns;
+        is_unsure = true;
+    t->unsure_ns += is_unsure ? ns : 0;
     if (doing == SAMPLE_WANTS && t->last != SAMPLE_WANTS)
         t->wants = gil;
     gil = doing == SAMPLE_WANTS && !holds ? t->wants : gil;
@@ -202,6 +197,11 @@ static void count(struct sample_process *p, struct sample_thread *t, const struc
     t->lived_ns = ns;
     if (holds || doing == SAMPLE_WANTS)
         vote(t, gil, ns);
+    if (t->is_new)
+        p->new_ns[doing == SAMPLE_WANTS && !holds ? SAMPLE_WAIT
+                  : doing == SAMPLE_LETS_GO       ? SAMPLE_FORCED
+                  : holds                         ? SAMPLE_HELD
+                                                  : SAMPLE_RELEASED] += ns;
     if (doing == SAMPLE_WANTS && !holds) {
         t->wait_ns += ns;
         t->wait_open_ns += ns;
@@ -217,8 +217,10 @@ static void count(struct sample_process *p, struct sample_thread *t, const struc
     }
     if (holds) {
         t->held_ns += ns;
+        t->held_run_ns += runs ? ns : 0;
     } else {
         t->released_ns += ns;
+        t->released_run_ns += runs && !is_unsure ? ns : 0;
     }
 }
 
@@ -237,8 +239,7 @@ static void take_stack(struct sample_process *p, const struct sample_thread *t, 
         ns[REC_WEIGHT_CHARGED] = t->lived_ns * n_waiters;
         n[REC_WEIGHT_CHARGED] = n_waiters > 0;
     }
-    collect_stacks_add(p->stacks, (uint32_t)(t - p->threads) + 1, collect_stacks_walk(p->stacks, tstate->tstate), 0, ns,
-                       n);
+    collect_stacks_add(p->stacks, t->index, collect_stacks_walk(p->stacks, tstate->tstate), 0, ns, n);
 }
 
 /* Those of the holders, and of one other thread in turn for all others. */
@@ -248,28 +249,42 @@ static void take_stacks(struct sample_process *p)
 
     for (size_t i = 0; i < p->n_threads; i++) {
         const struct sample_thread *t = &p->threads[i];
-        n_waiters += !t->end_ns && t->doing == REC_WEIGHT_WAIT;
-        n_others += !t->end_ns && t->pthread_id && t->doing != REC_WEIGHT_HELD;
+        n_waiters += t->doing == REC_WEIGHT_WAIT;
+        n_others += t->pthread_id && t->doing != REC_WEIGHT_HELD;
     }
     for (size_t i = 0; i < p->n_threads; i++)
-        if (!p->threads[i].end_ns && p->threads[i].doing == REC_WEIGHT_HELD)
+        if (p->threads[i].doing == REC_WEIGHT_HELD)
             take_stack(p, &p->threads[i], 1, n_waiters);
     for (size_t i = 0; i < p->n_threads; i++) {
         const struct sample_thread *t = &p->threads[p->next_stack++ % p->n_threads];
-        if (!t->end_ns && t->pthread_id && t->doing != REC_WEIGHT_HELD) {
+        if (t->pthread_id && t->doing != REC_WEIGHT_HELD) {
             take_stack(p, t, (double)n_others, 0);
             break;
         }
     }
 }
 
+/* What this look says of all threads together that were not there at the begin. */
+static void count_new(struct sample_process *p)
+{
+    double gap = (double)(p->now_ns - p->looked_ns);
+
+    for (int i = 0; i < SAMPLE_STATES; i++) {
+        double ns = (double)p->new_ns[i];
+        p->new_sum[i] += ns;
+        p->new_sum2[i] += ns * ns;
+        p->new_ns[i] = 0;
+    }
+    p->gap_sum2 += gap * gap;
+}
+
 static void look(struct sample_process *p)
 {
     struct view views[FIND_GIL_MAX] = {{0}};
 
+    p->looked_ns = p->now_ns;
     p->now_ns = collect_now_ns();
-    if (p->now_ns - p->list_ns > LIST_NS)
-        sample_see_threads(p);
+    sample_see_threads(p);
     for (uint32_t i = 0; i < p->found.n_gils; i++) {
         uint64_t g[4]; /* interval, last_holder, locked, switch_number */
         if (peer_read(p->found.pid, p->found.gil[i].address, g, sizeof g))
@@ -279,8 +294,11 @@ static void look(struct sample_process *p)
         views[i].switches = g[3];
     }
     for (size_t i = 0; i < p->n_threads; i++)
-        if (!p->threads[i].end_ns)
-            count(p, &p->threads[i], views);
+        count(p, &p->threads[i], views);
+    count_new(p);
+    uint64_t cpu_ns = sample_process_cpu_ns(p);
+    p->cpu_ns = cpu_ns > p->cpu_ns ? cpu_ns : p->cpu_ns; /* 0 once it has ended */
+    sample_sort_out_ended(p);
     if (p->stacks && p->n_threads)
         take_stacks(p);
     p->n_looks++;
@@ -373,7 +391,8 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
     memset(p, 0, sizeof *p);
     p->found = *found;
     p->used = true;
-    p->start_ns = p->now_ns = collect_now_ns();
+    p->start_ns = p->now_ns = p->looked_ns = collect_now_ns();
+    p->cpu_first_ns = p->cpu_ns = sample_process_cpu_ns(p);
     sample_see_threads(p);
     p->stacks = options.no_stacks ? NULL : collect_stacks_new(found);
     if (handle == n_processes)
@@ -397,12 +416,10 @@ static void forget(int handle)
 {
     struct sample_process *p = &processes[handle];
 
-    for (size_t i = 0; i < p->n_threads; i++) {
-        sample_close_thread(&p->threads[i]);
-        free((void *)(uintptr_t)p->threads[i].wait.buckets);
-        free(p->threads[i].pairs);
-    }
+    for (size_t i = 0; i < p->n_threads; i++)
+        sample_free_thread(&p->threads[i]);
     free(p->threads);
+    sample_free_ended(p);
     threads_free(&p->list);
     collect_stacks_free(p->stacks);
     memset(p, 0, sizeof *p);

@@ -35,6 +35,7 @@ libgilscope_tool_a_SOURCES = \
     tools/cmd-report.c \
     tools/cmd-run.c \
     tools/cmd.h \
+    tools/collect-sample-ended.c \
     tools/collect-sample-picture.c \
     tools/collect-sample-threads.c \
     tools/collect-sample.c \
