@@ -25,6 +25,7 @@
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 const volatile gs_u64 sample_ns = 1003009; /* between two samples of the CPU clock */
+const volatile bool follows = false;       /* children are measured, too */
 
 gs_u32 n_slots = 1;   /* that have been used; slot 0 is nobody.  atomic; the loader takes from it, too */
 gs_u32 max_slots = 0; /* by the loader */
@@ -292,12 +293,23 @@ int on_clock(struct bpf_perf_event_data *ctx)
 }
 
 /* --- threads come and go ----------------------------------------------------------------------------------------- */
+/* A process is made.  Its parent may end before the loader looks, and nothing would tell then whose it is. */
+static __always_inline void born(gs_u32 parent, gs_u32 child)
+{
+    if (follows && (bpf_map_lookup_elem(&targets, &parent) || bpf_map_lookup_elem(&family, &parent)))
+        bpf_map_update_elem(&family, &child, &parent, BPF_ANY);
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
     gs_u32 tgid = child->tgid;
-    gs_u32 *target = parent->tgid == child->tgid ? bpf_map_lookup_elem(&targets, &tgid) : NULL;
 
+    if (parent->tgid != child->tgid) {
+        born(parent->tgid, tgid);
+        return 0;
+    }
+    gs_u32 *target = bpf_map_lookup_elem(&targets, &tgid);
     if (!target)
         return 0;
     /* pthread_create() gives the thread its pthread_self() on the way (CLONE_SETTLS).  It is to be known before the
@@ -354,8 +366,12 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
     end_thread(task, task->pid);
-    if (!BPF_CORE_READ(task, signal, live.counter))
-        end_target(task->tgid);
+    if (!BPF_CORE_READ(task, signal, live.counter)) {
+        gs_u32 tgid = task->tgid;
+        end_target(tgid);
+        if (follows)
+            bpf_map_delete_elem(&family, &tgid);
+    }
     return 0;
 }
 

@@ -10,6 +10,7 @@
 #define GILSCOPE_PROBES_H
 
 #define GS_TARGETS 96 /* processes measured at once, and those that have ended just now */
+#define GS_FAMILY 4096 /* descendants of theirs that live at once and are remembered */
 #define GS_GILS 8     /* of one process */
 #define GS_RING 4096  /* changes of holder that are remembered, for charging waits: a power of 2 */
 #define GS_WALK 512   /* of which a wait looks at most at so many, ... */

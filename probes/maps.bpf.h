@@ -13,6 +13,13 @@ struct {
 } targets SEC(".maps");
 
 struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1);
+    __type(key, gs_u32); /* tgid: a target's child, or a child's; whatever has become of its parent */
+    __type(value, gs_u32);
+} family SEC(".maps");
+
+struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, GS_TARGETS);
     __type(key, gs_u32);

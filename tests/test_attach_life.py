@@ -57,7 +57,8 @@ print(json.dumps([rounds, wrong]) if (json := __import__("json")) else "", flush
 os._exit(23)
 """
 NAMES = ("on_sched", "on_clock", "on_return", "on_fork", "on_exit", "on_exec", "slots", "gils", "tids", "selves", "targets",
-         "target_info", "paces", "pairs", "samples", "scratch", "stacks", "native_stacks", "no_sample", "lock_waits", "free_ids", "gilscope")
+         "target_info", "family", "paces", "pairs", "samples", "scratch", "stacks", "native_stacks", "no_sample", "lock_waits", "free_ids",
+         "gilscope")
 
 
 def bpftool(*args):
@@ -325,3 +326,49 @@ def test_all_threads_of_many_workers_have_room(one_python, where):
         target.go()
         target.end()
     assert len(processes) == 11 and not any(p["losses"].get("threads") for p in processes), [p["losses"] for p in processes]
+
+
+ORPHANS = """
+import os, signal, subprocess, sys, time
+print("ready", os.getpid(), flush=True)
+sys.stdin.readline()
+pids = []
+def leaves(before, child):
+    r, w = os.pipe()
+    worker = os.fork()
+    if not worker:
+        time.sleep(before)
+        if os.fork(): os._exit(0)
+        child(w)
+        while True: sum(range(2000)); time.sleep(0.001)
+    pids.append(int(os.read(r, 20)))
+    os.waitpid(worker, 0)
+def stays(w): os.write(w, str(os.getpid()).encode())
+def forks(w):
+    if os.fork(): os._exit(0)
+    stays(w)
+def becomes_python(w):
+    stays(w)
+    os.execv("/bin/sh", ["sh", "-c", f"sleep 0.5; exec {sys.executable} -c 'while True: sum(range(2000))'"])
+leaves(0, stays)
+leaves(0.5, stays)
+leaves(0, forks)
+leaves(0.5, becomes_python)
+print(*pids, flush=True)
+sys.stdin.readline()
+for pid in pids: os.kill(pid, signal.SIGKILL)
+"""
+
+
+def test_children_whose_parent_has_ended(one_python, where):
+    """What a worker started before it ended is measured, however shortly before, and whoever its parent is by then."""
+    need_bpf()
+    with Target([one_python.path, "-c", ORPHANS]) as target:
+        attached = Attached(target.pid, where, "-s")
+        target.go()
+        pids = {int(word) for word in target.process.stdout.readline().split()}
+        time.sleep(2)  # the last one becomes CPython meanwhile, and is noticed
+        target.go()
+        target.end()
+        processes = attached.end(ask=False)
+    assert pids <= {p["pid"] for p in processes}, (pids, [p["pid"] for p in processes])

@@ -20,6 +20,7 @@
 #define TURN_NS 100000000u /* 0.1 s: how soon an end or a child is noticed */
 #define FIRST_PICTURES 5u  /* turns, each with a picture; then ... */
 #define PICTURE_EVERY 10u  /* ... in every so many turns */
+#define BORN_MAX 4096      /* descendants that a collector tells of */
 
 struct process {
     int pid, pidfd, handle;
@@ -117,12 +118,15 @@ static void end_process(struct run *run, struct process *p)
 
 static void look_for_children(struct run *run)
 {
-    int pids[64];
-    int n = 0;
+    int pids[64], parents[COLLECT_PROCESSES], born[BORN_MAX];
+    struct children_of of = {.parents = parents, .born = born};
 
     for (int i = 0; i < run->n; i++)
         if (!run->process[i].over)
-            n += children_new(&run->children, run->process[i].pid, pids + n, 64 - n);
+            parents[of.n_parents++] = run->process[i].pid;
+    if (run->attach->collector->descendants)
+        of.n_born = run->attach->collector->descendants(born, BORN_MAX);
+    int n = children_new(&run->children, &of, pids, 64);
     for (int i = 0; i < n; i++) {
         struct find_process found;
         char error[FIND_GIL_ERROR_BYTES];
@@ -147,12 +151,13 @@ static bool turn(struct run *run, unsigned n)
             end_process(run, p);
             continue;
         }
-        any = true;
         if (n < FIRST_PICTURES || n % PICTURE_EVERY == 0)
             take_picture(run, p, false);
     }
-    if (any && run->attach->follow)
+    if (run->attach->options.follow) /* also if none is left: the last one may just have made another */
         look_for_children(run);
+    for (int i = 0; i < run->n; i++)
+        any |= !run->process[i].over;
     return any;
 }
 

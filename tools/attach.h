@@ -16,7 +16,6 @@ struct attach {
     const char *dir;                  /* for the recording */
     const char *file;                 /* that a report will be written to; NULL = none */
     double seconds;                   /* 0 = until the process ends or *options.stop */
-    bool follow;                      /* children, too */
 };
 
 /* Starts the collector.  Where it does not work, a line says why, and the fallback (NULL = none) takes its place.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * children.c - reads /proc for processes with a given parent.
+ * children.c - reads /proc for processes with given parents, and for such as are known to descend from them.
  */
 #include "children.h"
 
@@ -46,7 +46,15 @@ static void forget_ended(struct children *c)
     c->n = n;
 }
 
-int children_new(struct children *c, int parent, int *pids, int max)
+static bool is_among(const int *pids, int n, int pid)
+{
+    for (int i = 0; i < n; i++)
+        if (pids[i] == pid)
+            return true;
+    return false;
+}
+
+int children_new(struct children *c, const struct children_of *of, int *pids, int max)
 {
     DIR *proc = opendir("/proc");
     const struct dirent *entry = NULL;
@@ -63,12 +71,12 @@ int children_new(struct children *c, int parent, int *pids, int max)
             known->there = true;
         if (known && known->tries <= 0)
             continue;
-        if (parent_of(pid) != parent)
-            continue;
-        if (!known) {
+        if (!known) { /* else its parent may have ended meanwhile, and it has another one */
+            if (!is_among(of->born, of->n_born, pid) && !is_among(of->parents, of->n_parents, parent_of(pid)))
+                continue;
             c->known = mem_grow(c->known, c->n, &c->capacity, sizeof *c->known);
             known = &c->known[c->n++];
-            *known = (struct child){pid, parent, TRIES, true};
+            *known = (struct child){pid, TRIES, true};
         }
         known->tries = -known->tries;
         pids[n++] = pid;

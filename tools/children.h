@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * children.h - the children of a process that is being measured.
+ * children.h - the children of processes that are being measured.
  */
 #ifndef GILSCOPE_CHILDREN_H
 #define GILSCOPE_CHILDREN_H
@@ -10,14 +10,21 @@
 
 struct children {
     struct child {
-        int pid, parent, tries; /* tries: how often it may be looked at again; below 0 = it is decided */
-        bool there;             /* by the last look */
+        int pid, tries; /* tries: how often it may be looked at again; below 0 = it is decided */
+        bool there;     /* by the last look */
     } * known;
     size_t n, capacity;
 };
 
-/* Children of parent that have not been told of yet, or that children_again() asked for: at most max.  Their number. */
-int children_new(struct children *c, int parent, int *pids, int max);
+struct children_of {
+    const int *parents; /* that are being measured */
+    const int *born;    /* known to descend from such, whatever has become of their parents */
+    int n_parents, n_born;
+};
+
+/* Processes of these kinds that have not been told of yet, and those that children_again() asked for, whoever their
+ * parents are by now: at most max.  Their number. */
+int children_new(struct children *c, const struct children_of *of, int *pids, int max);
 
 /* It is no CPython yet; it may become one by exec.  It will be told of again, some times. */
 void children_again(struct children *c, int pid);

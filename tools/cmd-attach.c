@@ -157,10 +157,11 @@ static void tell_of_children(int pid)
     struct children children = {0};
     struct find_process found;
     char error[FIND_GIL_ERROR_BYTES];
+    struct children_of of = {.parents = &pid, .n_parents = 1};
     int pids[256], n_pythons = 0, n = 1;
 
     for (int turn = 0; turn < 4 && n > 0; turn++) { /* a parent may have new ones all the time */
-        n = children_new(&children, pid, pids, sizeof pids / sizeof *pids);
+        n = children_new(&children, &of, pids, sizeof pids / sizeof *pids);
         for (int i = 0; i < n; i++)
             n_pythons += !find_gil_now(pids[i], &found, error);
     }
@@ -182,8 +183,9 @@ static uint32_t count_threads(int pid, bool follow)
     for (int i = 0; i < n; i++) {
         int own = procinfo_threads(pids[i]);
         n_threads += own > 0 ? own : 1;
+        struct children_of of = {.parents = &pids[i], .n_parents = 1};
         if (follow)
-            n += children_new(&children, pids[i], pids + n, COLLECT_PROCESSES - n);
+            n += children_new(&children, &of, pids + n, COLLECT_PROCESSES - n);
     }
     children_free(&children);
     return (uint32_t)n_threads;
@@ -207,12 +209,12 @@ int cmd_attach(int argc, char **argv)
         .options = {.sample_hz = options_given.sample_hz,
                     .no_stacks = options_given.no_stacks,
                     .no_native = options_given.no_native || options_given.no_stacks,
+                    .follow = options_given.follow,
                     .n_threads = count_threads(options_given.pid, options_given.follow),
                     .stop = &stop},
         .first = &found,
         .file = options_given.common.quiet ? NULL : options_given.common.report.output,
         .seconds = options_given.seconds,
-        .follow = options_given.follow,
     };
     if (attach_start(&attach, options_given.method ? NULL : &collect_sample))
         return CMD_FAILED;

@@ -188,6 +188,8 @@ static int load(struct bpf_collector *c, char *error)
     bpf_map__set_max_entries(c->skeleton->maps.tids, c->n_slots_max);
     bpf_map__set_max_entries(c->skeleton->maps.selves, c->n_slots_max);
     bpf_map__set_max_entries(c->skeleton->maps.gils, c->n_gils_max);
+    bpf_map__set_max_entries(c->skeleton->maps.family, c->options.follow ? GS_FAMILY : 1);
+    c->skeleton->rodata->follows = c->options.follow;
     c->skeleton->rodata->sample_ns = 1000000000 / c->options.sample_hz;
     c->sees_returns = libbpf_find_vmlinux_btf_id("rseq_update", BPF_TRACE_RAW_TP) > 0;
     bpf_program__set_autoload(c->skeleton->progs.on_return, c->sees_returns);
@@ -283,6 +285,27 @@ static void picture(int handle, struct recwriter *writer, uint64_t now_ns, bool 
     bpf_picture(&bpf, handle, writer, now_ns, last);
 }
 
+struct family {
+    int *pids, n, max;
+};
+
+static void add_to_family(void *context, const void *key, const void *value)
+{
+    struct family *f = context;
+
+    (void)value;
+    if (f->n < f->max)
+        f->pids[f->n++] = (int)*(const uint32_t *)key;
+}
+
+static int descendants(int *pids, int max)
+{
+    struct family f = {.pids = pids, .max = max};
+
+    bpf_each(bpf_map__fd(bpf.skeleton->maps.family), false, sizeof(uint32_t), sizeof(uint32_t), add_to_family, &f);
+    return f.n;
+}
+
 static void forget(int handle)
 {
     uint32_t tgid = (uint32_t)bpf.processes[handle].found.pid;
@@ -305,6 +328,7 @@ const struct collector collect_bpf = {
     .work = work,
     .picture = picture,
     .has_gone = has_gone,
+    .descendants = descendants,
     .forget = forget,
     .stop = stop,
 };

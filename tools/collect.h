@@ -13,12 +13,13 @@
 #include "recwriter.h"
 
 #define COLLECT_ERROR_BYTES 512
-#define COLLECT_PROCESSES 64 /* at once */
+#define COLLECT_PROCESSES 64  /* at once */
 #define COLLECT_SAMPLE_HZ 241 /* a prime: not in step with what runs every millisecond.  HACKING.md: what it costs */
 
 struct collect_options {
     uint32_t sample_hz;
     bool no_stacks, no_native;
+    bool follow;                       /* children are measured, too */
     uint32_t n_threads;                /* that there are to begin with, for sizes */
     volatile const sig_atomic_t *stop; /* not 0: the user wants to end it */
 };
@@ -45,6 +46,10 @@ struct collector {
 
     /* The process has gone on to another program. */
     bool (*has_gone)(int handle);
+
+    /* Processes that are known to descend from measured ones, also where their parents have ended: at most max.  Their
+     * number.  NULL: it knows of none. */
+    int (*descendants)(int *pids, int max);
 
     /* Stops measuring a process that has ended.  Its handle may be another one's from then on. */
     void (*forget)(int handle);
