@@ -26,9 +26,11 @@ def descriptors():
     found = {}
     for fd in os.listdir("/proc/self/fd"):
         try:
-            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+            to = os.readlink(f"/proc/self/fd/{fd}")
         except OSError:
-            pass  # that of the listing itself
+            continue  # that of the listing itself
+        if "libgcc_s" not in to:  # a thread that has just been joined may be in pthread_exit() yet, which loads it
+            found[fd] = to
     return {fd: to.split(":")[0] for fd, to in found.items()}
 
 busy()
