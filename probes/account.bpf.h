@@ -187,27 +187,9 @@ static __always_inline void change(struct gs_gil *gil, gs_u64 now, gs_u32 holder
     c->holder = holder;
 }
 
-/* Others wait, and nobody is known to have the GIL.  Who takes a free GIL makes no call, nor who gives it up while nobody
- * sleeps: those who wait have been woken, and have no processor yet. */
-static __always_inline bool is_unseen(const struct gs_gil *gil)
-{
-    return gil->n_waiters && !gil->ring[(gil->n_changes - 1) & (GS_RING - 1)].holder;
-}
-
-/* Of a time that a thread ran unseen, the part in which it had the GIL, as the clock's samples of such times say. */
-__noinline gs_u64 held_part(gs_u32 id, gs_u64 ns)
-{
-    struct gs_thread *t = thread_by_id(id);
-
-    if (!t || ns >> 36)
-        return ns;
-    gs_u64 held = t->unseen_held + 1; /* without any, it is taken to have had it */
-    return ns * held / (held + t->unseen_released);
-}
-
-/* Enters a holder who took the GIL without a call, at `at` at the latest: after it was free, and after he was last seen
- * without it, and not before `since`. */
-__noinline int observe(struct gs_gil *gil, const struct gs_view *view, gs_u64 since, gs_u64 at)
+/* Enters a holder who took the GIL without a call: he has had it since it was free, and he was last seen without it,
+ * and not before `since`. */
+__noinline int observe(struct gs_gil *gil, const struct gs_view *view, gs_u64 since)
 {
     if (!gil || !view)
         return 0;
@@ -229,8 +211,6 @@ __noinline int observe(struct gs_gil *gil, const struct gs_view *view, gs_u64 si
         since = holder->free_ns;
     if (!since)
         since = bpf_ktime_get_ns();
-    if (holder && holder->state == GS_RUNS && at > since)
-        since = at - held_part(id, at - since);
     change(gil, since, id ? id : GS_NOT_KNOWN);
     return 0;
 }
@@ -344,7 +324,7 @@ static __always_inline void released(struct gs_thread *t, struct gs_gil *gil, gs
     if (t->state != GS_RUNS)
         return;
     t->gil = index;
-    observe(gil, &mine, t->hold_ns, now);
+    observe(gil, &mine, t->hold_ns);
     change(gil, now, 0);
     if (t->hold_ns) {
         add_to(t->id, GS_HIST_HOLD, now - t->hold_ns);
@@ -357,25 +337,6 @@ static __always_inline void released(struct gs_thread *t, struct gs_gil *gil, gs
     t->free_ns = t->released_ns = now;
 }
 
-/* Until when a thread had the GIL that it had at `from`, and has not got at `now`; on its processor it gave it up. */
-static __always_inline gs_u64 held_until(const struct gs_thread *t, gs_u64 from, gs_u64 now)
-{
-    if (t->state == GS_RUNS && t->since_ns > from)
-        from = t->since_ns;
-    return now > from ? from + held_part(t->id, now - from) : now;
-}
-
-/* The thread was the last to take the GIL, and nobody has been seen to have it since `from`. */
-static __always_inline void may_have_held(struct gs_thread *t, struct gs_gil *gil, gs_u64 from, gs_u64 now)
-{
-    if (t->free_ns > from)
-        from = t->free_ns;
-    if (now <= from)
-        return;
-    change(gil, from, t->id);
-    change(gil, from + held_part(t->id, now - from), 0);
-}
-
 /* The thread has not got the GIL at `now`.  If it was the last that was seen to have it, it gave it up without waking
  * anybody: those who wait were on their way already. */
 static __always_inline void has_not(struct gs_thread *t, struct gs_gil *gil, const struct gs_view *view, gs_u64 now)
@@ -384,12 +345,10 @@ static __always_inline void has_not(struct gs_thread *t, struct gs_gil *gil, con
     gs_u32 id = t->id;
 
     if (id && last->holder == id)
-        change(gil, gil->n_waiters ? held_until(t, last->ns, now) : now, 0);
-    else if (view->last_mine && is_unseen(gil))
-        may_have_held(t, gil, last->ns, now);
+        change(gil, now, 0);
     t->free_ns = now;
     end_hold(t);
-    observe(gil, view, 0, now);
+    observe(gil, view, 0);
 }
 
 /* The thread ends while it waits. */

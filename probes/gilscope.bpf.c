@@ -84,15 +84,15 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
             /* The same deadline: still the same pthread_cond_timedwait, which another waiter was faster than. */
             if (call->offset < AT_MUTEX && call->deadline_ns && call->deadline_ns != t->deadline_ns)
                 lost(t, gil, view);
-            observe(gil, view, 0, t->tentative_ns);
+            observe(gil, view, 0);
             charge_open(t, gil, now);
         }
     }
     if (t->state == GS_RUNS) {
         if (begin < t->since_ns)
             begin = t->since_ns;
-        has_not(t, gil, view, begin);
         run_until(t, begin);
+        has_not(t, gil, view, begin);
         t->state = GS_WAITS;
         t->state_ns = t->divided_ns = begin;
         t->divided_changes = gil->n_changes;
@@ -155,12 +155,10 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
             take(t, t->tentative_ns); /* else it is preempted on its way to the GIL */
     }
     if (t->state == GS_RUNS) {
-        if (!view.mine)
-            has_not(t, gil, &view, now);
-        else
-            observe(gil, &view, t->hold_ns, now);
         run_until(t, now);
         t->off_held = view.mine;
+        if (!view.mine)
+            has_not(t, gil, &view, now);
         if (sleeps)
             charge_pending(t);
         if (!view.mine)
@@ -281,8 +279,6 @@ int on_clock(struct bpf_perf_event_data *ctx)
     learn_self(t);
     if (view.mine)
         vote(t);
-    if (view.last_mine && is_unseen(gil))
-        __sync_fetch_and_add(view.mine ? &t->unseen_held : &t->unseen_released, 1);
     if (view.mine && (t->hold_ns || t->state == GS_WAITS)) {
         __sync_fetch_and_add(&t->hold_samples, 1);
     } else if (view.mine) {

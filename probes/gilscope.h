@@ -128,7 +128,6 @@ struct gs_thread {
     gs_u64 switches;   /* gil->switch_number when it went to sleep, or was woken by a release.  Likewise */
     gs_u64 charged_ns; /* atomic */
     gs_u64 samples_held, samples_released, hold_samples;
-    gs_u64 unseen_held, unseen_released; /* while others waited, and nobody was known to have the GIL */
     gs_u64 start_ns __attribute__((aligned(64))), end_ns; /* of being measured; end 0 = alive */
     gs_u64 run_delay_ns; /* runnable, but no processor, in all its life; known at its end only */
     gs_u64 forced_ns, forced_max_ns, forced_end_ns; /* the end of the last one */
