@@ -56,7 +56,9 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
         if (t->state == GS_WAITS)
             take(t, t->tentative_ns);
         if (t->state == GS_RUNS) {
-            if (forced_wait(call)) { /* else it goes on */
+            /* Else the last one goes on: it takes its lock back, or has not slept yet, having lost its processor in
+             * front of that.  It gave the GIL up before it began. */
+            if (forced_wait(call) && !(comes_from_forced(t) && now - t->since_ns < GS_ON_THE_WAY_NS)) {
                 if (now - t->released_ns > 100000) /* nobody was woken */
                     released(t, gil, call->gil);
                 run_until(t, now);
@@ -110,6 +112,35 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
     charge_pending(t);
 }
 
+static __always_inline void switch_in(struct gs_thread *t, gs_u64 now)
+{
+    if (t->state == GS_FORCED) {
+        end_forced(t, now);
+        t->in_kernel = 1;
+    } else if (t->state == GS_WAITS) {
+        t->tentative_ns = now;
+        t->in_kernel = 1;
+    } else {
+        end_lock(t, now);
+        weigh_off(t, now);
+        run_until(t, now);
+        if (!t->off_held)
+            t->free_ns = now;
+    }
+    t->in_futex = 0;
+    t->on_cpu = 1;
+}
+
+/* The thread is on a processor.  Of a few switches in a thousand, from an idle processor, the tracepoint tells nothing
+ * (seen on Linux 6.18): whoever waited there seemed to go on waiting, and its next wait was lost or taken for a forced
+ * switch. */
+__noinline int is_here(struct gs_thread *t)
+{
+    if (t && !t->on_cpu)
+        switch_in(t, bpf_ktime_get_ns());
+    return 0;
+}
+
 static __always_inline void switch_out(struct gs_thread *t, struct task_struct *task, bool sleeps, gs_u64 now)
 {
     struct gs_target *target = target_of(t);
@@ -118,6 +149,7 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
 
     if (!target)
         return;
+    is_here(t);
     if (!t->self)
         learn_self_of(t, task);
     t->in_futex = 0;
@@ -168,25 +200,6 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
     t->on_cpu = 0;
 }
 
-static __always_inline void switch_in(struct gs_thread *t, gs_u64 now)
-{
-    if (t->state == GS_FORCED) {
-        end_forced(t, now);
-        t->in_kernel = 1;
-    } else if (t->state == GS_WAITS) {
-        t->tentative_ns = now;
-        t->in_kernel = 1;
-    } else {
-        end_lock(t, now);
-        weigh_off(t, now);
-        run_until(t, now);
-        if (!t->off_held)
-            t->free_ns = now;
-    }
-    t->in_futex = 0;
-    t->on_cpu = 1;
-}
-
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
@@ -211,7 +224,10 @@ int BPF_PROG(on_return, struct task_struct *task)
 {
     struct gs_thread *t = current_thread();
 
-    if (!t || !t->in_kernel)
+    if (!t)
+        return 0;
+    is_here(t);
+    if (!t->in_kernel)
         return 0;
     t->in_kernel = 0;
     if (t->state == GS_WAITS && t->tentative_ns)
@@ -325,7 +341,8 @@ static __always_inline void end_thread(struct task_struct *task, gs_u32 tid)
 
     if (!t)
         return;
-    /* First of all: this program may lose the processor, and from here on a switch must not count what is counted here. */
+    /* First of all: this program may lose the processor, and from here on a switch must not count what is counted here.
+     */
     gs_u32 id = t->id;
     remove_tid(tid, id);
     gs_u64 now = bpf_ktime_get_ns();

@@ -132,3 +132,29 @@ def test_forced_switch_ends_with_the_lock_of_its_condition(one_python, where):
     measured, process = measured_twice(one_python, threads, where)
     told, true = sum(t["wait_forced_ns"] for t in process["threads"]), sum(m.forced_ns for m in measured)
     assert told > 0.9 * true - truth.MS, (told, true)
+
+
+COMPETE = READY + """
+import threading, time
+end = time.monotonic() + 2.5
+def compute():
+    while time.monotonic() < end: sum(range(500))
+threads = [threading.Thread(target=compute, name=name) for name in "ab"]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_no_wait_is_lost_with_a_switch_that_is_not_told(one_python, where):
+    """Some switches from an idle processor have no event: a wait of 5 ms was lost then, or told as a forced switch."""
+    need_bpf()
+    off = {}
+    for i in range(2):
+        (where / str(i)).mkdir()
+        inside, outside = both(one_python, COMPETE, where / str(i))
+        for name in "ab":
+            t = gs.thread(inside, name=name)
+            u = gs.thread(outside, tid=t["tid"])
+            for key in ("wait_blocked_ns", "wait_wakeup_ns", "wait_forced_ns"):
+                off[i, name, key] = (u[key] - t[key]) / truth.MS
+    assert max(abs(ms) for ms in off.values()) < 4, off
