@@ -187,3 +187,29 @@ def test_attached(one_python, where, method):
         p, = attached.end()
     assert 0.7 * all_ns <= p["native_cpu_ns"] <= 1.3 * all_ns + 600 * MS, (p["native_cpu_ns"], all_ns)
     assert any(line.startswith("Native threads") for line in p["verdict"]["evidence"]), p["verdict"]
+
+
+SHORT = """
+import threading, time
+def work():
+    begin = time.thread_time()
+    while time.thread_time() - begin < 0.001: sum(range(100))
+    time.sleep(0.02)
+alive = []
+for _ in range(1500):
+    alive.append(threading.Thread(target=work))
+    alive[-1].start()
+    if len(alive) > 20: alive.pop(0).join()
+for thread in alive: thread.join()
+print(time.process_time())
+"""
+
+
+def test_ended_threads_use_what_they_used_once(one_python, where):
+    """What ended threads used of the processors, in one record, is not counted twice."""
+    done = gs.run_code(one_python, SHORT, where)
+    p = done.process
+    all_ns = float(done.stdout) * 1e9
+    told_ns = p["native_cpu_ns"] + sum(t["held_oncpu_ns"] + t["released_oncpu_ns"] for t in p["threads"])
+    assert any(t["name"] == "(ended threads)" for t in p["threads"])
+    assert abs(told_ns - all_ns) < 0.1 * all_ns, (told_ns, all_ns)

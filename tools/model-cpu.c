@@ -63,8 +63,14 @@ static uint64_t since(const struct build *build, uint64_t now_ticks, uint64_t ba
 static void add_final(struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
                       struct model_thread *thread, struct periods *p)
 {
-    double held = (double)since(build, closed->held, rec->cpu_base_held_ticks);
-    double released = (double)since(build, closed->released, rec->cpu_base_released_ticks);
+    /* The record of ended threads has no last reading: what its periods do not cover is left of them all.  (Recordings
+     * without cpu_used_ns keep the figures that their reports had.) */
+    bool many = rec->folded && rec->cpu_used_ns;
+    uint64_t held_base = many ? rec->cpu_exact_held_ticks + rec->cpu_mixed_held_ticks : rec->cpu_base_held_ticks;
+    uint64_t released_base =
+        many ? rec->cpu_exact_released_ticks + rec->cpu_mixed_released_ticks : rec->cpu_base_released_ticks;
+    double held = (double)since(build, closed->held, held_base);
+    double released = (double)since(build, closed->released, released_base);
     double cpu = final_cpu(build, rec, thread), held_rate, released_rate;
 
     if (cpu < 0) {
