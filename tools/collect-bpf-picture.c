@@ -295,19 +295,6 @@ static void set_hist(struct recwriter_hist *to, const struct gs_hist *from)
     *to = (struct recwriter_hist){from->bucket, GS_HIST_OCTAVES * GS_HIST_SUBS, from->sum_ns, from->max_ns, 0};
 }
 
-static void add_to_gil(struct recwriter_gil *gil, const struct recwriter_thread *t)
-{
-    gil->held_ns += t->held_ns;
-    gil->wait_blocked_ns += t->wait_blocked_ns;
-    gil->wait_wakeup_ns += t->wait_wakeup_ns;
-    gil->wait_forced_ns += t->wait_forced_ns;
-    gil->contended += t->contended;
-    gil->drop_requests += t->drop_requests;
-    gil->forced_switches += t->forced_switches;
-    gil->lost_wakeups += t->lost_wakeups;
-    gil->switches += t->contended;
-}
-
 static int by_waiter(const void *a, const void *b)
 {
     const struct open_pair *x = a, *y = b;
@@ -363,20 +350,7 @@ static void write_ended(struct picture *p, struct recwriter *writer, const struc
     fill_ended(p, all, 0, &out);
     out.charged_ns = all->sum.charged_ns + process->ended_charged_ns + p->by_ended_ns + p->open_charges[0];
     out.notify_wait_ns = all->sum.notify_ns + p->notified_ns[0];
-    out.held_ns = out.held_oncpu_ns = out.released_ns = out.released_oncpu_ns = 0;
-    for (uint32_t i = 0; i < FIND_GIL_MAX; i++) {
-        if (!by_gil[i].index)
-            continue;
-        out.held_ns += by_gil[i].held_ns;
-        out.held_oncpu_ns += by_gil[i].held_oncpu_ns;
-        out.released_ns += by_gil[i].released_ns;
-        out.released_oncpu_ns += by_gil[i].released_oncpu_ns;
-        add_to_gil(&gils[i], &by_gil[i]);
-        if (i) {
-            out.elsewhere += by_gil[i].contended;
-            gils[i].acquisitions += by_gil[i].contended;
-        }
-    }
+    recwriter_join_ended(&out, by_gil, gils, FIND_GIL_MAX);
     if (out.n_folded || out.charged_ns)
         write_thread(p, writer, 0, &all->sum, &out);
 }
@@ -449,7 +423,7 @@ void bpf_picture(struct bpf_collector *c, int handle, struct recwriter *writer, 
     for (uint32_t i = 0; i < n_own; i++) {
         if (!outs[i].index)
             continue;
-        add_to_gil(&gils[outs[i].gil], &outs[i]);
+        recwriter_add_to_gil(&gils[outs[i].gil], &outs[i]);
         write_thread(&p, writer, own[i], &copies[i], &outs[i]);
     }
     write_ended(&p, writer, all, &outs[n_own], gils);

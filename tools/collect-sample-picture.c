@@ -204,16 +204,6 @@ static void share_cpu(const struct sample_process *p, struct rows *rows, struct 
 }
 
 /* --- the picture ------------------------------------------------------------------------------------------------- */
-static void add_to_gil(struct recwriter_gil *gil, const struct recwriter_thread *out)
-{
-    gil->held_ns += out->held_ns;
-    gil->wait_blocked_ns += out->wait_blocked_ns;
-    gil->wait_wakeup_ns += out->wait_wakeup_ns;
-    gil->wait_forced_ns += out->wait_forced_ns;
-    gil->contended += out->contended;
-    gil->switches += out->contended;
-}
-
 /* All folded ones are one record, which is under the first GIL. */
 static void write_folded(struct sample_process *p, const struct recwriter_thread *by_gil, struct recwriter_gil *gils,
                          struct recwriter *writer)
@@ -226,20 +216,7 @@ static void write_folded(struct sample_process *p, const struct recwriter_thread
         if (p->folded[i])
             sample_add_folded(&all, p->folded[i]);
     fill_folded(p, &all, &out);
-    out.held_ns = out.held_oncpu_ns = out.released_ns = out.released_oncpu_ns = 0;
-    for (uint32_t i = 0; i < FIND_GIL_MAX; i++) {
-        if (!by_gil[i].index)
-            continue;
-        out.held_ns += by_gil[i].held_ns;
-        out.held_oncpu_ns += by_gil[i].held_oncpu_ns;
-        out.released_ns += by_gil[i].released_ns;
-        out.released_oncpu_ns += by_gil[i].released_oncpu_ns;
-        add_to_gil(&gils[i], &by_gil[i]);
-        if (i) {
-            out.elsewhere += by_gil[i].contended;
-            gils[i].acquisitions += by_gil[i].contended;
-        }
-    }
+    recwriter_join_ended(&out, by_gil, gils, FIND_GIL_MAX);
     if (out.n_folded)
         recwriter_thread(writer, &out);
     sample_free_thread(&all.sum);
@@ -283,7 +260,7 @@ void sample_picture(struct sample_process *p, struct recwriter *writer, uint64_t
     recwriter_fit(rows.out, rows.n, p->found.n_gils, now_ns - p->start_ns);
     for (size_t i = 0; i < n_own; i++) {
         recwriter_thread(writer, &rows.out[i]);
-        add_to_gil(&gils[rows.out[i].gil], &rows.out[i]);
+        recwriter_add_to_gil(&gils[rows.out[i].gil], &rows.out[i]);
     }
     write_folded(p, &rows.out[n_own], gils, writer);
     free(rows.out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * recwriter-fit.c - makes estimates fit what is known for certain.
+ * recwriter-fit.c - makes estimates fit what is known for certain, and adds up those of a GIL's threads.
  */
 #include "recwriter.h"
 
@@ -27,6 +27,38 @@ void recwriter_fit(struct recwriter_thread *threads, size_t n, uint32_t n_gils, 
             t->held_oncpu_ns -= cut_ns;
             t->released_ns += cut_ns;
             t->released_oncpu_ns += cut_ns;
+        }
+    }
+}
+
+void recwriter_add_to_gil(struct recwriter_gil *gil, const struct recwriter_thread *t)
+{
+    gil->held_ns += t->held_ns;
+    gil->wait_blocked_ns += t->wait_blocked_ns;
+    gil->wait_wakeup_ns += t->wait_wakeup_ns;
+    gil->wait_forced_ns += t->wait_forced_ns;
+    gil->contended += t->contended;
+    gil->drop_requests += t->drop_requests;
+    gil->forced_switches += t->forced_switches;
+    gil->lost_wakeups += t->lost_wakeups;
+    gil->switches += t->contended;
+}
+
+void recwriter_join_ended(struct recwriter_thread *out, const struct recwriter_thread *by_gil,
+                          struct recwriter_gil *gils, uint32_t n)
+{
+    out->held_ns = out->held_oncpu_ns = out->released_ns = out->released_oncpu_ns = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!by_gil[i].index)
+            continue;
+        out->held_ns += by_gil[i].held_ns;
+        out->held_oncpu_ns += by_gil[i].held_oncpu_ns;
+        out->released_ns += by_gil[i].released_ns;
+        out->released_oncpu_ns += by_gil[i].released_oncpu_ns;
+        recwriter_add_to_gil(&gils[i], &by_gil[i]);
+        if (i) {
+            out->elsewhere += by_gil[i].contended;
+            gils[i].acquisitions += by_gil[i].contended;
         }
     }
 }

@@ -75,6 +75,14 @@ struct recwriter_stack {
  * the time is released.  Elements with index 0 are none. */
 void recwriter_fit(struct recwriter_thread *threads, size_t n, uint32_t n_gils, uint64_t wall_ns);
 
+/* Adds a thread's figures, after recwriter_fit(), to those of its GIL. */
+void recwriter_add_to_gil(struct recwriter_gil *gil, const struct recwriter_thread *thread);
+
+/* The record of all ended threads, which is under the first GIL: its held and released times become those of each GIL's
+ * ended threads (by_gil, after recwriter_fit()), and these are added to their GILs.  n: of both. */
+void recwriter_join_ended(struct recwriter_thread *out, const struct recwriter_thread *by_gil,
+                          struct recwriter_gil *gils, uint32_t n);
+
 struct recwriter;
 
 /* Starts the recording of process pid in the directory dir.  source: enum rec_source.  NULL after an error line. */
