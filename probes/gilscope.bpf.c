@@ -46,6 +46,12 @@ gs_u64 tid_table[GS_TIDS]; /* [tid % GS_TIDS]: tid << 32 | id, 0 or GS_TIDS_SHAR
 #include "lock.bpf.h"
 
 /* --- switches between threads ------------------------------------------------------------------------------------ */
+/* Its forced switch has been over for so short a time that the futex call that it is in is a part of it. */
+static __always_inline bool is_leaving_forced(const struct gs_thread *t, gs_u64 now)
+{
+    return t->state == GS_RUNS && comes_from_forced(t) && now - t->since_ns < GS_ON_THE_WAY_NS;
+}
+
 /* The thread sleeps, or is about to sleep, in a futex wait on a word of the GIL. */
 static __always_inline void enter_wait(struct gs_thread *t, const struct gs_target *target, struct gs_gil *gil,
                                        const struct gs_call *call, const struct gs_view *view, gs_u64 now)
@@ -58,7 +64,7 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
         if (t->state == GS_RUNS) {
             /* Else the last one goes on: it takes its lock back, or has not slept yet, having lost its processor in
              * front of that.  It gave the GIL up before it began. */
-            if (forced_wait(call) && !(comes_from_forced(t) && now - t->since_ns < GS_ON_THE_WAY_NS)) {
+            if (forced_wait(call) && !is_leaving_forced(t, now)) {
                 if (now - t->released_ns > 100000) /* nobody was woken */
                     released(t, gil, call->gil);
                 run_until(t, now);
@@ -160,8 +166,7 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
             bool counts = call.offset < AT_MUTEX ? call.deadline_ns || t->state == GS_WAITS
                                                  : call.offset < AT_SWITCH_COND || forced_wait(&call);
             look(gil, target, t, &view);
-            if (switch_mutex_wait(&call) && t->state == GS_RUNS && comes_from_forced(t) && !view.last_mine &&
-                now - t->since_ns < GS_ON_THE_WAY_NS)
+            if (switch_mutex_wait(&call) && is_leaving_forced(t, now) && !view.last_mine)
                 counts = true;
             bool another = call.deadline_ns && call.deadline_ns != t->deadline_ns;
             if (counts && t->state == GS_WAITS && !sleeps &&
