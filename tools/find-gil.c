@@ -258,16 +258,15 @@ static uint64_t read_thread(const struct find_process *p, uint64_t interp, uint6
 {
     const struct find_layout *l = &p->layout;
     const size_t last = l->tstate_native_id > l->tstate_thread_id ? l->tstate_native_id : l->tstate_thread_id;
-    uint64_t head[HEAD_WORDS], native;
+    uint64_t head[HEAD_WORDS];
 
     if (last >= sizeof head || peer_read(p->pid, tstate, head, (last / 8 + 1) * 8) != 0 ||
         head[TSTATE_INTERP / 8] != interp)
         return thread->tstate = 0;
     thread->tstate = tstate;
     thread->pthread_id = head[l->tstate_thread_id / 8];
-    native =
-        l->tstate_native_id ? head[l->tstate_native_id / 8] : peer_pointer(p->pid, thread->pthread_id + PTHREAD_TID);
-    thread->native_id = (uint32_t)native;
+    thread->native_id = l->tstate_native_id ? (uint32_t)head[l->tstate_native_id / 8]
+                                            : native_id(p, tstate, thread->pthread_id);
     return head[TSTATE_NEXT / 8];
 }
 

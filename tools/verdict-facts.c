@@ -9,10 +9,8 @@
 #define SLICE_NS 3e6            /* for which the kernel lets a thread run while others want to, roughly */
 #define WAKE_UP_NS 5e4          /* an idle processor, of a virtual machine, needs that long to go on with a thread */
 #define INTERVAL_DEFAULT_NS 5e6 /* CPython's switch interval */
-#define CONVOY_SHARE                                                                                                   \
-    0.7                  /* of what a thread waits behind holders: the one that it is held up by, and not one of two   \
-                          */
-#define WORKER_SHARE 0.1 /* of the busiest thread's work: who does less takes no part in it */
+#define CONVOY_SHARE 0.7        /* of what a thread waits behind holders: it is held up by one, and not by two */
+#define WORKER_SHARE 0.1        /* of the busiest thread's work: who does less takes no part in it */
 
 static double least(double a, double b)
 {
