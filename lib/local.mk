@@ -53,6 +53,8 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-pause.h \
     lib/shim-python.c \
     lib/shim-python.h \
+    lib/shim-quick.c \
+    lib/shim-quick.h \
     lib/shim-real.c \
     lib/shim-route.c \
     lib/shim-route.h \

@@ -20,6 +20,7 @@
 #include "shim-frames.h"
 #include "shim-life.h"
 #include "shim-name.h"
+#include "shim-quick.h"
 #include "shim-route.h"
 #include "shim-sample.h"
 #include "shim-several.h"
@@ -219,8 +220,10 @@ static void gone(struct shim_gil *g)
         T.step = 0;
     }
     g->mutex = g->cond = g->switch_cond = NULL;
-    if (g == &SHIM.gils[0])
+    if (g == &SHIM.gils[0]) {
         SHIM.mutex = SHIM.cond = SHIM.switch_cond = NULL;
+        SHIM.quick_mutex = SHIM.quick_switch_mutex = NULL;
+    }
 }
 
 /* gil->locked is 0 or 1 from create_gil to destroy_gil.  A GIL's memory may also have been unmapped with its libpython,
@@ -279,6 +282,8 @@ static void add_gil(const char *c, const void *m, const void *sc)
     } else {
         SHIM.filter |= shim_gil_bit(m) | shim_gil_bit(c) | shim_gil_bit(sc);
     }
+    if (slot == 0)
+        shim_quick_learn(c, sc, m, (const char *)sc + sizeof(pthread_cond_t));
     shim_route_set();
     if (slot == SHIM.n_gils)
         __atomic_store_n(&SHIM.n_gils, slot + 1, __ATOMIC_RELEASE);

@@ -12,6 +12,8 @@
 extern void *dlvsym(void *restrict scope, const char *restrict name, const char *restrict version)
     __attribute__((weak));
 extern int dladdr1(const void *address, Dl_info *info, void **extra, int flags) __attribute__((weak));
+extern const char *gnu_get_libc_version(void) __attribute__((weak)); /* gnu/libc-version.h */
+extern char __libc_single_threaded __attribute__((weak));            /* sys/single_threaded.h, 2.32 */
 extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *object)
     __attribute__((weak));
 extern void *__dso_handle __attribute__((visibility("hidden")));

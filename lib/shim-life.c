@@ -23,6 +23,7 @@
 #include "shim-libc.h"
 #include "shim-native.h"
 #include "shim-python.h"
+#include "shim-quick.h"
 #include "shim-sample.h"
 #include "shim-say.h"
 #include "shim-text.h"
@@ -181,6 +182,7 @@ __attribute__((constructor)) static void constructor(void)
 {
     int saved_errno = errno;
     shim_real_resolve();
+    shim_quick_choose();
     start();
     struct shim_python p;
     T.busy = 1;

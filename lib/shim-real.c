@@ -55,7 +55,13 @@ struct shim_real shim_real = {
     first_sem_clockwait, first_pipe2,        first_sigaction,   first_signal,
 };
 
-struct shim_next shim_next = {first_mutex_lock, first_mutex_unlock, first_cond_signal};
+static const char several_threads;
+struct shim_next shim_next = {
+    .mutex_lock = first_mutex_lock,
+    .mutex_unlock = first_mutex_unlock,
+    .cond_signal = first_cond_signal,
+    .single_threaded = &several_threads,
+};
 
 /* glibc <= 2.31 answers a plain dlsym for pthread_cond_* with the condition variables of 2.2.5, which have another
  * layout: ask for the versions that CPython itself is bound to first. */
@@ -113,7 +119,9 @@ void shim_real_resolve(void)
         if (found)
             __atomic_store_n((void **)((char *)&shim_real + wanted[i].offset), found, __ATOMIC_RELEASE);
     }
-    shim_next = (struct shim_next){shim_real.mutex_lock, shim_real.mutex_unlock, shim_real.cond_signal};
+    shim_next.mutex_lock = shim_real.mutex_lock;
+    shim_next.mutex_unlock = shim_real.mutex_unlock;
+    shim_next.cond_signal = shim_real.cond_signal;
     resolving--;
     __atomic_store_n(&resolved, 1, __ATOMIC_RELEASE);
 }

@@ -3,6 +3,7 @@
 #include "shim-route.h"
 
 #include "shim-gil.h"
+#include "shim-quick.h"
 #include "shim-several.h"
 
 void shim_route_set(void)
@@ -23,7 +24,8 @@ int shim_route_signal_dormant(pthread_cond_t *c)
     const uint32_t *toggles = SHIM.n_toggles; /* NULL: a forked child, before it has a recording */
     uint32_t n = toggles ? __atomic_load_n(toggles, __ATOMIC_RELAXED) : 0;
     if (LIKELY(!toggles || ((n & 1) && T.asleep == n)))
-        return shim_real.cond_signal(c);
+        return c == SHIM.gils[0].cond || c == SHIM.gils[0].switch_cond ? shim_quick_signal(c)
+                                                                       : shim_real.cond_signal(c);
     return shim_route_signal_further(c);
 }
 

@@ -15,6 +15,7 @@
 #include "shim-cpu.h"
 #include "shim-gil.h"
 #include "shim-life.h"
+#include "shim-quick.h"
 #include "shim-route.h"
 #include "shim-sample.h"
 #include "shim-thread.h"
@@ -27,8 +28,8 @@
  * a tail call to a function that does it all in full. */
 #define APART __attribute__((noinline))
 
-/* The shortest path is for this thread: it is attached, measuring is on, and there is nothing that has to be done
- * first. */
+/* The shortest path is for this thread: it is attached, and so has a record, measuring is on, and there is nothing that
+ * has to be done first. */
 static inline bool straight(void)
 {
     return T.extra == 0 && T.step == __atomic_load_n(SHIM.n_toggles, __ATOMIC_RELAXED) + 1;
@@ -84,15 +85,25 @@ static inline void prefetch_to_write(const void *line)
 #endif
 }
 
+/* Of the first GIL, of which there is nothing to measure: gil->switch_mutex, and in a pause gil->mutex, too. */
+static inline bool is_quick(const pthread_mutex_t *m)
+{
+    return m == SHIM.quick_switch_mutex || m == SHIM.quick_mutex;
+}
+
 SHIM_EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
 {
     if (LIKELY(m == SHIM.mutex)) {
-        const struct rec_thread *tr = T.rec;
         prefetch_to_write(m);
-        if (UNLIKELY(!tr) || (SHIM_STATE(tr) != REC_STATE_HELD && UNLIKELY(in_the_way(m) || T.look)))
-            return lock_slow(m);
-        return shim_real.mutex_lock(m);
+        if (in_the_way(m) || UNLIKELY(T.look)) { /* the GIL is in the way of whoever gives it up, too */
+            const struct rec_thread *tr = T.rec;
+            if (UNLIKELY(!tr || SHIM_STATE(tr) != REC_STATE_HELD))
+                return lock_slow(m);
+        }
+        return shim_quick_lock(m);
     }
+    if (is_quick(m))
+        return shim_quick_lock(m);
     return shim_next.mutex_lock(m);
 }
 
@@ -188,19 +199,19 @@ static inline void released(struct shim_gil *g, uint64_t t)
 static APART int signal_taken(pthread_cond_t *c, uint64_t t)
 {
     acquired(&SHIM.gils[0], LIKELY(shim_ticks_are_fast()) ? t : shim_ticks());
-    return shim_real.cond_signal(c);
+    return shim_quick_signal(c);
 }
 
 static APART int signal_released(pthread_cond_t *c, uint64_t t)
 {
     released(&SHIM.gils[0], LIKELY(shim_ticks_are_fast()) ? t : shim_ticks());
-    return shim_real.cond_signal(c);
+    return shim_quick_signal(c);
 }
 
 static APART int signal_wrapped(pthread_cond_t *c, uint64_t hold)
 {
     shim_account_hold_wrapped(hold);
-    return shim_real.cond_signal(c);
+    return shim_quick_signal(c);
 }
 
 SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
@@ -209,7 +220,7 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
     if (LIKELY(c == SHIM.switch_cond)) {
         struct rec_thread *tr = T.rec;
         uint64_t t = shim_ticks_fast(); /* due_ticks is 0 where there is none */
-        if (UNLIKELY(!tr || g->holder != tr || g->n_waiters || t >= T.due_ticks || !straight()))
+        if (UNLIKELY(g->holder != tr || g->n_waiters || t >= T.due_ticks || !straight()))
             return signal_taken(c, t);
         uint64_t hold = tr->late_hold_ticks;
         uint32_t *count = shim_account_hold_count(tr, hold);
@@ -222,12 +233,12 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
         g->take_ticks = t;
         if (UNLIKELY(++*count == 0))
             return signal_wrapped(c, hold);
-        return shim_real.cond_signal(c);
+        return shim_quick_signal(c);
     }
     if (LIKELY(c == SHIM.cond)) {
         struct rec_thread *tr = T.rec;
         uint64_t t = shim_ticks_fast(); /* due_ticks is 0 where there is none */
-        if (UNLIKELY(!tr || g->holder != tr || g->n_waiters || t >= T.due_ticks || !straight() ||
+        if (UNLIKELY(g->holder != tr || g->n_waiters || t >= T.due_ticks || !straight() ||
                      SHIM_STATE(tr) != REC_STATE_HELD))
             return signal_released(c, t);
         uint64_t from = tr->state_ticks, d = t - from;
@@ -242,7 +253,7 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
         g->last_take_ticks = from;
         g->last_release_ticks = t;
         g->closed_ticks += d;
-        return shim_real.cond_signal(c);
+        return shim_quick_signal(c);
     }
     return shim_next.cond_signal(c);
 }
@@ -335,8 +346,10 @@ SHIM_EXPORT int pthread_mutex_unlock(pthread_mutex_t *m)
     if (LIKELY(m == SHIM.mutex)) {
         if (UNLIKELY(T.post))
             return unlock_slow(m);
-        return shim_real.mutex_unlock(m);
+        return shim_quick_unlock(m);
     }
+    if (is_quick(m))
+        return shim_quick_unlock(m);
     return shim_next.mutex_unlock(m);
 }
 

@@ -57,6 +57,9 @@ struct shim_next {
     int (*mutex_lock)(pthread_mutex_t *);
     int (*mutex_unlock)(pthread_mutex_t *);
     int (*cond_signal)(pthread_cond_t *);
+    /* shim-quick.h */
+    const char *single_threaded; /* leads to a 1: the process has one thread; to 0: it may have more */
+    uint32_t waiters_at;         /* in a condition variable, in bytes; 0 = every signal is passed on */
 };
 extern struct shim_next shim_next __attribute__((aligned(64)));
 
@@ -92,19 +95,20 @@ struct shim_gil {
  * own.  The atfork handler does the same on kernels that lack the advice. */
 struct shim_state {
     /* what the wrappers compare with, together */
-    const void *mutex, *cond, *switch_cond; /* of the first GIL; NULL = none, or dormant */
-    uint64_t filter;                        /* one bit for each mutex and condition of the further GILs */
-    const uint32_t *n_toggles;              /* in the header: odd = paused */
-    struct rec_header *header;
-    uint32_t dormant;         /* 1 = paused: the first four are put away (shim_route_sleep) */
-    uint32_t slept;           /* 1 = they were, once: who finds nothing there looks again */
-    uint32_t ended;           /* 1 = the destructor has run */
-    uint32_t n_gils;          /* with the next, up to here, one cache line that is hardly ever written */
-    uint32_t generation;      /* 0 = not measuring; else counts the recordings of this process */
-    uint32_t cell_mask;       /* a cell with these bits lies in the mapping (shim_file_at) */
-    uint64_t map_bytes;       /* a power of two; behind them, SHIM_BEHIND_BYTES more are mapped */
-    uint64_t reserved_bytes;  /* as in the header, which others may have written to */
-    uint32_t pid, python_hex; /* likewise */
+    const void *mutex, *cond, *switch_cond;       /* of the first GIL; NULL = none, or dormant */
+    uint64_t filter;                              /* one bit for each mutex and condition of the further GILs */
+    const void *quick_mutex, *quick_switch_mutex; /* of the first GIL, also if dormant; NULL = unknown (shim-quick.h) */
+    const uint32_t *n_toggles;                    /* in the header: odd = paused */
+    struct rec_header *header; /* up to here one cache line; all but `registering` are hardly ever written */
+    uint32_t dormant;          /* 1 = paused: the first four are put away (shim_route_sleep) */
+    uint32_t slept;            /* 1 = they were, once: who finds nothing there looks again */
+    uint32_t ended;            /* 1 = the destructor has run */
+    uint32_t n_gils;           /* with the next */
+    uint32_t generation;       /* 0 = not measuring; else counts the recordings of this process */
+    uint32_t cell_mask;        /* a cell with these bits lies in the mapping (shim_file_at) */
+    uint64_t map_bytes;        /* a power of two; behind them, SHIM_BEHIND_BYTES more are mapped */
+    uint64_t reserved_bytes;   /* as in the header, which others may have written to */
+    uint32_t pid, python_hex;  /* likewise */
     uint32_t registering; /* 1 = a thread is at the registry of GILs or at what is compared with (shim_several_enter) */
     struct shim_gil gils[SHIM_GILS];
 };
@@ -198,6 +202,7 @@ struct shim_thread {
     struct shim_gil *gil;   /* used last: held or waited for */
     struct rec_thread *rec; /* never NULL if generation matches: shim_sink when no record could be had.  Its state and
                                state_ticks are the thread's state */
+    int tid;                /* as the kernel knows the thread; 0 = not known yet (shim-quick.h) */
     uint32_t step_was;      /* step, while busy */
     uint32_t ended_generation; /* of the recording in which rec has been closed */
     uint32_t cpu_bursts;       /* bursts so far */

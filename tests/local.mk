@@ -9,6 +9,7 @@ UNIT_TESTS = \
     tests/unit-order \
     tests/unit-pause \
     tests/unit-plan \
+    tests/unit-quick \
     tests/unit-reader \
     tests/unit-symbols \
     tests/unit-text \
@@ -42,6 +43,8 @@ tests_unit_pause_CPPFLAGS = $(unit_cppflags) -include $(top_srcdir)/tests/order/
 tests_unit_plan_SOURCES = tests/unit-check.h tests/unit-plan.c
 tests_unit_plan_CPPFLAGS = $(unit_cppflags)
 tests_unit_plan_LDADD = $(unit_ldadd)
+tests_unit_quick_SOURCES = tests/unit-check.h tests/unit-quick.c lib/shim-quick.c
+tests_unit_quick_CPPFLAGS = $(unit_cppflags)
 tests_unit_reader_SOURCES = tests/unit-reader.c $(unit_maker)
 tests_unit_reader_CPPFLAGS = $(unit_cppflags)
 tests_unit_reader_LDADD = $(unit_ldadd)

@@ -17,6 +17,7 @@
 #include "shim-gil.h"
 #include "shim-life.h"
 #include "shim-name.h"
+#include "shim-quick.h"
 #include "shim-sample.h"
 #include "shim-thread.h"
 
@@ -24,6 +25,16 @@ union process_file process_file __attribute__((aligned(4096)));
 uint64_t process_used;
 
 uint32_t shim_life_leaving;
+
+void shim_quick_learn(const void *c, const void *sc, const void *m, const void *sm)
+{
+    (void)c, (void)sc, (void)m, (void)sm;
+}
+
+int shim_quick_lock_real(pthread_mutex_t *m)
+{
+    return shim_real.mutex_lock(m);
+}
 
 bool shim_life_wait_on(const void *cond)
 {
