@@ -48,12 +48,20 @@ def python(_fd, deadline_ns):
 
 
 def matmul(_fd, deadline_ns):
-    """numpy's product of two 128 x 128 matrices: a tenth of a millisecond to a millisecond without the GIL."""
+    """numpy's product of two 128 x 128 matrices: a tenth of a millisecond to a millisecond without the GIL.
+
+    Each matrix begins a page and is used again: where they lie, by chance or by the length of the environment, is else
+    worth 5 %.
+    """
     import numpy
-    a = numpy.random.default_rng(1).random((128, 128))
+    size, page = 128, 4096
+    room = numpy.zeros(3 * size * size * 8 + page, dtype=numpy.uint8)
+    begin = -room.ctypes.data % page
+    a, b, product = room[begin:begin + 3 * size * size * 8].view(numpy.float64).reshape(3, size, size)
+    a[:], b[:] = numpy.random.default_rng(1).random((2, size, size))
     clock, count = time.perf_counter_ns, 0
     while True:
-        a @ a
+        numpy.matmul(a, b, out=product)
         count += 1
         if clock() >= deadline_ns:
             return count
