@@ -26,6 +26,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 const volatile gs_u64 sample_ns = 1003009; /* between two samples of the CPU clock */
 const volatile bool follows = false;       /* children are measured, too */
+const volatile bool seen_translated = false; /* gilscope is in a PID namespace of its own */
 
 gs_u32 n_slots = 1;   /* that have been used; slot 0 is nobody.  atomic; the loader takes from it, too */
 gs_u32 max_slots = 0; /* by the loader */
@@ -36,6 +37,7 @@ gs_u64 tid_table[GS_TIDS]; /* [tid % GS_TIDS]: tid << 32 | id, 0 or GS_TIDS_SHAR
 
 #include "maps.bpf.h"
 
+#include "seen.bpf.h"
 #include "thread.bpf.h"
 
 #include "account.bpf.h"
@@ -315,10 +317,14 @@ int on_clock(struct bpf_perf_event_data *ctx)
 
 /* --- threads come and go ----------------------------------------------------------------------------------------- */
 /* A process is made.  Its parent may end before the loader looks, and nothing would tell then whose it is. */
-static __always_inline void born(gs_u32 parent, gs_u32 child)
+static __always_inline void born(gs_u32 parent, struct task_struct *task)
 {
-    if (follows && (bpf_map_lookup_elem(&targets, &parent) || bpf_map_lookup_elem(&family, &parent)))
-        bpf_map_update_elem(&family, &child, &parent, BPF_ANY);
+    gs_u32 child = task->tgid;
+
+    if (follows && (bpf_map_lookup_elem(&targets, &parent) || bpf_map_lookup_elem(&family, &parent))) {
+        gs_u32 seen = seen_tid(task);
+        bpf_map_update_elem(&family, &child, &seen, BPF_ANY);
+    }
 }
 
 SEC("tp_btf/sched_process_fork")
@@ -327,7 +333,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
     gs_u32 tgid = child->tgid;
 
     if (parent->tgid != child->tgid) {
-        born(parent->tgid, tgid);
+        born(parent->tgid, child);
         return 0;
     }
     gs_u32 *target = bpf_map_lookup_elem(&targets, &tgid);
@@ -336,7 +342,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
     /* pthread_create() gives the thread its pthread_self() on the way (CLONE_SETTLS).  It is to be known before the
      * thread runs: it may hold the GIL for long without a call, and be waited for. */
     gs_u64 self = BPF_CORE_READ(child, thread.fsbase);
-    new_thread(child->pid, *target, self != BPF_CORE_READ(parent, thread.fsbase) ? self : 0);
+    new_thread(child, *target, self != BPF_CORE_READ(parent, thread.fsbase) ? self : 0);
     return 0;
 }
 

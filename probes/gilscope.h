@@ -88,7 +88,7 @@ struct gs_owed {
 
 /* What others write at each wait is on a line of its own: it moves from processor to processor. */
 struct gs_thread {
-    gs_u32 tid, target;
+    gs_u32 tid, target; /* tid: as gilscope sees it, which is the kernel's own but in a PID namespace */
     gs_u32 id, n_looks; /* its own; 0 = the slot is closed: the thread has ended long ago.  Loader, too */
     gs_u32 gil;         /* index into the map of GILs: used last */
     gs_u32 state;       /* enum gs_state */
@@ -159,6 +159,10 @@ struct gs_lock_key { /* of closed waits for locks, without those with lock_notif
 struct gs_self {
     gs_u64 self;
     gs_u32 target, pad;
+};
+
+struct gs_seen { /* a thread, as gilscope sees it and by the kernel's own numbers */
+    gs_u32 tid, kernel_tid, kernel_tgid;
 };
 
 /* What the programs could not do. */

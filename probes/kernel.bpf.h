@@ -26,8 +26,18 @@ struct signal_struct {
 struct sched_info {
     unsigned long long run_delay; /* on run queues, ns.  CONFIG_SCHED_INFO */
 };
+struct upid {
+    int nr;
+    void *ns;
+};
+struct pid {
+    unsigned int level;      /* of the innermost of the namespaces that it has a number in */
+    struct upid numbers[1]; /* by level */
+};
 struct task_struct {
     int pid, tgid;
+    struct pid *thread_pid;
+    struct task_struct *group_leader;
     struct sched_info sched_info;
     struct signal_struct *signal;
     unsigned int __state; /* volatile long state before 5.14 */
@@ -35,6 +45,14 @@ struct task_struct {
 };
 struct task_struct___old {
     volatile long state;
+};
+struct seq_file;
+struct bpf_iter_meta {
+    struct seq_file *seq;
+};
+struct bpf_iter__task {
+    struct bpf_iter_meta *meta;
+    struct task_struct *task;
 };
 #pragma clang attribute pop
 

@@ -11,6 +11,7 @@ bpf_sources = \
     probes/kernel.bpf.h \
     probes/lock.bpf.h \
     probes/maps.bpf.h \
+    probes/seen.bpf.h \
     probes/stack.bpf.h \
     probes/thread.bpf.h
 EXTRA_DIST += $(bpf_sources)
@@ -32,7 +33,7 @@ CLEANFILES += probes/gilscope.bpf.o probes/gilscope.skel.h probes/gilscope.skel.
 
 libgilscope_tool_a_SOURCES += tools/collect-bpf.c tools/collect-bpf.h tools/collect-bpf-add.c \
     tools/collect-bpf-batch.c tools/collect-bpf-ended.c tools/collect-bpf-locks.c \
-    tools/collect-bpf-picture.c tools/collect-bpf-stacks.c tools/collect-bpf-who.c
+    tools/collect-bpf-picture.c tools/collect-bpf-seen.c tools/collect-bpf-stacks.c tools/collect-bpf-who.c
 libgilscope_tool_a_CPPFLAGS += -I$(top_srcdir)/probes -Iprobes $(LIBBPF_CFLAGS)
 TOOL_LIBS += $(LIBBPF_LIBS)
 else
@@ -40,4 +41,4 @@ libgilscope_tool_a_SOURCES += tools/collect-nobpf.c
 endif
 EXTRA_DIST += tools/collect-bpf.c tools/collect-bpf.h tools/collect-bpf-add.c \
     tools/collect-bpf-batch.c tools/collect-bpf-ended.c tools/collect-bpf-locks.c \
-    tools/collect-bpf-picture.c tools/collect-bpf-stacks.c tools/collect-bpf-who.c tools/collect-nobpf.c
+    tools/collect-bpf-picture.c tools/collect-bpf-seen.c tools/collect-bpf-stacks.c tools/collect-bpf-who.c tools/collect-nobpf.c

@@ -8,7 +8,7 @@
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, GS_TARGETS);
-    __type(key, gs_u32); /* tgid */
+    __type(key, gs_u32); /* tgid, the kernel's own */
     __type(value, gs_u32);
 } targets SEC(".maps");
 
@@ -16,7 +16,7 @@ struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 1);
     __type(key, gs_u32); /* tgid: a target's child, or a child's; whatever has become of its parent */
-    __type(value, gs_u32);
+    __type(value, gs_u32); /* as gilscope sees it */
 } family SEC(".maps");
 
 struct {

@@ -109,7 +109,7 @@ static __always_inline gs_u32 free_id(void)
 }
 
 /* self: 0 = not known yet. */
-static __always_inline void new_thread(gs_u32 tid, gs_u32 target, gs_u64 self)
+static __always_inline void new_thread(struct task_struct *task, gs_u32 target, gs_u64 self)
 {
     struct gs_target *info = bpf_map_lookup_elem(&target_info, &target);
     gs_u32 id = info ? free_id() : 0, slot = GS_SLOT(id);
@@ -119,14 +119,14 @@ static __always_inline void new_thread(gs_u32 tid, gs_u32 target, gs_u64 self)
         __sync_fetch_and_add(&losses[GS_LOSS_THREADS], 1);
         return;
     }
-    t->tid = tid;
+    t->tid = seen_tid(task);
     t->id = id;
     t->target = target;
     t->gil = t->home_gil = info->gil[0];
     t->wait_mean_ns = t->off_mean_ns = 1000000; /* the first ones are looked at */
     t->start_ns = t->since_ns = t->free_ns = bpf_ktime_get_ns();
     enter_self(t, self);
-    enter_tid(tid, id);
+    enter_tid(task->pid, id);
 }
 
 #endif

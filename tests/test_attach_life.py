@@ -56,7 +56,7 @@ for t in all: t.join()
 print(json.dumps([rounds, wrong]) if (json := __import__("json")) else "", flush=True)
 os._exit(23)
 """
-NAMES = ("on_sched", "on_clock", "on_return", "on_fork", "on_exit", "on_exec", "slots", "gils", "tids", "selves", "targets",
+NAMES = ("on_sched", "on_clock", "on_return", "on_fork", "on_exit", "on_exec", "each_thread", "slots", "gils", "tids", "selves", "targets",
          "target_info", "family", "paces", "pairs", "samples", "scratch", "stacks", "native_stacks", "no_sample", "lock_waits", "free_ids",
          "gilscope")
 

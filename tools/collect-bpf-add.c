@@ -24,6 +24,7 @@ struct adding {
     uint32_t index;
     uint64_t now_ns;
     struct threads_list tstates;
+    struct bpf_seen seen;
     uint32_t *slots; /* of its threads */
     size_t n, room;
 };
@@ -104,15 +105,20 @@ static void remove_tid(struct bpf_collector *c, uint32_t tid, uint32_t id)
     bpf_map_delete_elem(bpf_map__fd(c->skeleton->maps.tids), &tid);
 }
 
+static uint32_t kernel_tid(const struct adding *a, uint32_t tid)
+{
+    return a->c->translates ? bpf_seen_kernel_tid(&a->seen, tid) : tid;
+}
+
 /* Gives a thread its slot; the programs do not know it yet. */
 static void add_thread(void *context, uint32_t tid)
 {
     struct adding *a = context;
     struct bpf_collector *c = a->c;
     int tids = bpf_map__fd(c->skeleton->maps.tids);
-    uint32_t id, slot;
+    uint32_t id, slot, kernel = kernel_tid(a, tid);
 
-    if (!bpf_map_lookup_elem(tids, &tid, &id)) /* it was made since the programs run */
+    if (!kernel || !bpf_map_lookup_elem(tids, &kernel, &id)) /* it was made since the programs run */
         return;
     id = bpf_free_id(c);
     slot = GS_SLOT(id);
@@ -154,18 +160,18 @@ static void set_holder(const struct adding *a, struct gs_gil *gil)
 static void begin_thread(const struct adding *a, uint32_t slot)
 {
     struct gs_thread *t = &a->c->threads[slot];
-    uint32_t tid = t->tid;
+    uint32_t tid = t->tid, kernel = kernel_tid(a, tid);
     char path[64];
 
     set_state(a, t);
-    if (!enter_tid(a->c, tid, t->id)) {
+    if (!enter_tid(a->c, kernel, t->id)) {
         t->start_ns = 0; /* the slot is lost */
         return;
     }
     snprintf(path, sizeof path, "/proc/%d/task/%u", a->found->pid, tid);
     if (access(path, F_OK) && !t->end_ns) { /* it ended before the programs knew it */
         t->end_ns = a->now_ns;
-        remove_tid(a->c, tid, t->id);
+        remove_tid(a->c, kernel, t->id);
     }
 }
 
@@ -236,20 +242,29 @@ int bpf_add(struct bpf_collector *c, const struct find_process *found, char erro
 {
     uint32_t index = free_handle(c), tgid = (uint32_t)found->pid;
     struct gs_target target = {.n_gils = 0};
+    struct adding adding = {.c = c, .found = found, .target = &target, .index = index};
 
     if (index == GS_TARGETS || found->n_gils > gils_left(c)) {
         snprintf(error, COLLECT_ERROR_BYTES, "too many processes at once");
         return -1;
+    }
+    if (c->translates) {
+        if (bpf_seen_read(c, found->pid, &adding.seen))
+            return bpf_fail(error, "the kernel does not tell its number of the process");
+        tgid = adding.seen.thread[0].kernel_tgid;
     }
     target.tstate_thread_id = found->layout.tstate_thread_id;
     set_walk(&target, cpython_layout(found->hex), &c->options);
     for (uint32_t i = 0; i < found->n_gils; i++)
         enter_gil(c, &target, index, found->gil[i].address);
     if (bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.target_info), &index, &target, BPF_ANY) ||
-        bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.targets), &tgid, &index, BPF_ANY))
+        bpf_map_update_elem(bpf_map__fd(c->skeleton->maps.targets), &tgid, &index, BPF_ANY)) {
+        bpf_seen_free(&adding.seen);
         return bpf_fail(error, "the process cannot be entered into the BPF maps");
+    }
     c->processes[index] =
-        (struct bpf_process){.found = *found, .target = target, .used = true, .start_ns = collect_now_ns()};
+        (struct bpf_process){.found = *found, .target = target, .kernel_pid = tgid, .used = true};
+    c->processes[index].start_ns = collect_now_ns();
     for (uint32_t i = 0; i < found->n_gils; i++)
         c->processes[index].gil_start_ns[i] = c->processes[index].start_ns;
     c->processes[index].locks = bpf_locks_new(found);
@@ -257,15 +272,17 @@ int bpf_add(struct bpf_collector *c, const struct find_process *found, char erro
         c->processes[index].stacks = bpf_stacks_new(found);
     if (index == (uint32_t)c->n_processes)
         c->n_processes++;
-    struct adding adding = {.c = c, .found = found, .target = &target, .index = index};
     adding.now_ns = c->processes[index].start_ns;
     threads_read(&adding.tstates, found);
+    if (c->translates) /* those that were made meanwhile, too */
+        bpf_seen_read(c, found->pid, &adding.seen);
     threads_each(found->pid, add_thread, &adding);
     for (uint32_t i = 0; i < target.n_gils; i++)
         set_holder(&adding, &c->gils[target.gil[i]]);
     for (size_t i = 0; i < adding.n; i++)
         begin_thread(&adding, adding.slots[i]);
     threads_free(&adding.tstates);
+    bpf_seen_free(&adding.seen);
     free(adding.slots);
     return (int)index;
 }

@@ -158,6 +158,7 @@ static void stop(void)
 
     for (int i = 0; i < c->n_clocks; i++)
         bpf_link__destroy(c->links[i]);
+    bpf_link__destroy(c->each_thread);
     if (c->threads)
         munmap(c->threads, array_bytes(sizeof *c->threads, c->n_slots_max));
     if (c->gils)
@@ -193,6 +194,9 @@ static int load(struct bpf_collector *c, char *error)
     c->skeleton->rodata->sample_ns = 1000000000 / c->options.sample_hz;
     c->sees_returns = libbpf_find_vmlinux_btf_id("rseq_update", BPF_TRACE_RAW_TP) > 0;
     bpf_program__set_autoload(c->skeleton->progs.on_return, c->sees_returns);
+    c->translates = bpf_seen_differs();
+    c->skeleton->rodata->seen_translated = c->translates;
+    bpf_program__set_autoload(c->skeleton->progs.each_thread, c->translates);
     c->skeleton->bss->max_slots = c->n_slots_max;
     int result = gilscope_bpf__load(c->skeleton);
     if (result) {
@@ -229,7 +233,7 @@ static int start(const struct collect_options *options, char error[COLLECT_ERROR
     struct bpf_program *program;
     bpf_object__for_each_program(program, c->skeleton->obj)
     {
-        if (bpf_program__type(program) == BPF_PROG_TYPE_PERF_EVENT)
+        if (bpf_program__type(program) == BPF_PROG_TYPE_PERF_EVENT || program == c->skeleton->progs.each_thread)
             bpf_program__set_autoattach(program, false);
     }
     int result = gilscope_bpf__attach(c->skeleton);
@@ -238,6 +242,8 @@ static int start(const struct collect_options *options, char error[COLLECT_ERROR
         bpf_fail(error, "the BPF programs cannot be attached");
     } else if (open_clocks(c)) {
         result = bpf_fail(error, "the CPU clock cannot be sampled");
+    } else if (c->translates && !(c->each_thread = bpf_program__attach_iter(c->skeleton->progs.each_thread, NULL))) {
+        result = bpf_fail(error, "the kernel does not tell its numbers of what is in this PID namespace");
     }
     if (result) {
         stop();
@@ -275,7 +281,7 @@ static void work(uint64_t until_ns)
 
 static bool has_gone(int handle)
 {
-    uint32_t tgid = (uint32_t)bpf.processes[handle].found.pid, index;
+    uint32_t tgid = bpf.processes[handle].kernel_pid, index;
 
     return bpf_map_lookup_elem(bpf_map__fd(bpf.skeleton->maps.targets), &tgid, &index) != 0; /* by on_exec() */
 }
@@ -293,9 +299,9 @@ static void add_to_family(void *context, const void *key, const void *value)
 {
     struct family *f = context;
 
-    (void)value;
-    if (f->n < f->max)
-        f->pids[f->n++] = (int)*(const uint32_t *)key;
+    (void)key;
+    if (f->n < f->max && *(const uint32_t *)value)
+        f->pids[f->n++] = (int)*(const uint32_t *)value;
 }
 
 static int descendants(int *pids, int max)
@@ -308,7 +314,7 @@ static int descendants(int *pids, int max)
 
 static void forget(int handle)
 {
-    uint32_t tgid = (uint32_t)bpf.processes[handle].found.pid;
+    uint32_t tgid = bpf.processes[handle].kernel_pid;
 
     bpf_map_delete_elem(bpf_map__fd(bpf.skeleton->maps.targets), &tgid);
     bpf_stacks_free(bpf.processes[handle].stacks);

@@ -38,6 +38,7 @@ struct bpf_ended {
 struct bpf_process {
     struct find_process found;
     struct gs_target target; /* as in the map */
+    uint32_t kernel_pid;     /* the kernel's number, which is its key in maps */
     uint64_t start_ns, gil_start_ns[FIND_GIL_MAX];
     bool used;
     bool is_free; /* the handle may be another one's: nothing is left of the one that had it */
@@ -49,6 +50,11 @@ struct bpf_process {
     uint64_t ended_native_ns;  /* on processors, of those that had nothing to do with a GIL */
     uint64_t ended_charged_ns; /* what they were charged besides, and ... */
     uint64_t ended_among_ns;   /* ... how long they blocked each other */
+};
+
+struct bpf_seen { /* the threads of a process; empty where the kernel's numbers are those that are seen */
+    struct gs_seen *thread;
+    size_t n, room;
 };
 
 struct bpf_collector {
@@ -70,6 +76,8 @@ struct bpf_collector {
     int *clock_fds;
     int n_clocks;
     struct bpf_link **links;
+    bool translates;              /* the kernel has other numbers for processes and threads than are seen here */
+    struct bpf_link *each_thread; /* then */
 };
 
 /* Puts what errno says into error[COLLECT_ERROR_BYTES]; -1. */
@@ -108,6 +116,15 @@ uint32_t bpf_free_id(struct bpf_collector *c);
 /* How many slots have been used. */
 uint32_t bpf_n_slots(const struct bpf_collector *c);
 uint64_t bpf_loss(const struct bpf_collector *c, enum gs_loss loss);
+
+/* --- collect-bpf-seen.c */
+/* Whether gilscope is in a PID namespace, so that the kernel has other numbers for what it sees. */
+bool bpf_seen_differs(void);
+/* Asks for the numbers of a process's threads as of now.  -1 with errno: they cannot be had. */
+int bpf_seen_read(const struct bpf_collector *c, int pid, struct bpf_seen *seen);
+void bpf_seen_free(struct bpf_seen *seen);
+/* The kernel's number of a thread; 0 = there was none of that number. */
+uint32_t bpf_seen_kernel_tid(const struct bpf_seen *seen, uint32_t tid);
 
 /* --- collect-bpf-who.c */
 /* Whether a thread has had to do with a GIL; charged_ns: what it is charged with, open waits included. */

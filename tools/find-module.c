@@ -10,10 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "find-gil.h"
 #include "peer.h"
 #include "refused.h"
+#include "textfile.h"
 
 #define CHUNK 65536u
 
@@ -74,6 +76,18 @@ static void say_what(int pid, const struct find_module *module, bool pypy, bool 
         snprintf(error, FIND_GIL_ERROR_BYTES, "it does not run Python: nothing in it defines _PyRuntime");
 }
 
+/* Whether /proc has the numbers of another PID namespace than calls have: an outer one, in which this process has more
+ * than one number, or one in which it has none. */
+static bool proc_is_anothers(void)
+{
+    char text[4096];
+
+    if (textfile_read("/proc/self/status", text, sizeof text) <= 0)
+        return !access("/proc/1", F_OK); /* else nothing is mounted there */
+    const char *line = strstr(text, "\nNSpid:\t");
+    return line && line[strcspn(line + 8, "\t\n") + 8] == '\t';
+}
+
 int find_module(int pid, struct find_module *module, char *error)
 {
     char *line = NULL;
@@ -82,6 +96,14 @@ int find_module(int pid, struct find_module *module, char *error)
     FILE *stream = open_maps(pid);
 
     memset(module, 0, sizeof *module);
+    if (proc_is_anothers()) { /* one process's maps, and another's memory */
+        module->is_certain = true;
+        snprintf(error, FIND_GIL_ERROR_BYTES, "/proc is that of another PID namespace than the one that gilscope is in: "
+                                              "mount it anew there (unshare --mount-proc)");
+        if (stream)
+            fclose(stream);
+        return -1;
+    }
     if (!stream) {
         module->is_certain = true;
         if (errno == ENOENT || errno == ESRCH)
