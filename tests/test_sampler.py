@@ -204,3 +204,25 @@ def test_short_lives_count(one_python, where):
     assert abs(cpu[0] - cpu[1]) < 0.05 * cpu[0], cpu
     (ended,) = [t for t in outside["threads"] if t["name"] == "(ended threads)"]
     assert outside["losses"]["threads_folded"] > 50 and len(outside["threads"]) < 400 and "error_ns" in ended
+
+
+# Maps a file of the interpreter many times over: each mapping has to be looked into, as that of a library.
+MAPS = """
+import mmap, sys
+path = next(line.split()[-1] for line in open("/proc/self/maps") if "python" in line.split()[-1])
+with open(path, "rb") as file:
+    maps = [mmap.mmap(file.fileno(), 4096, prot=mmap.PROT_READ, flags=mmap.MAP_PRIVATE) for _ in range(int(sys.argv[1]))]
+""" + READY
+
+
+def test_many_libraries_make_looks_no_rarer(python, where):
+    """A process that has mapped as many libraries as servers have is looked at as often as one that has few."""
+    if python.version < (3, 12):
+        pytest.skip("its interpreters share a GIL: none is looked for again")
+    looks = []
+    for i, n_maps in enumerate((0, 800)):
+        with Target([python.path, "-c", MAPS, n_maps]) as target:
+            attached = Attached(target.pid, where, "-d", 2, method="sample", name=f"maps{i}")
+            attached.end(ask=False)
+        looks.append(int(re.search(r"sampled ([\d,]+) times", gs.gilscope("report", attached.dir).stdout).group(1).replace(",", "")))
+    assert looks[1] > looks[0] / 3, looks

@@ -227,11 +227,10 @@ bool find_gil_is_there(const struct find_process *p)
 
 uint32_t find_gil_again(struct find_process *p)
 {
-    struct find_process now;
-    char error[FIND_GIL_ERROR_BYTES];
+    struct find_process now = *p; /* where _PyRuntime is, which takes long to find among many libraries, is known */
     uint32_t before = p->n_gils;
 
-    if (p->layout.interp_gil == 0 || find_gil_now(p->pid, &now, error) || now.runtime != p->runtime)
+    if (p->layout.interp_gil == 0 || try_layout(&now) != 1)
         return 0;
     for (uint32_t i = 0; i < now.n_gils; i++)
         add_gil(p, now.gil[i].address, now.gil[i].interpreter);
