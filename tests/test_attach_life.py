@@ -174,6 +174,50 @@ def test_target_becomes_another_program(one_python, where, method):
     for what, f in (("held", held), ("waited", waited)):
         allowed = 0.01 * t["wall_ns"] + 3e6 if method == "bpf" else 3 * u["error_ns"]
         assert abs(f(t) - f(u)) <= allowed, (what, t, u)
+    (main,) = [t for t in before["threads"] if t["main"]]
+    assert gs.thread(process, tid=main["tid"])["wall_ns"] < main["wall_ns"] + 0.5e9, "the new program's is not its own"
+
+
+ENDS_FIRST = READY + """
+import ctypes, threading, time
+def spin(end):
+    while time.monotonic() < end: sum(range(1000))
+for name in "ab": threading.Thread(target=spin, args=(time.monotonic() + %g,), name=name).start()
+time.sleep(0.3)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_main_thread_ends_first(one_python, where, method):
+    """The kernel reads a process's memory through its first thread; when that one has ended, the others are measured on."""
+    need_bpf(method)
+    (where / "program.py").write_text(ENDS_FIRST % 2)
+    inside = where / "inside.gilscope"
+    with Target([gs.BIN, "run", "-q", "--no-stacks", "-o", inside, "--", one_python.path, where / "program.py"]) as target:
+        attached = Attached(target.pid, where, method=method)
+        target.go()
+        target.end()
+        (process,) = attached.end(ask=False)
+    (before,) = gs.report(inside)["processes"]
+    assert not sums.check(process), sums.check(process)
+    for t in before["threads"]:
+        u = gs.thread(process, tid=t["tid"])
+        for what, f in (("held", held), ("waited", waited)):
+            allowed = 0.01 * t["wall_ns"] + 10e6 if method == "bpf" else 3 * u["error_ns"]
+            assert t["main"] or abs(f(t) - f(u)) <= allowed, (what, t, u)
+
+
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_main_thread_has_ended(one_python, where, method):
+    """A process whose first thread has ended can be attached to."""
+    need_bpf(method)
+    with Target([one_python.path, "-c", ENDS_FIRST % 4]) as target:
+        target.go()
+        time.sleep(1)
+        (process,) = Attached(target.pid, where, "-d", 1, method=method).end(ask=False)
+    assert {"a", "b"} <= {t["name"] for t in process["threads"]}, process["threads"]
+    assert process["gils"][0]["held_ns"] > 0.7 * process["wall_ns"] and process["stacks"]
 
 
 STARTS = "import sys, threading, time; time.sleep(%g)"

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
 """gilscope itself is in a PID namespace, as in a container."""
-import os
 import subprocess
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from helpers import gs, sums
 from helpers.attach import READY, Target, need_bpf
 
-# Two processes that compute with two threads each, and have as many numbers in a PID namespace as there are outside.
+# Three processes that compute with two threads each, one of them begun later.
 CONTAINED = """
 import os, threading, time
 child = os.fork()
@@ -33,10 +32,9 @@ def test_inside_of_a_pid_namespace(one_python, where, method):
     that it starts, and their threads."""
     need_bpf(method)
     (where / "program.py").write_text(CONTAINED)
-    script = (f"{one_python.path} program.py <in & target=$!; exec 3>in; sleep 1; "
+    script = (f"mkfifo in; exec 3<>in; rm in; {one_python.path} program.py <&3 & target=$!; sleep 1; "
               f"{gs.BIN} attach -q -s -d 2 --method {method} -o rec $target & attached=$!; "
               "while ! ls rec/*.gil >ls 2>&1 && kill -0 $attached; do sleep 0.05; done; sleep 0.3; echo >&3; wait $attached")
-    os.mkfifo(where / "in")
     try:
         done = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script], cwd=where, timeout=60,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, env=gs.clean_env())

@@ -282,6 +282,9 @@ static void look(struct sample_process *p)
 {
     struct view views[FIND_GIL_MAX] = {{0}};
 
+    p->has_gone = p->has_gone || peer_program_has_changed(p->found.pid, &p->program);
+    if (p->has_gone) /* whatever may be at the same addresses now, and whatever its threads do, is another program's */
+        return;
     p->looked_ns = p->now_ns;
     p->now_ns = collect_now_ns();
     sample_see_threads(p);
@@ -391,6 +394,7 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
     memset(p, 0, sizeof *p);
     p->found = *found;
     p->used = true;
+    peer_program(found->pid, &p->program);
     p->start_ns = p->now_ns = p->looked_ns = collect_now_ns();
     p->cpu_first_ns = p->cpu_ns = sample_process_cpu_ns(p);
     sample_see_threads(p);
@@ -403,13 +407,14 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
 static void picture(int handle, struct recwriter *writer, uint64_t now_ns, bool last)
 {
     (void)last;
-    sample_picture(&processes[handle], writer, now_ns);
+    const struct sample_process *p = &processes[handle];
+
+    sample_picture(&processes[handle], writer, p->has_gone ? p->now_ns : now_ns);
 }
 
 static bool has_gone(int handle)
 {
-    (void)handle; /* after an exec nothing can be read where the GIL was; it ends with the process */
-    return false;
+    return processes[handle].has_gone;
 }
 
 static void forget(int handle)

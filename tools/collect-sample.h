@@ -9,6 +9,7 @@
 
 #include "collect-stacks.h"
 #include "collect.h"
+#include "peer.h"
 #include "threads.h"
 
 enum sample_doing { SAMPLE_NOT_SEEN, SAMPLE_SLEEPS, SAMPLE_RUNS, SAMPLE_WANTS, SAMPLE_LETS_GO, SAMPLE_GONE };
@@ -57,7 +58,8 @@ struct sample_ended {
 struct sample_process {
     struct find_process found;
     struct threads_list list;
-    bool used;
+    struct peer_program program;
+    bool used, has_gone; /* has_gone: it has become another program since the last look */
     uint64_t start_ns, now_ns, looked_ns, list_ns; /* looked_ns: the look before this one */
     uint64_t n_looks;
     uint32_t n_indices;

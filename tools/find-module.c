@@ -41,7 +41,7 @@ static FILE *open_maps(int pid)
 {
     char path[64];
 
-    snprintf(path, sizeof path, "/proc/%d/maps", pid);
+    snprintf(path, sizeof path, "/proc/%d/task/%d/maps", pid, peer_thread(pid));
     return fopen(path, "re");
 }
 

@@ -130,6 +130,7 @@ libgilscope_tool_a_SOURCES = \
     tools/palette.h \
     tools/paths.c \
     tools/paths.h \
+    tools/peer-program.c \
     tools/peer.c \
     tools/peer.h \
     tools/privileges.c \

@@ -56,7 +56,7 @@ static void read_maps(struct maps *maps, int pid)
     size_t size = 0;
     uint64_t base = 0;
 
-    snprintf(path, sizeof path, "/proc/%d/maps", pid);
+    snprintf(path, sizeof path, "/proc/%d/task/%d/maps", pid, peer_thread(pid));
     FILE *stream = fopen(path, "re");
     while (stream && getline(&line, &size, stream) > 0) {
         uint64_t start, end, offset, bias;

@@ -4,21 +4,60 @@
  */
 #include "peer.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+
+#include "textfile.h"
 
 #define PHDRS_MAX 64
 #define DYNAMIC_MAX 128
 #define CHAIN_MAX 100000
 
+static bool has_ended(int pid, int tid)
+{
+    char path[64], text[512];
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, tid);
+    const char *at = textfile_read(path, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
+    return !at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X';
+}
+
+int peer_thread(int pid)
+{
+    char path[64];
+    int found = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    DIR *stream = has_ended(pid, pid) ? opendir(path) : NULL;
+    if (!stream)
+        return pid;
+    for (const struct dirent *entry; !found && (entry = readdir(stream));) {
+        int tid = isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
+        found = tid && !has_ended(pid, tid) ? tid : 0;
+    }
+    closedir(stream);
+    return found ? found : pid;
+}
+
 int peer_read(int pid, uint64_t address, void *to, size_t n)
 {
     struct iovec local = {to, n}, remote = {(void *)(uintptr_t)address, n}; /* NOLINT: an address of the other one */
     ssize_t got = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+    int tid;
 
+    if (got < 0 && errno == ESRCH) {
+        if ((tid = peer_thread(pid)) != pid)
+            got = process_vm_readv(tid, &local, 1, &remote, 1, 0);
+        else
+            errno = ESRCH;
+    }
     if (got == (ssize_t)n)
         return 0;
     if (got >= 0)
