@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""gilscope itself is in a PID namespace, as in a container."""
+"""gilscope itself is in a namespace, as in a container."""
 import subprocess
 
 import pytest
@@ -61,3 +61,19 @@ def test_proc_of_another_pid_namespace(one_python, where):
         pytest.skip("unshare is not permitted here")
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert "/proc is that of another PID namespace" in done.stderr, done.stderr
+
+
+def test_inside_of_a_time_namespace(one_python, where):
+    """The clock of the BPF programs is not gilscope's there: it samples, or says why it cannot attach by BPF."""
+    need_bpf()
+    prefix = ["unshare", "--time", "--fork", "--monotonic", "100000"]
+    if subprocess.run([*prefix, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("there are no time namespaces here")
+    with Target([one_python.path, "-c", READY]) as target:
+        said = [subprocess.run([*prefix, str(gs.BIN), "attach", "-q", "-d", "0.5", "--method", method, "-o", method, str(target.pid)],
+                               cwd=where, stderr=subprocess.PIPE, text=True, check=False, env=gs.clean_env())
+                for method in ("bpf", "auto")]
+    assert [done.returncode for done in said] == [1, 0], said
+    assert all("this is a time namespace" in done.stderr for done in said), said
+    (process,) = gs.report(where / "auto")["processes"]
+    assert process["source"] == "sample" and 0.3e9 < process["wall_ns"] < 60e9

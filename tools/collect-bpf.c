@@ -26,7 +26,9 @@
 #include "mem.h"
 #include "peer.h"
 #include "privileges.h"
+#include "textfile.h"
 
+#define FIRST_TIME_NAMESPACE "time:[4026531834]" /* PROC_TIME_INIT_INO of include/linux/proc_ns.h */
 #define SLOTS_SPARE 1024u
 #define SLOTS_MOST (GS_SLOTS - 1u)
 #define SPARE_GILS GS_TARGETS /* for children that are followed, and interpreters that are made later */
@@ -69,6 +71,17 @@ static const char *why_in_spite(int reason)
     return " (by a security module or lockdown, perhaps: see gilscope doctor)";
 }
 
+/* In a time namespace CLOCK_MONOTONIC may be another one than the programs': bpf_ktime_get_ns() is the machine's. */
+static bool has_other_clock(void)
+{
+    char own[64] = "", text[256];
+    long long s, ns;
+
+    return readlink("/proc/self/ns/time", own, sizeof own - 1) > 0 && strcmp(own, FIRST_TIME_NAMESPACE) != 0 &&
+           textfile_read("/proc/self/timens_offsets", text, sizeof text) > 0 &&
+           sscanf(text, "monotonic %lld %lld", &s, &ns) == 2 && (s || ns);
+}
+
 static bool usable(char error[COLLECT_ERROR_BYTES])
 {
     union bpf_attr attr;
@@ -79,6 +92,11 @@ static bool usable(char error[COLLECT_ERROR_BYTES])
 #endif
     if (access("/sys/kernel/btf/vmlinux", R_OK)) {
         snprintf(error, COLLECT_ERROR_BYTES, "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF; /sys/kernel/btf/vmlinux)");
+        return false;
+    }
+    if (has_other_clock()) {
+        snprintf(error, COLLECT_ERROR_BYTES, "this is a time namespace, whose clock is not that of the BPF programs: run "
+                                             "gilscope outside of it");
         return false;
     }
     if (privileges_lack_for_bpf(error, COLLECT_ERROR_BYTES))
