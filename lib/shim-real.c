@@ -64,13 +64,19 @@ struct shim_next shim_next = {
 };
 
 /* glibc <= 2.31 answers a plain dlsym for pthread_cond_* with the condition variables of 2.2.5, which have another
- * layout: ask for the versions that CPython itself is bound to first. */
+ * layout: ask for the versions that CPython itself is bound to.  But not past a library in between that has no
+ * versions: it has to see these calls like those that have none. */
+static bool of_one_library(const void *a, const void *b)
+{
+    Dl_info of_a, of_b;
+    return !dladdr(a, &of_a) || !dladdr(b, &of_b) || of_a.dli_fbase == of_b.dli_fbase;
+}
+
 static void *find(const char *name, const char *version)
 {
-    void *found = NULL;
-    if (version && dlvsym)
-        found = dlvsym(RTLD_NEXT, name, version);
-    return found ? found : dlsym(RTLD_NEXT, name);
+    void *next = dlsym(RTLD_NEXT, name);
+    void *found = version && dlvsym ? dlvsym(RTLD_NEXT, name, version) : NULL;
+    return found && (!next || of_one_library(next, found)) ? found : next;
 }
 
 #if defined(__x86_64__)

@@ -3,8 +3,9 @@
  * shim.h - what the parts of the preload shim share: the process's state, the thread's state, the real functions.
  *
  * The rules that bind every line of lib/shim*:
- *  - the host is never harmed: the real function is called once, with unchanged arguments; errno is preserved; no
- *    malloc, stdio, exit, assert, and no lock of our own that a thread could wait for;
+ *  - the host is never harmed: the real function is called once, with unchanged arguments, or what it would do is done
+ *    in its place (shim-quick.h); errno is preserved; no malloc, stdio, exit, assert, and no lock of our own that a
+ *    thread could wait for;
  *  - while gil->mutex is held: read the clock, add numbers, set flags, nothing more;
  *  - whatever is dear is done after the real unlock of gil->mutex, or by the reporter.
  */

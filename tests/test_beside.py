@@ -78,6 +78,41 @@ print(os.waitpid(child, 0)[1])
     assert (status, errors) == (0, "") and output.count("\n") == 4
 
 
+COUNTER = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+static unsigned long locks, unlocks, signals;
+#define REAL(name, type) static int (*real)(type *); if (!real) *(void **)&real = dlsym(RTLD_NEXT, name)
+int pthread_mutex_lock(pthread_mutex_t *m)
+{ REAL("pthread_mutex_lock", pthread_mutex_t); __atomic_add_fetch(&locks, 1, 0); return real(m); }
+int pthread_mutex_unlock(pthread_mutex_t *m)
+{ REAL("pthread_mutex_unlock", pthread_mutex_t); __atomic_add_fetch(&unlocks, 1, 0); return real(m); }
+int pthread_cond_signal(pthread_cond_t *c)
+{ REAL("pthread_cond_signal", pthread_cond_t); __atomic_add_fetch(&signals, 1, 0); return real(c); }
+__attribute__((destructor)) static void tell(void)
+{ fprintf(stderr, "%lu %lu %lu\n", locks, unlocks, signals); }
+"""
+
+
+def test_another_library_sees_all_calls(python, where):
+    """What stands between the shim and libc, another profiler or a sanitizer, is called as often as without the shim."""
+    counter = where / "libcounter.so"
+    (where / "counter.c").write_text(COUNTER)
+    gs.compile_c(where / "counter.c", counter, "-shared", "-fPIC")
+    program = "import os; f = os.open('/dev/zero', os.O_RDONLY); [os.read(f, 1) for _ in range(20000)]"
+    counts = []
+    for preload in (str(counter), f"{gs.preload()}:{counter}"):
+        done = subprocess.run([python.path, "-S", "-c", program], stderr=subprocess.PIPE, check=True, text=True,
+                              env=dict(gs.clean_env(), LD_PRELOAD=preload, GILSCOPE=f"output={where / 'rec'}"))
+        counts.append([int(n) for n in done.stderr.split()])
+    assert list((where / "rec").glob("*.gil"))
+    bare, measured = counts
+    assert bare[0] >= 60000 and bare[2] >= 40000
+    assert all(b <= m <= b + 500 for b, m in zip(bare, measured)), counts
+
+
 OWN_LZMA = """
 int own(void) { return 42; }
 #define STUB(name) int lzma_##name(void) { return 1; }

@@ -39,10 +39,10 @@ def test_each_reason_is_in_the_manual():
 
 
 # What the library takes from libc without a system call, or only where the first GIL is created.
-QUIET = """__cxa_finalize __errno_location __register_atfork __sched_cpucount dl_iterate_phdr dladdr1 dlclose dlopen dlsym
+QUIET = """__cxa_finalize __errno_location __register_atfork __sched_cpucount dl_iterate_phdr dladdr dladdr1 dlclose dlopen dlsym
 dlvsym getauxval getenv memchr memcmp memcpy memmove memset pthread_key_create pthread_mutex_trylock pthread_self
 pthread_setcancelstate pthread_setspecific sigaddset sigemptyset strchr strchrnul strcmp strcspn strlen strncmp strnlen
-strrchr strstr syscall sysconf""".split()
+strrchr strstr strtol syscall sysconf""".split()
 # What the C library makes of some calls.
 MADE = {"getrlimit": "prlimit", "prlimit64": "prlimit", "openat": "open", "newfstatat": "stat", "pread64": "pread",
         "pwrite64": "pwrite"}
