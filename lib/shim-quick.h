@@ -52,14 +52,14 @@ static inline int shim_quick_lock(pthread_mutex_t *m)
 
 static inline int shim_quick_unlock(pthread_mutex_t *m)
 {
-    const char *single_threaded = shim_next.single_threaded;
     int *word = &m->__data.__lock, is_mine = 1;
-    if (UNLIKELY(!T.tid) || UNLIKELY(__atomic_load_n(word, __ATOMIC_RELAXED) != 1))
+    if (UNLIKELY(!T.tid))
         return shim_real.mutex_unlock(m);
+    /* Written to at once: where another thread has taken the line away, to sleep, looking first would move it twice. */
     int owner = m->__data.__owner;
     m->__data.__owner = 0;
     m->__data.__nusers--;
-    if (*single_threaded) {
+    if (*shim_next.single_threaded && __atomic_load_n(word, __ATOMIC_RELAXED) == 1) {
         __atomic_store_n(word, 0, __ATOMIC_RELEASE);
     } else if (UNLIKELY(!__atomic_compare_exchange_n(word, &is_mine, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))) {
         m->__data.__owner = owner; /* somebody has come meanwhile, and sleeps */
