@@ -10,6 +10,7 @@ struct gs_view { /* of a GIL, as its memory says */
     bool locked, mine;
     bool last_mine; /* the thread was the last to take it, whether it still has it or not */
     gs_u32 holder;  /* id, 0 = not known */
+    gs_u32 last;    /* id of the last to take it, likewise */
     gs_u64 switches, interval_ns;
 };
 
@@ -131,7 +132,7 @@ __noinline int look(struct gs_gil *gil, const struct gs_target *target, struct g
     if (!gil || !target || !t || !view)
         return 0;
     view->read = view->locked = view->mine = view->last_mine = false;
-    view->holder = 0;
+    view->holder = view->last = 0;
     view->switches = 0;
     view->interval_ns = 5000000;
     if (bpf_probe_read_user(&g, sizeof g, (void *)gil->address))
@@ -142,6 +143,7 @@ __noinline int look(struct gs_gil *gil, const struct gs_target *target, struct g
     if (!g.last_holder)
         return 0;
     gs_u32 owner = owner_of(gil, target, t, g.last_holder);
+    view->last = owner;
     view->last_mine = owner && owner == t->id;
     if (view->last_mine) {
         t->tstate = g.last_holder;
@@ -178,42 +180,7 @@ static __always_inline struct gs_gil *look_own(const struct gs_target *target, s
     return gil;
 }
 
-static __always_inline void change(struct gs_gil *gil, gs_u64 now, gs_u32 holder)
-{
-    gs_u64 i = __sync_fetch_and_add(&gil->n_changes, 1);
-    struct gs_change *c = &gil->ring[i & (GS_RING - 1)];
-
-    c->ns = now;
-    c->holder = holder;
-}
-
-/* Enters a holder who took the GIL without a call: he has had it since it was free, and he was last seen without it,
- * and not before `since`. */
-__noinline int observe(struct gs_gil *gil, const struct gs_view *view, gs_u64 since)
-{
-    if (!gil || !view)
-        return 0;
-    gs_u64 n = gil->n_changes;
-    const struct gs_change *last = &gil->ring[(n - 1) & (GS_RING - 1)];
-    gs_u32 id = view->holder;
-    struct gs_thread *holder;
-
-    if (view->read && !view->locked && n && last->holder == GS_NOT_KNOWN) /* whoever it was has not got it any more */
-        change(gil, bpf_ktime_get_ns(), 0);
-    if (!view->locked || (n && last->holder == id && id))
-        return 0;
-    if (n && last->ns > since && last->holder == 0)
-        since = last->ns;
-    holder = thread_by_id(id);
-    if (holder && holder->state == GS_WAITS && holder->tentative_ns > since)
-        since = holder->tentative_ns;
-    else if (holder && holder->free_ns > since)
-        since = holder->free_ns;
-    if (!since)
-        since = bpf_ktime_get_ns();
-    change(gil, since, id ? id : GS_NOT_KNOWN);
-    return 0;
-}
+#include "holder.bpf.h"
 
 /* --- running, on a processor and off it -------------------------------------------------------------------------- */
 static __always_inline void run_until(struct gs_thread *t, gs_u64 now)
@@ -287,9 +254,8 @@ __noinline int take(struct gs_thread *t, gs_u64 at)
     struct gs_gil *gil = bpf_map_lookup_elem(&gils, &index);
 
     if (gil && id) {
-        const struct gs_change *last = &gil->ring[(gil->n_changes - 1) & (GS_RING - 1)];
-        if (last->holder != id && last->ns <= at)
-            change(gil, at, id);
+        taken(gil, id, at);
+        has_come(t, gil);
     }
     if (!t->woken && t->deadline_ns &&
         at >= t->deadline_ns) /* it asked, and was answered before it could sleep again */
@@ -324,7 +290,7 @@ static __always_inline void released(struct gs_thread *t, struct gs_gil *gil, gs
     if (t->state != GS_RUNS)
         return;
     t->gil = index;
-    observe(gil, &mine, t->hold_ns);
+    compare(gil, &mine, now, t->hold_ns);
     change(gil, now, 0);
     if (t->hold_ns) {
         add_to(t->id, GS_HIST_HOLD, now - t->hold_ns);
@@ -337,18 +303,12 @@ static __always_inline void released(struct gs_thread *t, struct gs_gil *gil, gs
     t->free_ns = t->released_ns = now;
 }
 
-/* The thread has not got the GIL at `now`.  If it was the last that was seen to have it, it gave it up without waking
- * anybody: those who wait were on their way already. */
+/* The thread has not got the GIL at `now`. */
 static __always_inline void has_not(struct gs_thread *t, struct gs_gil *gil, const struct gs_view *view, gs_u64 now)
 {
-    const struct gs_change *last = &gil->ring[(gil->n_changes - 1) & (GS_RING - 1)];
-    gs_u32 id = t->id;
-
-    if (id && last->holder == id)
-        change(gil, now, 0);
+    compare(gil, view, now, 0);
     t->free_ns = now;
     end_hold(t);
-    observe(gil, view, 0);
 }
 
 /* The thread ends while it waits. */

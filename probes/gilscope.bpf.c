@@ -56,7 +56,7 @@ static __always_inline bool is_leaving_forced(const struct gs_thread *t, gs_u64 
 
 /* The thread sleeps, or is about to sleep, in a futex wait on a word of the GIL. */
 static __always_inline void enter_wait(struct gs_thread *t, const struct gs_target *target, struct gs_gil *gil,
-                                       const struct gs_call *call, const struct gs_view *view, gs_u64 now)
+                                       const struct gs_call *call, const struct gs_view *view, bool sleeps, gs_u64 now)
 {
     gs_u64 begin = now;
 
@@ -94,15 +94,15 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
             /* The same deadline: still the same pthread_cond_timedwait, which another waiter was faster than. */
             if (call->offset < AT_MUTEX && call->deadline_ns && call->deadline_ns != t->deadline_ns)
                 lost(t, gil, view);
-            observe(gil, view, 0);
+            compare(gil, view, now, 0);
             charge_open(t, gil, now);
         }
     }
     if (t->state == GS_RUNS) {
         if (begin < t->since_ns)
             begin = t->since_ns;
-        run_until(t, begin);
         has_not(t, gil, view, begin);
+        run_until(t, begin);
         t->state = GS_WAITS;
         t->state_ns = t->divided_ns = begin;
         t->divided_changes = gil->n_changes;
@@ -117,11 +117,17 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
     t->tentative_ns = 0;
     t->woken = 0;
     t->in_futex = 1;
+    has_come(t, gil);
+    if (call->offset < AT_MUTEX && sleeps)
+        falls_asleep(t, gil);
+    else if (call->offset < AT_MUTEX) /* it has lost its processor in front of its sleep */
+        is_late(t, gil);
     charge_pending(t);
 }
 
 static __always_inline void switch_in(struct gs_thread *t, gs_u64 now)
 {
+    is_woken(t, false);
     if (t->state == GS_FORCED) {
         end_forced(t, now);
         t->in_kernel = 1;
@@ -179,7 +185,7 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
             if (counts && (call.offset != AT_MUTEX || !view.mine)) {
                 if (t->state != GS_WAITS)
                     t->gil = call.gil;
-                enter_wait(t, target, gil, &call, &view, now);
+                enter_wait(t, target, gil, &call, &view, sleeps, now);
                 t->on_cpu = 0;
                 return;
             }
@@ -194,10 +200,12 @@ static __always_inline void switch_out(struct gs_thread *t, struct task_struct *
             take(t, t->tentative_ns); /* else it is preempted on its way to the GIL */
     }
     if (t->state == GS_RUNS) {
+        if (view.mine)
+            compare(gil, &view, now, t->hold_ns);
+        else
+            has_not(t, gil, &view, now);
         run_until(t, now);
         t->off_held = view.mine;
-        if (!view.mine)
-            has_not(t, gil, &view, now);
         if (sleeps)
             charge_pending(t);
         if (!view.mine)
@@ -245,35 +253,45 @@ int BPF_PROG(on_return, struct task_struct *task)
 }
 
 /* A thread wakes another one: if by a futex call on the GIL's condition variable, it has just given the GIL up; if on
- * that of the forced switch, it has just taken it. */
-SEC("tp_btf/sched_waking")
-int BPF_PROG(on_sched_waking, struct task_struct *sleeper)
+ * that of the forced switch, it has just taken it.  True: a release. */
+static __always_inline bool wakes(struct gs_thread *t, struct gs_thread *other)
 {
-    struct gs_thread *t = current_thread(), *other;
     struct gs_call call;
-
-    if (!t || !(other = thread_of(sleeper->pid)) || other->state == GS_RUNS)
-        return 0;
     struct gs_target *target = target_of(t);
+
     if (!target || !futex_call((struct task_struct *)bpf_get_current_task_btf(), target, FUTEX_WAKE_CALL, &call))
-        return 0;
+        return false;
     struct gs_gil *gil = bpf_map_lookup_elem(&gils, &call.gil);
     if (!gil)
-        return 0;
+        return false;
     if (call.offset >= AT_COND && call.offset < AT_MUTEX && other->state == GS_WAITS) {
         struct gs_view view = {.read = false};
         look(gil, target, t, &view);
         if (view.mine) /* a timer that ends another's wait, in the middle of our call */
-            return 0;
+            return false;
         if (other->in_futex) { /* else it is only about to sleep, and this state is of an earlier wait */
             other->woken = 1;
             other->switches = view.switches;
         }
         released(t, gil, call.gil);
-    } else if (call.offset >= AT_SWITCH_COND && other->state == GS_FORCED) {
+        return true;
+    }
+    if (call.offset >= AT_SWITCH_COND && other->state == GS_FORCED) {
         if (t->state == GS_WAITS && t->tentative_ns)
             take(t, t->tentative_ns);
     }
+    return false;
+}
+
+SEC("tp_btf/sched_waking")
+int BPF_PROG(on_sched_waking, struct task_struct *sleeper)
+{
+    struct gs_thread *other = thread_of(sleeper->pid), *t;
+
+    if (!other || other->state == GS_RUNS)
+        return 0;
+    t = current_thread();
+    is_woken(other, t && wakes(t, other));
     return 0;
 }
 
@@ -299,17 +317,23 @@ int on_clock(struct bpf_perf_event_data *ctx)
             return 0;
         take(t, t->tentative_ns); /* and it has given it up since, waking nobody */
     }
+    if (t->state == GS_WAITS && t->tentative_ns)
+        take(t, t->tentative_ns);
     learn_self(t);
+    gs_u64 now = bpf_ktime_get_ns();
+    sample_unseen(gil, t, &view, now);
     if (view.mine)
         vote(t);
-    if (view.mine && (t->hold_ns || t->state == GS_WAITS)) {
+    if (view.mine)
+        compare(gil, &view, now, t->hold_ns);
+    if (view.mine && t->hold_ns) {
         __sync_fetch_and_add(&t->hold_samples, 1);
     } else if (view.mine) {
         __sync_fetch_and_add(&t->samples_held, 1);
     } else {
         __sync_fetch_and_add(&t->samples_released, 1);
         if (t->state == GS_RUNS) /* a hold that it began after a wait has ended without waking anybody */
-            has_not(t, gil, &view, bpf_ktime_get_ns());
+            has_not(t, gil, &view, now);
     }
     clock_stack(t, target, gil, view.mine, ctx);
     return 0;
@@ -355,8 +379,12 @@ static __always_inline void end_thread(struct task_struct *task, gs_u32 tid)
     /* First of all: this program may lose the processor, and from here on a switch must not count what is counted here.
      */
     gs_u32 id = t->id;
+    struct gs_gil *gil;
     remove_tid(tid, id);
     gs_u64 now = bpf_ktime_get_ns();
+    is_woken(t, false);
+    if (t->late && (gil = bpf_map_lookup_elem(&gils, &t->gil)))
+        has_come(t, gil);
     if (t->state == GS_WAITS && t->tentative_ns)
         take(t, t->tentative_ns);
     if (t->state == GS_RUNS)
@@ -370,7 +398,7 @@ static __always_inline void end_thread(struct task_struct *task, gs_u32 tid)
     struct gs_target *target = target_of(t);
     for (gs_u32 i = 0; target && i < GS_GILS && i < target->n_gils; i++) {
         gs_u32 index = target->gil[i];
-        struct gs_gil *gil = bpf_map_lookup_elem(&gils, &index);
+        gil = bpf_map_lookup_elem(&gils, &index);
         if (!gil)
             continue;
         if (!t->had_gil) { /* it lived so shortly that it never left its processor: it may be the last holder still */

@@ -66,6 +66,11 @@ struct gs_gil {
     gs_u32 target;
     gs_u32 n_waiters; /* atomic */
     gs_u64 n_changes; /* atomic; change i is at ring[i % GS_RING] */
+    gs_u32 n_asleep;  /* waiters that sleep in its condition variable.  atomic */
+    gs_u32 n_late;    /* waiters that their deadline has woken, and that have not come to the GIL yet.  atomic */
+    gs_u32 last_id, pad1; /* the last holder that is in the ring */
+    gs_u64 quiet_ns;  /* since then a release need not be told */
+    gs_u64 seen_ns;   /* the GIL's memory was last compared with the ring then */
     gs_u64 owner[GS_OWNERS]; /* of a thread state: 32 bits of its address << 32 | id; 0 = none */
     gs_u32 owners_change, pad; /* 1: thread states are seen to change hands, so none is remembered any more */
     struct gs_change ring[GS_RING];
@@ -79,6 +84,16 @@ struct gs_hist {
 enum gs_which { GS_HIST_WAIT, GS_HIST_HOLD, GS_HIST_OFF, GS_HIST_LOCK }; /* of a thread's histograms */
 
 enum gs_state { GS_RUNS, GS_WAITS, GS_FORCED }; /* runs: has the GIL, or does not ask for it; on or off CPU */
+
+/* A thread that has a processor, while others wait for the GIL and it is not told who takes it and gives it up: how much
+ * of that time it has the GIL, by what was last known of it and how long ago that was. */
+enum gs_known { GS_KNOWN_FREE, GS_KNOWN_HELD, GS_KNOWN };
+#define GS_AGES 6                             /* below 66 us, 262 us, 1 ms, 4 ms, 17 ms, and more */
+#define GS_AGE_NS(i) (1ull << (16 + 2 * (i))) /* end of the i-th, but for the last */
+struct gs_unseen {
+    gs_u64 ns, given_ns;   /* such times, and how much of them has been entered as held.  atomic */
+    gs_u64 held, released; /* samples of the clock in them.  By the sampling program */
+};
 
 #define GS_OWED 8 /* holders, by id modulo this, for whom a thread keeps what they are charged with to itself */
 struct gs_owed {
@@ -124,8 +139,9 @@ struct gs_thread {
     /* By others, too.  Samples of the CPU clock, while running, outside of known holds; hold_samples: in the present hold, of
      * which it is not known yet whether its end will be.  By the sampling program */
     gs_u32 woken __attribute__((aligned(64))); /* asleep there, and woken by a release.  By the one that wakes it */
-    gs_u32 pad2;
+    gs_u32 asleep; /* it is in gil->n_asleep.  atomic */
     gs_u64 switches;   /* gil->switch_number when it went to sleep, or was woken by a release.  Likewise */
+    gs_u32 late, pad4; /* it is in gil->n_late.  atomic */
     gs_u64 charged_ns; /* atomic */
     gs_u64 samples_held, samples_released, hold_samples;
     gs_u64 start_ns __attribute__((aligned(64))), end_ns; /* of being measured; end 0 = alive */
@@ -143,6 +159,7 @@ struct gs_thread {
     gs_u32 lock_notifies, pad1; /* it is a wait to be notified; 0 = the line must tell */
     gs_u64 lock_ns, notify_ns;  /* closed ones; notify_ns: of those with lock_notifies */
     struct gs_owed owed[GS_OWED];
+    struct gs_unseen unseen[GS_KNOWN][GS_AGES];
     struct gs_hist wait, hold, off; /* off: intervals off CPU without the GIL and without wanting it */
     struct gs_hist lock;
 };

@@ -8,6 +8,7 @@ bpf_sources = \
     probes/futex.bpf.h \
     probes/gilscope.bpf.c \
     probes/gilscope.h \
+    probes/holder.bpf.h \
     probes/kernel.bpf.h \
     probes/lock.bpf.h \
     probes/maps.bpf.h \

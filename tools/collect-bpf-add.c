@@ -63,6 +63,10 @@ static void set_state(const struct adding *a, struct gs_thread *t)
         t->in_futex = 1;
         if (t->state == GS_WAITS)
             __atomic_fetch_add(&gil->n_waiters, 1, __ATOMIC_RELAXED);
+        if (offset < 80) { /* in its condition variable */
+            t->asleep = 1;
+            __atomic_fetch_add(&gil->n_asleep, 1, __ATOMIC_RELAXED);
+        }
         return;
     }
     bpf_locks_open(a->c->processes[a->index].locks, t, args, sp);
