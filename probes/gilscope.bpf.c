@@ -115,7 +115,7 @@ static __always_inline void enter_wait(struct gs_thread *t, const struct gs_targ
     }
     t->switches = view->switches;
     t->tentative_ns = 0;
-    t->woken = 0;
+    t->woken = t->was_seen = 0;
     t->in_futex = 1;
     has_come(t, gil);
     if (call->offset < AT_MUTEX && sleeps)
@@ -321,18 +321,22 @@ int on_clock(struct bpf_perf_event_data *ctx)
         take(t, t->tentative_ns);
     learn_self(t);
     gs_u64 now = bpf_ktime_get_ns();
-    sample_unseen(gil, t, &view, now);
+    bool unseen = is_unseen(gil);
+    if (unseen)
+        sample_unseen(gil, t, &view, now);
+    else if (view.mine)
+        compare(gil, &view, now, t->hold_ns);
     if (view.mine)
         vote(t);
-    if (view.mine)
-        compare(gil, &view, now, t->hold_ns);
     if (view.mine && t->hold_ns) {
         __sync_fetch_and_add(&t->hold_samples, 1);
     } else if (view.mine) {
         __sync_fetch_and_add(&t->samples_held, 1);
     } else {
         __sync_fetch_and_add(&t->samples_released, 1);
-        if (t->state == GS_RUNS) /* a hold that it began after a wait has ended without waking anybody */
+        if (unseen) /* a hold that it began after a wait has ended without waking anybody */
+            end_hold(t);
+        else
             has_not(t, gil, &view, now);
     }
     clock_stack(t, target, gil, view.mine, ctx);

@@ -120,7 +120,8 @@ struct gs_thread {
     gs_u64 free_ns;          /* it was last known to be without the GIL then */
     gs_u32 home_gil, home_votes; /* used most: a majority vote of takes and samples */
     gs_u32 in_futex;         /* 1 = asleep on one of the GIL's words */
-    gs_u32 had_gil, pad3;    /* 1 = it has been seen to be the last to take one */
+    gs_u32 had_gil;          /* 1 = it has been seen to be the last to take one */
+    gs_u32 was_seen;         /* 1 = while waiting: another has seen that it has taken it.  By others */
     gs_u32 in_kernel; /* 1 = since it has got a processor, in a wait or forced switch, it has not been seen to leave the kernel */
     /* sums of closed intervals */
     gs_u64 oncpu_ns, held_off_ns, released_off_ns, wait_ns, blocked_ns;

@@ -63,6 +63,12 @@ static __always_inline void has_come(struct gs_thread *t, struct gs_gil *gil)
 }
 
 /* --- what is not told -------------------------------------------------------------------------------------------- */
+/* The thread may have taken the GIL and given it up without anything being told; after a wait, too. */
+static __always_inline bool runs(const struct gs_thread *t)
+{
+    return t && t->on_cpu && (t->state == GS_RUNS || (t->state == GS_WAITS && t->tentative_ns && t->was_seen));
+}
+
 /* Since when it is not told whether a thread, which has a processor, has the GIL. */
 static __always_inline gs_u64 unseen_since(const struct gs_gil *gil, const struct gs_thread *t, enum gs_known known)
 {
@@ -70,25 +76,28 @@ static __always_inline gs_u64 unseen_since(const struct gs_gil *gil, const struc
 
     if (since < gil->seen_ns)
         since = gil->seen_ns;
-    if (since < t->since_ns)
-        since = t->since_ns;
+    if (since < (t->state == GS_RUNS ? t->since_ns : t->tentative_ns))
+        since = t->state == GS_RUNS ? t->since_ns : t->tentative_ns;
     return since < other ? other : since;
 }
 
-/* The thread may have taken the GIL and given it up without anything being told. */
-static __always_inline bool runs(const struct gs_thread *t)
+/* Others wait, and it is not told who takes the GIL, or gives it up. */
+static __always_inline bool is_unseen(const struct gs_gil *gil)
 {
-    return t && t->state == GS_RUNS && t->on_cpu;
+    gs_u32 holder = gil->ring[(gil->n_changes - 1) & (GS_RING - 1)].holder;
+
+    return gil->n_waiters && gil->n_changes && holder != GS_NOT_KNOWN && (!holder || !tells_releases(gil));
 }
 
-/* What a sample of the clock says of the current thread. */
+/* What a sample of the clock says of the current thread in such times.  The ring must not learn from it: the next sample
+ * comes when it is due, and what follows on a sample would hardly ever be sampled. */
 static __always_inline void sample_unseen(const struct gs_gil *gil, struct gs_thread *t, const struct gs_view *view,
                                           gs_u64 now)
 {
     gs_u32 holder = gil->ring[(gil->n_changes - 1) & (GS_RING - 1)].holder, age = 0;
     enum gs_known known = holder ? GS_KNOWN_HELD : GS_KNOWN_FREE;
 
-    if (!gil->n_waiters || !runs(t) || (holder ? holder != t->id || tells_releases(gil) : !view->last_mine))
+    if (!runs(t) || (holder ? holder != t->id : !view->last_mine))
         return;
     gs_u64 since = unseen_since(gil, t, known);
     while (age < GS_AGES - 1 && now > since && now - since >= GS_AGE_NS(age))
@@ -113,9 +122,11 @@ __noinline gs_u64 held_part(gs_u32 id, gs_u32 known, gs_u64 ns, bool has_it)
         gs_u64 end = i < GS_AGES - 1 && ns > GS_AGE_NS(i) ? GS_AGE_NS(i) : ns;
         if (end <= begin)
             break;
-        gs_u64 all = __sync_fetch_and_add(&u->ns, end - begin) + (end - begin), held = u->held + has_it;
-        gs_u64 n = u->held + u->released + 1;
-        gs_u64 due = all / n * held + all % n * held / n, given = u->given_ns;
+        gs_u64 all = __sync_fetch_and_add(&u->ns, end - begin) + (end - begin), given = u->given_ns;
+        gs_u64 held = u->held, n = held + u->released;
+        if (!n)
+            held = n = 1, all = has_it ? all : given;
+        gs_u64 due = all / n * held + all % n * held / n;
         gs_u64 part = due > given ? due - given : 0;
         if (part > end - begin)
             part = end - begin;
@@ -182,8 +193,10 @@ __noinline int found(struct gs_gil *gil, gs_u32 id, gs_u64 at, gs_u64 since)
     const struct gs_change *last = &gil->ring[(gil->n_changes - 1) & (GS_RING - 1)];
     struct gs_thread *t = thread_by_id(id);
 
-    if (t && t->state == GS_WAITS && t->tentative_ns)
+    if (t && t->state == GS_WAITS && t->tentative_ns) {
+        t->was_seen = 1;
         return taken(gil, id, t->tentative_ns);
+    }
     if (gil->n_changes && last->ns > since)
         since = last->ns;
     if (t && t->free_ns > since)
