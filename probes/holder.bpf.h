@@ -161,7 +161,7 @@ static __always_inline void end_unseen(struct gs_gil *gil, gs_u32 id, gs_u64 to)
     if (gil->n_waiters && !tells_releases(gil) && runs(t)) {
         gs_u64 from = unseen_since(gil, t, GS_KNOWN_HELD);
         if (to > from)
-            to = from + held_part(id, GS_KNOWN_HELD, to - from, false);
+            to = from + held_part(id, GS_KNOWN_HELD, to - from, true);
     }
     change(gil, to, 0);
 }
@@ -174,9 +174,11 @@ __noinline int taken(struct gs_gil *gil, gs_u32 id, gs_u64 at)
     const struct gs_change *last = &gil->ring[(gil->n_changes - 1) & (GS_RING - 1)];
     gs_u32 holder = last->holder;
 
-    if (holder == id || last->ns > at)
+    if (holder == id || (holder && last->ns > at))
         return 0;
-    if (!holder)
+    if (last->ns > at) /* who gave it up told so later than it was taken */
+        at = last->ns;
+    else if (!holder)
         fill_free(gil, at);
     else if (holder != GS_NOT_KNOWN)
         end_unseen(gil, holder, at);
