@@ -72,7 +72,8 @@ static __always_inline bool runs(const struct gs_thread *t)
 /* Since when it is not told whether a thread, which has a processor, has the GIL. */
 static __always_inline gs_u64 unseen_since(const struct gs_gil *gil, const struct gs_thread *t, enum gs_known known)
 {
-    gs_u64 since = gil->ring[(gil->n_changes - 1) & (GS_RING - 1)].ns, other = known == GS_KNOWN_HELD ? gil->quiet_ns : t->free_ns;
+    gs_u64 since = gil->ring[(gil->n_changes - 1) & (GS_RING - 1)].ns;
+    gs_u64 other = known == GS_KNOWN_HELD ? gil->quiet_ns : t->free_ns;
 
     if (since < gil->seen_ns)
         since = gil->seen_ns;
