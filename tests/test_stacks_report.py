@@ -290,6 +290,11 @@ def test_modules_and_calls_are_those_that_python_called(world, where):
     table = re.search(r'data-part="modules".*?</section>', page, re.S).group()
     shares = [float(share) for share in re.findall(r">([\d.]+) %</td>", table)]
     assert "not known" in table and abs(sum(shares) - 100) < 0.2, shares
+    text = gs.gilscope("report", recording).stdout.split("MODULES")[1].split("\n\n")[0]
+    rows = [re.split(r"  +", line.strip())[:4] for line in text.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["_ext.so", "the interpreter itself", "Python, native frames not known"], text
+    for column, total in (1, 400), (2, 640), (3, 300):
+        assert sum(float(row[column][:-3]) for row in rows if row[column] != "-") == pytest.approx(total, rel=0.01), text
 
 
 @pytest.mark.parametrize("samples, share, longest_us, listed", [

@@ -89,21 +89,55 @@ static const char *module_name(const struct model_stacks *stacks, const struct m
     return at;
 }
 
+static void module_row(const struct text *text, struct text_table *table, const struct model_module *module,
+                       const char *name)
+{
+    text_cell(text, table, "%s", name);
+    time_cell(text, table, module->charged_ns);
+    time_cell(text, table, module->held_ns);
+    time_cell(text, table, module->released_ns);
+    time_cell(text, table, module->released_oncpu_ns);
+}
+
+static void add_module(struct model_module *sum, const struct model_module *module)
+{
+    sum->charged_ns += module->charged_ns;
+    sum->held_ns += module->held_ns;
+    sum->released_ns += module->released_ns;
+    sum->released_oncpu_ns += module->released_oncpu_ns;
+}
+
+/* Its rows add up to the whole of each view.  Where there is nothing but the interpreter, it has nothing to tell. */
 static void print_modules(const struct text *text, const struct model_stacks *stacks)
 {
     static const char *const titles[] = {"<MODULES", "made wait", "held", "released", "on a CPU"};
     struct text_table table = {.titles = titles, .n_columns = 5};
+    struct model_module others = {.path = ""};
+    const struct model_module *none = &stacks->no_module;
+    size_t n = 0, n_others = 0;
+    char count[FORMAT_BYTES], *name;
 
-    for (size_t i = 0; i < stacks->n_modules && i < MODULES_MAX; i++) {
-        const struct model_module *module = &stacks->modules[i];
-        if (module->interpreter)
-            continue;
-        text_cell(text, &table, "%s", module_name(stacks, module));
-        time_cell(text, &table, module->charged_ns);
-        time_cell(text, &table, module->held_ns);
-        time_cell(text, &table, module->released_ns);
-        time_cell(text, &table, module->released_oncpu_ns);
+    while (n < stacks->n_modules && !stacks->modules[n].interpreter) /* which is the last */
+        n++;
+    if (!n)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        if (i < MODULES_MAX) {
+            module_row(text, &table, &stacks->modules[i], module_name(stacks, &stacks->modules[i]));
+        } else {
+            add_module(&others, &stacks->modules[i]);
+            n_others++;
+        }
     }
+    if (n_others) {
+        name = mem_print("%s others, together", format_count(count, n_others));
+        module_row(text, &table, &others, name);
+        free(name);
+    }
+    if (n < stacks->n_modules)
+        module_row(text, &table, &stacks->modules[n], "the interpreter itself");
+    if (none->charged_ns || none->held_ns || none->released_ns)
+        module_row(text, &table, none, "Python, native frames not known");
     end_table(text, &table);
 }
 
