@@ -178,6 +178,7 @@ libgilscope_tool_a_SOURCES = \
     tools/utf8.h \
     tools/verdict-facts.c \
     tools/verdict-facts.h \
+    tools/verdict-locks.c \
     tools/verdict-processors.c \
     tools/verdict-speedup.c \
     tools/verdict-stacks.c \

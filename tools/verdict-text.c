@@ -381,6 +381,7 @@ void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict
         break;
     case VERDICT_LOCK_BOUND:
         evidence_locks(facts, verdict);
+        verdict_tell_lock_places(facts, verdict);
         evidence_demand(facts, verdict);
         break;
     case VERDICT_CPU_STARVED:
@@ -399,8 +400,10 @@ void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict
         break;
     case VERDICT_MIXED:
         evidence_demand(facts, verdict);
-        if (locks_matter(facts))
+        if (locks_matter(facts)) {
             evidence_locks(facts, verdict);
+            verdict_tell_lock_places(facts, verdict);
+        }
         if (processors_matter(facts))
             verdict_tell_processors(facts, verdict);
         break;

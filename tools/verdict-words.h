@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * verdict-words.h - what those that put the verdict into words share.  For verdict-text.c and verdict-processors.c
- * only.
+ * verdict-words.h - what those that put the verdict into words share.  For verdict-text.c, verdict-processors.c
+ * and verdict-locks.c only.
  */
 #ifndef GILSCOPE_VERDICT_WORDS_H
 #define GILSCOPE_VERDICT_WORDS_H
@@ -28,5 +28,8 @@ static inline void verdict_add(char **lines, size_t *n, char *line)
 /* Who had the processors that threads lacked, and what to do about it. */
 void verdict_tell_processors(const struct verdict_facts *facts, struct verdict *verdict);
 void verdict_advise_processors(const struct verdict_facts *facts, struct verdict *verdict);
+
+/* --- verdict-locks.c: where threads waited for locks, or why nobody knows. */
+void verdict_tell_lock_places(const struct verdict_facts *facts, struct verdict *verdict);
 
 #endif

@@ -20,7 +20,7 @@ enum verdict_class {
     VERDICT_MIXED,
 };
 
-#define VERDICT_LINES 8
+#define VERDICT_LINES 10
 
 struct verdict {
     enum verdict_class class;
