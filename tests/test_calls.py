@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from helpers import gs, pythons, truth
+from helpers import gs, makerec, pythons, truth
 
 PROGRAM = """
 import hashlib, sys, threading, time, zlib
@@ -105,3 +105,54 @@ def test_functions_that_ctypes_calls_without_the_gil_are_told(python, where):
     assert ns[True] > 2 * ns[False], ns             # the first walks prove that frames can be read, and ask for no more
     released = sum(m["released_ns"] for m in process["modules"] if m["path"].endswith("places.so"))
     assert released >= ns[True], (released, process["modules"])
+
+
+MS = 1000 * 1000
+LOOP = "_PyEval_EvalFrameDefault"
+
+
+def listed(where, file, function, caller="/app/app.py", held_ms=200, charged_ms=100, longest_us=2000, wall_s=1.0):
+    """Whether a call of a function in this file is listed, of a thread that others wait for: 500 ms of held time in all."""
+    make = makerec.Maker(seconds=wall_s)
+    python, functions = makerec.library(where, "libpython3.99.so", [LOOP])
+    make.object(python, 0x7f0000000000, 0x100000, build_id=makerec.build_id(python))
+    (where / file).parent.mkdir(parents=True, exist_ok=True)
+    path, addresses = makerec.library((where / file).parent, (where / file).name, [function])
+    make.object(path, 0x7e0000000000, 0x100000, build_id=makerec.build_id(path))
+    loop, call = 0x7f0000000000 + functions[LOOP], 0x7e0000000000 + addresses[function]
+    make.thread("one", held=0.5, charged=0.3)
+    make.thread("two", held=0.1, blocked=0.3)
+    frame = make.frame("main", file=caller, line=3) | makerec.ENTRY
+    make.stack(1, [frame], [loop], held=(500 - held_ms) * MS, charged=(300 - charged_ms) * MS, samples=99)
+    make.stack(1, [frame], [call, loop], held=held_ms * MS, charged=charged_ms * MS, samples=40,
+               longest_hold=longest_us * 1000, longest_call_us=longest_us)
+    process, = gs.report(make.write(where))["processes"]
+    assert [m for m in process["modules"] if m["path"] == str(path)], "it is told among the modules, however"
+    return [c["function"] for c in process["calls_that_should_release"]] == [function]
+
+
+def test_only_calls_that_matter_are_listed(where):
+    """One that is long, but had next to nothing of the time and of the waiting, gives nothing if it lets go."""
+    small = dict(held_ms=4, charged_ms=2)
+    for i, (expected, values) in enumerate([
+            (True, {}),
+            (False, small),
+            (True, dict(small, longest_us=25000)),                  # others feel it
+            (False, dict(small, longest_us=25000, charged_ms=0)),   # there are none
+            (False, dict(held_ms=20, charged_ms=2, wall_s=60.0)),   # hardly anything of the time, though of what was held
+            (True, dict(held_ms=20, charged_ms=2))]):
+        directory = where / str(i)
+        directory.mkdir()
+        assert listed(directory, "_ext.so", "kernel", **values) is expected, values
+
+
+def test_calls_that_cannot_let_go_are_not_listed(where):
+    """Modules of CPython that work on Python objects, and what initialises a module, have to keep the GIL."""
+    cases = [(False, "lib-dynload/_json.cpython-311-x86_64-linux-gnu.so", "scan", {}),
+             (True, "lib-dynload/_sqlite3.cpython-311-x86_64-linux-gnu.so", "step", {}),
+             (True, "site-packages/_json.so", "scan", {}),
+             (False, "_ext.so", "PyInit__ext", {"caller": "<frozen importlib._bootstrap>"})]
+    for i, (expected, file, function, values) in enumerate(cases):
+        directory = where / str(i)
+        directory.mkdir()
+        assert listed(directory, file, function, **values) is expected, file

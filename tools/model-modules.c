@@ -18,6 +18,7 @@
 #define CALLS_MAX 50
 #define CHARGED_SHARE_MIN 0.01
 #define HELD_SHARE_MIN 0.02
+#define HELD_TIME_MIN 0.01   /* of the process's time: others could not have run for more, had it been released */
 #define SHORT_SHARE_MIN 0.05 /* of calls that are not known to be long: many short ones may be worth it, too */
 #define SHORT_SAMPLES_MIN 5  /* fewer may have met anything */
 
@@ -160,16 +161,45 @@ static bool keeps_it_first(const struct model_call *call)
            (call->held_oncpu_ns / call->holds >= LONG_HOLD_NS || call->held_ns / call->holds >= BLOCKED_HOLD_NS);
 }
 
-/* It keeps the GIL for long, and is more than the end of a hold that other code has had.  Or others have waited for it,
- * or it has the GIL, for so large a part of the time that it may be worth it even if it is short; that takes more than
- * the odd sample.  A look or a sample stands for the distance to the next one: that says nothing of how long the call
- * was. */
+/* Modules of CPython that work on Python objects only: they have no Py_BEGIN_ALLOW_THREADS in 3.8 to 3.14, nor could
+ * they have one.  Many builds have them in the interpreter itself, whose functions are not listed either. */
+static bool is_of_objects(const struct model_function *function)
+{
+    static const char *const names[] = {"_asyncio.",    "_bisect.", "_csv.",    "_datetime.", "_elementtree.",
+                                        "_heapq.",      "_json.",   "_lsprof.", "_pickle.",   "_random.",
+                                        "_statistics.", "_struct.", "array.",   "pyexpat.",   "_zoneinfo."};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strncmp(function->basename, names[i], strlen(names[i])))
+            return strstr(function->file, "/lib-dynload/");
+    return false;
+}
+
+/* Nobody can have it let go of the GIL: it makes Python objects and nothing else.  What import calls is a module's
+ * initialisation. */
+static bool needs_it(const struct model_stacks *stacks, const struct model_call *call)
+{
+    static const char import[] = "<frozen importlib.";
+
+    if (call->caller < stacks->n_frames &&
+        !strncmp(stacks->functions[stacks->frames[call->caller].function].file, import, strlen(import)))
+        return true;
+    return is_of_objects(&stacks->functions[call->function]);
+}
+
+/* It keeps the GIL for long, and is more than the end of a hold that other code has had: for so long at once that
+ * others feel it each time, or for a part of the time that others could have used.  Or others have waited for it, or it
+ * has the GIL, for so large a part of the time that it may be worth it even if it is short; that takes more than the
+ * odd sample.  A look or a sample stands for the distance to the next one: that says nothing of how long the call was.
+ */
 static bool matters(const struct model_process *process, const struct model_call *call)
 {
-    if (call->longest_call_ns >= LONG_HOLD_NS)
+    if (call->longest_call_ns >= BLOCKED_HOLD_NS && call->charged_ns)
         return true;
-    if (call->longest_known && call->longest_hold_ns >= LONG_HOLD_NS)
-        return call->charged_share >= CHARGED_SHARE_MIN || call->held_share >= HELD_SHARE_MIN;
+    if (call->longest_call_ns >= LONG_HOLD_NS || (call->longest_known && call->longest_hold_ns >= LONG_HOLD_NS))
+        return (process->waiting_matters && call->charged_share >= CHARGED_SHARE_MIN) ||
+               (call->held_share >= HELD_SHARE_MIN &&
+                (double)call->held_ns >= HELD_TIME_MIN * (double)process->wall_ns);
     if (process->waiting_matters && call->charged_samples >= SHORT_SAMPLES_MIN &&
         call->charged_share >= SHORT_SHARE_MIN)
         return true;
@@ -212,7 +242,7 @@ static void finish_calls(struct model_process *process)
             call.longest_hold_ns = call.longest_call_ns;
             call.longest_known = true;
         }
-        if (matters(process, &call))
+        if (matters(process, &call) && !needs_it(stacks, &call))
             stacks->calls[n++] = call;
     }
     if (n)

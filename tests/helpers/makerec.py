@@ -15,6 +15,7 @@ ENTRY = 0x80000000
 FORMATS = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
 WEIGHTS = {"wait": 0, "charged": 1, "held": 2, "held_oncpu": 3, "released": 4, "released_oncpu": 5, "longest_hold": 7}
 PYTHON_CUT, NATIVE_CUT, NO_NATIVE = 1, 2, 4
+LONGEST_CALL = 6 # among the counts
 
 
 def _layout():
@@ -128,12 +129,13 @@ class Maker:
                     start=start, end=start + size, bias=start if bias is None else bias, first_generation=first,
                     end_generation=end)
 
-    def stack(self, thread, python=(), native=(), flags=0, generation=0, samples=1, **weights):
+    def stack(self, thread, python=(), native=(), flags=0, generation=0, samples=1, longest_call_us=0, **weights):
         """Adds a stack.  python, native: the innermost first; python: cells, with ENTRY; weights in ns, by name."""
         ticks, counts = [0] * 8, [0] * 8
         for name, value in weights.items():
             ticks[WEIGHTS[name]] = int(value)
             counts[WEIGHTS[name]] = samples
+        counts[LONGEST_CALL] = longest_call_us
         tail = struct.pack(f"<{len(native)}Q{len(python)}I", *native, *python)
         self.record("rec_stack", tail, thread=thread, n_native=len(native), n_python=len(python),
                     flags=flags | (0 if native else NO_NATIVE), generation=generation, weight_ticks=ticks,
