@@ -335,6 +335,21 @@ def test_modules_of_one_name_are_told_apart(world, where):
     assert sorted(rows) == ["pandas/lib.so", "pyarrow/lib.so"], text
 
 
+@pytest.mark.parametrize("n, told", [(7, None), (8, "2 others, together")])
+def test_modules_beyond_the_sixth_are_told_together(world, where, n, told):
+    """Their rows add up whatever the number of modules; one more than there is room for has its own."""
+    make = world.maker
+    make.thread("one", held=0.8)
+    for i in range(n):
+        path, addresses = makerec.library(where, f"_m{i}.so", [f"work{i}"])
+        start = 0x7e0000000000 + i * 0x10000000
+        make.object(path, start, 0x100000, build_id=makerec.build_id(path))
+        make.stack(1, world.python("f", "main!"), world.native(start + addresses[f"work{i}"], LOOP), held=100 * MS)
+    table = gs.gilscope("report", make.write(where)).stdout.split("MODULES")[1].split("\n\n")[0]
+    assert len(table.splitlines()) == 1 + min(n, 7)
+    assert ("together" in table) is bool(told) and (told or "") in table
+
+
 def test_names_of_rust_are_readable_and_tables_keep_their_width(world, where):
     """Names of generics may be as long as a page; they do not make tables wider than the terminal."""
     make, symbol = world.maker, "_RNvNtC3app6module" + "300" + "x" * 300

@@ -122,7 +122,7 @@ static void print_modules(const struct text *text, const struct model_stacks *st
     if (!n)
         return;
     for (size_t i = 0; i < n; i++) {
-        if (i < MODULES_MAX) {
+        if (i < MODULES_MAX || n == MODULES_MAX + 1) { /* a row for one is the one's */
             module_row(text, &table, &stacks->modules[i], module_name(stacks, &stacks->modules[i]));
         } else {
             add_module(&others, &stacks->modules[i]);
