@@ -161,7 +161,7 @@ static bool keeps_it_first(const struct model_call *call)
            (call->held_oncpu_ns / call->holds >= LONG_HOLD_NS || call->held_ns / call->holds >= BLOCKED_HOLD_NS);
 }
 
-/* Modules of CPython that work on Python objects only: they have no Py_BEGIN_ALLOW_THREADS in 3.8 to 3.14, nor could
+/* Modules of CPython that work on Python objects only: they have no Py_BEGIN_ALLOW_THREADS in 3.8 to 3.13, nor could
  * they have one.  Many builds have them in the interpreter itself, whose functions are not listed either. */
 static bool is_of_objects(const struct model_function *function)
 {
