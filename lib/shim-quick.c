@@ -13,7 +13,7 @@
 
 /* glibc 2.25 made the condition variable what it is, 2.32 says whether the process has one thread only; up to the last
  * that has been looked at.  With another one all calls are passed on. */
-enum { FIRST_MINOR = 32, LAST_MINOR = 41 };
+enum { FIRST_MINOR = 32, LAST_MINOR = 43 };
 
 static bool known_version(void)
 {
