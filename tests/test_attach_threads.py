@@ -2,6 +2,7 @@
 """Attached to a program that starts a thread for each piece of work, as many servers do: all of it is measured."""
 import json
 import os
+import subprocess
 
 from helpers import gs, sums, truth
 from helpers.attach import READY, Attached, Target, both, need_bpf
@@ -135,13 +136,31 @@ def test_forced_switch_ends_with_the_lock_of_its_condition(one_python, where):
     assert told > 0.9 * true - truth.MS, (told, true)
 
 
+def test_holds_that_make_no_call_are_charged(one_python, where):
+    """Who takes and gives up the GIL while those who wait have been woken, but have no processor, makes them wait."""
+    need_bpf()
+    threads = [truth.spin(truth.MS), truth.spin(truth.MS, truth.MS // 10), truth.io(truth.MS, truth.MS),
+               truth.io(truth.MS // 10, truth.MS)]
+    cpu = str(min(os.sched_getaffinity(0)))
+    with subprocess.Popen(["taskset", "-c", cpu, one_python.path, "-c", "while True: pass"]) as neighbour:
+        try:
+            measured, process = measured_twice(one_python, threads, where, ("taskset", "-c", cpu), log=100000)
+        finally:
+            neighbour.kill()
+    true = sum(ns for ns, _ in truth.overlaps(measured).values())
+    told = sum(gs.thread(process, tid=m.tid)["wait_blocked_ns"] for m in measured)
+    assert 0.92 * true < told < 1.08 * true, (told, true)
+
+
 def test_holds_that_nothing_tells_are_charged(one_python, where):
     """Who takes and gives up the GIL, while those who wait have been woken but have no processor, makes them wait: for so
     long as it has the GIL, and not all the time (blocked times were up to 40 % too long)."""
     need_bpf()
     cpu = str(min(os.sched_getaffinity(0)))
-    measured, process = measured_twice(one_python, [truth.spin(truth.MS // 5, truth.MS // 5)] * 4, where,
-                                       ("taskset", "-c", cpu), log=50000)
+    # Of unequal lengths: else all may lose their processor between their holds each time, and nobody waits.
+    threads = [truth.spin(held * truth.MS // 1000, free * truth.MS // 1000)
+               for held, free in ((200, 200), (230, 170), (170, 260), (290, 210))]
+    measured, process = measured_twice(one_python, threads, where, ("taskset", "-c", cpu), log=50000)
     true = sum(ns for ns, _ in truth.overlaps(measured).values())
     told = sum(gs.thread(process, tid=m.tid)["wait_blocked_ns"] for m in measured)
     assert 0.9 * true < told < 1.1 * true, (told, true)
