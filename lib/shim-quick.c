@@ -96,9 +96,9 @@ static uint32_t waiters_at(const void *cond)
 void shim_quick_learn(const void *c, const void *sc, const void *m, const void *sm)
 {
     bool known = chosen && is_fresh(m) && is_fresh(sm);
-    uint32_t at = known && waiters_at(c) == waiters_at(sc) ? waiters_at(c) : 0;
+    uint32_t at = waiters_at(c);
     T.tid = 0; /* a forked child has another one */
-    shim_next.waiters_at = at;
+    shim_next.waiters_at = known && at == waiters_at(sc) ? at : 0;
     SHIM.quick_mutex = known ? m : NULL;
     SHIM.quick_switch_mutex = known ? sm : NULL;
 }

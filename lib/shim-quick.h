@@ -28,8 +28,7 @@ void shim_quick_choose(void);
  * creates it. */
 void shim_quick_learn(const void *c, const void *sc, const void *m, const void *sm);
 
-/* The real functions, for whatever is not the shortest case; the first also learns the calling thread's id.  Any
- * thread. */
+/* The real function, for a thread whose id is not known yet: learns it.  Any thread. */
 int shim_quick_lock_real(pthread_mutex_t *m);
 
 #pragma GCC visibility pop

@@ -100,16 +100,16 @@ struct shim_state {
     uint64_t filter;                              /* one bit for each mutex and condition of the further GILs */
     const void *quick_mutex, *quick_switch_mutex; /* of the first GIL, also if dormant; NULL = unknown (shim-quick.h) */
     const uint32_t *n_toggles;                    /* in the header: odd = paused */
-    struct rec_header *header; /* up to here one cache line; all but `registering` are hardly ever written */
+    struct rec_header *header; /* up to here one cache line; this and the next are hardly ever written */
     uint32_t dormant;          /* 1 = paused: the first four are put away (shim_route_sleep) */
     uint32_t slept;            /* 1 = they were, once: who finds nothing there looks again */
     uint32_t ended;            /* 1 = the destructor has run */
-    uint32_t n_gils;           /* with the next */
-    uint32_t generation;       /* 0 = not measuring; else counts the recordings of this process */
-    uint32_t cell_mask;        /* a cell with these bits lies in the mapping (shim_file_at) */
-    uint64_t map_bytes;        /* a power of two; behind them, SHIM_BEHIND_BYTES more are mapped */
-    uint64_t reserved_bytes;   /* as in the header, which others may have written to */
-    uint32_t pid, python_hex;  /* likewise */
+    uint32_t n_gils;
+    uint32_t generation;      /* 0 = not measuring; else counts the recordings of this process */
+    uint32_t cell_mask;       /* a cell with these bits lies in the mapping (shim_file_at) */
+    uint64_t map_bytes;       /* a power of two; behind them, SHIM_BEHIND_BYTES more are mapped */
+    uint64_t reserved_bytes;  /* as in the header, which others may have written to */
+    uint32_t pid, python_hex; /* likewise */
     uint32_t registering; /* 1 = a thread is at the registry of GILs or at what is compared with (shim_several_enter) */
     struct shim_gil gils[SHIM_GILS];
 };
