@@ -5,13 +5,6 @@
 #ifndef GILSCOPE_FUTEX_BPF_H
 #define GILSCOPE_FUTEX_BPF_H
 
-enum { /* struct _gil_runtime_state from `cond` on; sizes of glibc's types on x86-64 */
-       AT_COND = 32,
-       AT_MUTEX = 80,
-       AT_SWITCH_COND = 120,
-       AT_SWITCH_MUTEX = 168,
-       GIL_BYTES = 208 /* below 256: gil_of_word() */
-};
 enum { FUTEX_WAIT_CALL, FUTEX_WAKE_CALL };
 
 struct gs_call {

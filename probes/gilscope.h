@@ -183,6 +183,14 @@ struct gs_seen { /* a thread, as gilscope sees it and by the kernel's own number
     gs_u32 tid, kernel_tid, kernel_tgid;
 };
 
+enum { /* struct _gil_runtime_state from `cond` on; sizes of glibc's types on x86-64 */
+       AT_COND = 32,
+       AT_MUTEX = 80,
+       AT_SWITCH_COND = 120,
+       AT_SWITCH_MUTEX = 168,
+       GIL_BYTES = 208 /* below 256: gil_of_word() */
+};
+
 /* What the programs could not do. */
 enum gs_loss { GS_LOSS_THREADS, GS_LOSS_PAIRS, GS_LOSS_STACKS, GS_LOSS_UNREAD, GS_LOSSES };
 

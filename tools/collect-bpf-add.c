@@ -55,15 +55,17 @@ static void set_state(const struct adding *a, struct gs_thread *t)
     for (uint32_t i = 0; i < a->target->n_gils; i++) {
         struct gs_gil *gil = &a->c->gils[a->target->gil[i]];
         uint64_t offset = word - gil->address;
-        if (offset < GIL_COND || offset >= 208)
+        if (offset < AT_COND || offset >= GIL_BYTES)
             continue;
         t->gil = a->target->gil[i];
-        t->state = offset < 120 ? GS_WAITS : offset < 168 ? GS_FORCED : GS_RUNS;
+        t->state = offset < AT_SWITCH_COND    ? GS_WAITS
+                   : offset < AT_SWITCH_MUTEX ? GS_FORCED
+                                              : GS_RUNS;
         t->state_ns = t->divided_ns = a->now_ns;
         t->in_futex = 1;
         if (t->state == GS_WAITS)
             __atomic_fetch_add(&gil->n_waiters, 1, __ATOMIC_RELAXED);
-        if (offset < 80) { /* in its condition variable */
+        if (offset < AT_MUTEX) { /* in its condition variable */
             t->asleep = 1;
             __atomic_fetch_add(&gil->n_asleep, 1, __ATOMIC_RELAXED);
         }

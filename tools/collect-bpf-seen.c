@@ -13,19 +13,6 @@
 #include "gilscope.skel.h"
 #include "mem.h"
 
-#define FIRST_PID_NAMESPACE "pid:[4026531836]" /* PROC_PID_INIT_INO of include/linux/proc_ns.h */
-
-bool bpf_seen_differs(void)
-{
-    char text[64];
-    ssize_t n = readlink("/proc/self/ns/pid", text, sizeof text - 1);
-
-    if (n <= 0)
-        return false;
-    text[n] = 0;
-    return strcmp(text, FIRST_PID_NAMESPACE) != 0;
-}
-
 void bpf_seen_free(struct bpf_seen *seen)
 {
     free(seen->thread);

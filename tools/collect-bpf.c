@@ -26,9 +26,9 @@
 #include "mem.h"
 #include "peer.h"
 #include "privileges.h"
+#include "procinfo.h"
 #include "textfile.h"
 
-#define FIRST_TIME_NAMESPACE "time:[4026531834]" /* PROC_TIME_INIT_INO of include/linux/proc_ns.h */
 #define SLOTS_SPARE 1024u
 #define SLOTS_MOST (GS_SLOTS - 1u)
 #define SPARE_GILS GS_TARGETS /* for children that are followed, and interpreters that are made later */
@@ -74,11 +74,10 @@ static const char *why_in_spite(int reason)
 /* In a time namespace CLOCK_MONOTONIC may be another one than the programs': bpf_ktime_get_ns() is the machine's. */
 static bool has_other_clock(void)
 {
-    char own[64] = "", text[256];
+    char text[256];
     long long s, ns;
 
-    return readlink("/proc/self/ns/time", own, sizeof own - 1) > 0 && strcmp(own, FIRST_TIME_NAMESPACE) != 0 &&
-           textfile_read("/proc/self/timens_offsets", text, sizeof text) > 0 &&
+    return procinfo_in_own_namespace("time") && textfile_read("/proc/self/timens_offsets", text, sizeof text) > 0 &&
            sscanf(text, "monotonic %lld %lld", &s, &ns) == 2 && (s || ns);
 }
 
@@ -212,7 +211,7 @@ static int load(struct bpf_collector *c, char *error)
     c->skeleton->rodata->sample_ns = 1000000000 / c->options.sample_hz;
     c->sees_returns = libbpf_find_vmlinux_btf_id("rseq_update", BPF_TRACE_RAW_TP) > 0;
     bpf_program__set_autoload(c->skeleton->progs.on_return, c->sees_returns);
-    c->translates = bpf_seen_differs();
+    c->translates = procinfo_in_own_namespace("pid");
     c->skeleton->rodata->seen_translated = c->translates;
     bpf_program__set_autoload(c->skeleton->progs.each_thread, c->translates);
     c->skeleton->bss->max_slots = c->n_slots_max;

@@ -118,8 +118,6 @@ uint32_t bpf_n_slots(const struct bpf_collector *c);
 uint64_t bpf_loss(const struct bpf_collector *c, enum gs_loss loss);
 
 /* --- collect-bpf-seen.c */
-/* Whether gilscope is in a PID namespace, so that the kernel has other numbers for what it sees. */
-bool bpf_seen_differs(void);
 /* Asks for the numbers of a process's threads as of now.  -1 with errno: they cannot be had. */
 int bpf_seen_read(const struct bpf_collector *c, int pid, struct bpf_seen *seen);
 void bpf_seen_free(struct bpf_seen *seen);

@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 #include "msg.h"
+#include "procinfo.h"
 
-#define FIRST_USER_NAMESPACE "user:[4026531837]" /* PROC_USER_INIT_INO of include/linux/proc_ns.h */
 #define OWN_PATH_BYTES 512
 
 struct capabilities {
@@ -55,11 +55,7 @@ bool privileges_have_for_bpf(unsigned capability)
 
 bool privileges_are_of_namespace(void)
 {
-    char text[64];
-    ssize_t n = readlink("/proc/self/ns/user", text, sizeof text - 1);
-
-    text[n > 0 ? n : 0] = 0;
-    return n > 0 && strcmp(text, FIRST_USER_NAMESPACE) != 0;
+    return procinfo_in_own_namespace("user");
 }
 
 bool privileges_are_filtered(void)

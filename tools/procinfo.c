@@ -206,3 +206,23 @@ int procinfo_threads(int pid)
     closedir(stream);
     return n;
 }
+
+bool procinfo_in_own_namespace(const char *kind)
+{
+    static const struct {
+        const char *kind;
+        unsigned inode; /* PROC_..._INIT_INO of include/linux/proc_ns.h */
+    } first[] = {{"pid", 4026531836u}, {"user", 4026531837u}, {"time", 4026531834u}};
+    char path[64], text[64], expected[64];
+
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
+        if (strcmp(first[i].kind, kind) != 0)
+            continue;
+        snprintf(path, sizeof path, "/proc/self/ns/%s", kind);
+        snprintf(expected, sizeof expected, "%s:[%u]", kind, first[i].inode);
+        ssize_t n = readlink(path, text, sizeof text - 1);
+        text[n > 0 ? n : 0] = 0;
+        return n > 0 && strcmp(text, expected) != 0;
+    }
+    return false;
+}

@@ -6,6 +6,7 @@
 #define GILSCOPE_PROCINFO_H
 
 #include <limits.h>
+#include <stdbool.h>
 
 #include "record.h"
 
@@ -37,5 +38,9 @@ int procinfo_find_recording(int pid, struct rec_header *header);
 
 /* The number of threads of process PID, or -1. */
 int procinfo_threads(int pid);
+
+/* Whether this process is in another namespace of a kind ("pid", "user", "time") than the machine's first; false where
+ * that cannot be told, as of a kind that the kernel does not have. */
+bool procinfo_in_own_namespace(const char *kind);
 
 #endif
