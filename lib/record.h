@@ -34,8 +34,9 @@
 
 #define REC_MAGIC "GILSCOPE"   /* 8 bytes, without the terminating 0 */
 #define REC_ENDIAN 0x01020304u /* reads as 0x04030201 in a file of the other byte order */
-#define REC_VERSION 1          /* what this source writes */
+#define REC_VERSION 2          /* what this source writes */
 #define REC_VERSION_MIN 1      /* the oldest version that can be read */
+#define REC_VERSION_TURN 2     /* the first that knows rec_gil.turn */
 
 #define REC_HEADER_BYTES 4096u /* records start here */
 #define REC_CELL_BYTES 16u     /* every record starts at, and is sized in, multiples of this */
@@ -299,12 +300,31 @@ struct rec_thread {
 
 /* --- GILs -------------------------------------------------------------------------------------------------------- */
 #define REC_RING 1024 /* the last changes of holder, for charging waits to the holds that they overlap */
+/* Where change i is in the ring of a record that has a turn: two threads that hand the GIL to and fro write to lines of
+ * their own, which stay with their processors. */
+#define REC_RING_PLACE(i) (((i) % 2) * (REC_RING / 2) + (i) / 2 % (REC_RING / 2))
 
 struct rec_change {
     uint32_t holder;          /* thread index */
     uint32_t holder_cell;     /* of its record, for the collector; the record may have been used again since */
     uint64_t held_base_ticks; /* H when it took the GIL from another holder.  All ones while the entry is written */
     uint64_t ticks;           /* when it did */
+};
+
+/* What changes at each change of holder: all of it in one cache line, which is what a hand-off moves from processor to
+ * processor besides the GIL's own and one of the ring.  mutex */
+struct rec_turn {
+    uint32_t seq;             /* as in rec_gil */
+    uint32_t holder;          /* as in rec_gil */
+    uint64_t held_base_ticks; /* as in rec_gil */
+    uint64_t n_changes;       /* as in rec_gil, but change i is at ring[REC_RING_PLACE(i)] */
+    /* For the library alone. */
+    uint64_t take_ticks;         /* the present hold's begin, 0 = it is not held */
+    uint64_t last_take_ticks;    /* of the last closed hold */
+    uint64_t last_release_ticks; /* of the last closed hold */
+    uint64_t closed_ticks;       /* H at its end */
+    uint32_t holder_cell;        /* of the holder's record; all ones: it has none */
+    uint32_t n_waiters;          /* as in rec_gil */
 };
 
 struct rec_gil {
@@ -324,7 +344,7 @@ struct rec_gil {
                         REC_STATE_HELD */
     uint64_t held_base_ticks; /* H, the time that it was held: this (modulo 2^64) plus the holder's held_ticks plus its
                                  open hold, if any; without a known holder, this */
-    uint64_t n_changes;       /* changes of holder so far; change i is at ring[i % REC_RING] */
+    uint64_t n_changes;       /* changes of holder so far; change i is at ring[i % REC_RING], without a turn */
     uint64_t n_waiters;       /* now */
     uint64_t waiters_ticks;   /* W: integral of n_waiters up to waiters_at_ticks */
     uint64_t waiters_at_ticks;
@@ -337,7 +357,9 @@ struct rec_gil {
     uint64_t lost_wakeups;
     uint64_t wait_forced_ticks; /* atomic */
     uint64_t forced_switches;   /* atomic */
-    uint64_t spare[2];
+    uint32_t has_turn; /* 1: seq, holder, held_base_ticks and n_changes are those of turn, and 0 here.  once */
+    uint32_t pad;
+    uint64_t spare;
     struct rec_change ring[REC_RING];
     /* What is not known of it, for measuring was paused.  mutex */
     uint32_t unseen;        /* 1: it has been taken or given up in a pause; the pause began at waiters_at_ticks if
@@ -347,6 +369,8 @@ struct rec_gil {
                                      be added to H */
     uint64_t start_paused_ticks;  /* paused_ticks at start_ticks */
     uint64_t unknown_tstate;      /* address of the PyThreadState of whoever has held it since unknown_since_ticks */
+    uint64_t spare_line[4];
+    struct rec_turn turn; /* begins a cache line, as the record does */
 };
 
 /* --- texts ------------------------------------------------------------------------------------------------------- */

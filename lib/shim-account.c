@@ -7,11 +7,16 @@
  */
 #include "shim-account.h"
 
+#include <stddef.h>
+
 #include "shim-file.h"
+
+_Static_assert(sizeof(struct rec_turn) == SHIM_LINE_BYTES && offsetof(struct rec_gil, turn) % SHIM_LINE_BYTES == 0,
+               "rec_turn is a line");
 
 static uint64_t held(const struct shim_gil *g, uint64_t t)
 {
-    return g->closed_ticks + (g->take_ticks ? shim_elapsed(g->take_ticks, t) : 0);
+    return g->turn->closed_ticks + (g->turn->take_ticks ? shim_elapsed(g->turn->take_ticks, t) : 0);
 }
 
 /* H at b, of which we learn at t: between them lies a contended lock of gil->mutex, or a preemption in front of it.
@@ -20,13 +25,13 @@ static uint64_t held(const struct shim_gil *g, uint64_t t)
 static uint64_t held_at(const struct shim_gil *g, uint64_t b, uint64_t t)
 {
     const struct rec_gil *gr = g->rec;
-    if (g->take_ticks && b >= g->take_ticks)
+    if (g->turn->take_ticks && b >= g->turn->take_ticks)
         return held(g, t) - shim_elapsed(b, t);
-    uint64_t next = g->closed_ticks;
-    if (b >= g->last_take_ticks)
-        return next - shim_elapsed(b, g->last_release_ticks);
-    for (uint64_t i = gr->n_changes, n = 0; i > 0 && n < REC_RING; n++) {
-        const struct rec_change *c = &gr->ring[--i % REC_RING];
+    uint64_t next = g->turn->closed_ticks;
+    if (b >= g->turn->last_take_ticks)
+        return next - shim_elapsed(b, g->turn->last_release_ticks);
+    for (uint64_t i = gr->turn.n_changes, n = 0; i > 0 && n < REC_RING; i--, n++) {
+        const struct rec_change *c = &gr->ring[REC_RING_PLACE(i - 1)];
         if (c->ticks <= b) {
             uint64_t most = next - c->held_base_ticks;
             return c->held_base_ticks + (b - c->ticks < most ? b - c->ticks : most);
@@ -48,10 +53,11 @@ bool shim_account_peek(const struct shim_gil *g, uint64_t t, uint64_t *sum)
 {
     const struct rec_gil *gr = g->rec;
     for (int tries = 0; tries < 3; tries++) {
-        uint32_t seq = __atomic_load_n(&gr->seq, __ATOMIC_ACQUIRE);
-        const struct rec_thread *holder = __atomic_load_n(&g->holder, __ATOMIC_RELAXED);
-        uint64_t take = __atomic_load_n(&g->take_ticks, __ATOMIC_ACQUIRE);
-        uint64_t base = gr->held_base_ticks;
+        uint32_t seq = __atomic_load_n(&gr->turn.seq, __ATOMIC_ACQUIRE);
+        uint32_t cell = __atomic_load_n(&g->turn->holder_cell, __ATOMIC_RELAXED);
+        const struct rec_thread *holder = shim_gil_holder(g);
+        uint64_t take = __atomic_load_n(&g->turn->take_ticks, __ATOMIC_ACQUIRE);
+        uint64_t base = gr->turn.held_base_ticks;
         if ((seq & 1) || !holder)
             continue;
         uint64_t closed = __atomic_load_n(&holder->held_ticks, __ATOMIC_ACQUIRE);
@@ -63,9 +69,9 @@ bool shim_account_peek(const struct shim_gil *g, uint64_t t, uint64_t *sum)
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         if (take != (holds ? since : 0) || __atomic_load_n(&holder->state_ticks, __ATOMIC_ACQUIRE) != since ||
             __atomic_load_n(&holder->held_ticks, __ATOMIC_RELAXED) != closed ||
-            __atomic_load_n(&g->take_ticks, __ATOMIC_RELAXED) != take ||
-            __atomic_load_n(&g->holder, __ATOMIC_RELAXED) != holder ||
-            __atomic_load_n(&gr->seq, __ATOMIC_RELAXED) != seq)
+            __atomic_load_n(&g->turn->take_ticks, __ATOMIC_RELAXED) != take ||
+            __atomic_load_n(&g->turn->holder_cell, __ATOMIC_RELAXED) != cell ||
+            __atomic_load_n(&gr->turn.seq, __ATOMIC_RELAXED) != seq)
             continue;
         *sum = base + closed + (holds ? shim_elapsed(since, t) : 0);
         return true;
@@ -79,7 +85,7 @@ bool shim_account_peek(const struct shim_gil *g, uint64_t t, uint64_t *sum)
 static uint64_t held_when_wanted(const struct shim_gil *g, uint64_t b, uint64_t t)
 {
     uint64_t most = held_at(g, b, t), now = held(g, t);
-    bool seen = T.want_seen && b == T.want && b < g->last_take_ticks;
+    bool seen = T.want_seen && b == T.want && b < g->turn->last_take_ticks;
     T.want_seen = false;
     if (seen && shim_elapsed(T.want_held, now) <= shim_elapsed(b, t) && T.want_held <= most)
         return T.want_held;
@@ -99,21 +105,27 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
 
     shim_account_late_hold(tr);
     shim_write_begin(&tr->seq);
-    shim_write_begin(&gr->seq);
+    shim_write_begin(&gr->turn.seq);
     shim_note_released(tr->state_ticks, b);
     shim_waiters_advance(gr, t);
     tr->wait_held_base_ticks = held_when_wanted(g, b, t);
     /* What has passed since b is charged to the present hold, as if W had been counted from then on, and to those
      * before it when the wait is entered into the row. */
-    tr->late_seen_ticks = g->closed_ticks;
-    if (g->take_ticks)
-        gr->waiters_ticks += shim_elapsed(b > g->take_ticks ? b : g->take_ticks, t);
+    tr->late_seen_ticks = g->turn->closed_ticks;
+    if (g->turn->take_ticks)
+        gr->waiters_ticks += shim_elapsed(b > g->turn->take_ticks ? b : g->turn->take_ticks, t);
     T.want = 0;
-    shim_account_waiters(g, g->n_waiters + 1);
+    shim_account_waiters(g, g->turn->n_waiters + 1);
     tr->state = REC_STATE_WAITING;
     tr->state_ticks = b;
-    shim_write_end(&gr->seq);
+    shim_write_end(&gr->turn.seq);
     shim_write_end(&tr->seq);
+}
+
+/* Since when the GIL has had its last holder, ticks.  Holding gil->mutex. */
+static uint64_t last_change(const struct rec_gil *gr)
+{
+    return gr->ring[REC_RING_PLACE(gr->turn.n_changes - 1)].ticks;
 }
 
 void shim_account_wait_end(struct shim_gil *g, uint64_t t)
@@ -127,8 +139,8 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
         tr->unmeasured_ticks += paused;
         tr->paused_ticks = gr->paused_ticks;
         shim_waiters_advance(gr, t);
-        if (g->n_waiters)
-            shim_account_waiters(g, g->n_waiters - 1);
+        if (g->turn->n_waiters)
+            shim_account_waiters(g, g->turn->n_waiters - 1);
     } else { /* only gil->mutex was in its way */
         b = T.want > b ? T.want : b;
         shim_note_released(tr->state_ticks, b);
@@ -143,9 +155,9 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
         blocked = total;
         tr->wait_held_base_ticks = now_held - blocked;
     }
-    T.late_holder = b >= g->holder_ticks ? g->holder : NULL;
+    T.late_holder = b >= last_change(gr) ? shim_gil_holder(g) : NULL;
     tr->late_held_ticks = now_held;
-    tr->late_changes = gr->n_changes;
+    tr->late_changes = gr->turn.n_changes;
     tr->late_wait_ticks = total;
     tr->late = 1;
     T.later |= SHIM_LATER_WAIT;
@@ -162,7 +174,7 @@ void shim_account_take_after_wait(struct shim_gil *g, uint64_t t)
     struct rec_gil *gr = g->rec;
     struct rec_thread *tr = T.rec;
     shim_write_begin(&tr->seq);
-    shim_write_begin(&gr->seq);
+    shim_write_begin(&gr->turn.seq);
     shim_account_wait_end(g, t);
     tr->contended++;
     if (UNLIKELY(!tr->index))
@@ -171,7 +183,7 @@ void shim_account_take_after_wait(struct shim_gil *g, uint64_t t)
     tr->state_ticks = t;
     T.post = 0;
     gr->hold_waiters_ticks = gr->waiters_ticks;
-    shim_write_end(&gr->seq);
+    shim_write_end(&gr->turn.seq);
     shim_write_end(&tr->seq);
 }
 
@@ -180,40 +192,40 @@ void shim_account_take_after_wait(struct shim_gil *g, uint64_t t)
 static inline void change(struct shim_gil *g, const struct rec_thread *tr, uint64_t t, uint64_t sum)
 {
     struct rec_gil *gr = g->rec;
-    struct rec_change *c = &gr->ring[gr->n_changes % REC_RING];
+    struct rec_change *c = &gr->ring[REC_RING_PLACE(gr->turn.n_changes)];
     __atomic_store_n(&c->held_base_ticks, UINT64_MAX, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
     c->holder = tr->index;
     c->holder_cell = tr->index ? shim_file_cell(tr) : 0;
     c->ticks = t;
     __atomic_store_n(&c->held_base_ticks, sum, __ATOMIC_RELEASE);
-    __atomic_store_n(&gr->n_changes, gr->n_changes + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&gr->turn.n_changes, gr->turn.n_changes + 1, __ATOMIC_RELEASE);
 }
 
 void shim_account_change(struct shim_gil *g, const struct rec_thread *tr, uint64_t t, uint64_t sum)
 {
-    shim_write_begin(&g->rec->seq);
+    shim_write_begin(&g->turn->seq);
     change(g, tr, t, sum);
-    shim_write_end(&g->rec->seq);
+    shim_write_end(&g->turn->seq);
 }
 
-/* tr's state is HELD, since now; the old holder's is not. */
-void shim_account_holder(struct shim_gil *g, struct rec_thread *tr, uint64_t t)
+/* Its state is HELD, since now; the old holder's is not. */
+void shim_account_holder(struct shim_gil *g, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
-    uint64_t sum = g->closed_ticks;
-    shim_write_begin(&gr->seq);
+    const struct rec_thread *tr = T.rec;
+    uint64_t sum = g->turn->closed_ticks;
+    shim_write_begin(&gr->turn.seq);
     if (UNLIKELY(gr->unseen)) {
         gr->unseen = 0;
         gr->unknown_since_ticks = 0;
         gr->known_toggles = gr->n_toggles;
     }
-    gr->held_base_ticks = sum - tr->held_ticks;
-    gr->holder = tr->index;
-    g->holder = tr;
-    g->holder_ticks = t;
+    gr->turn.held_base_ticks = sum - tr->held_ticks;
+    g->turn->holder = tr->index;
+    g->turn->holder_cell = T.rec_cell;
     change(g, tr, t, sum);
-    shim_write_end(&gr->seq);
+    shim_write_end(&gr->turn.seq);
 }
 
 void shim_account_hold_begins(struct shim_gil *g, uint64_t t)
@@ -234,30 +246,31 @@ void shim_account_hold_ends(struct shim_gil *g, uint64_t t)
 void shim_account_unknown_hold(struct shim_gil *g, uint64_t from, uint64_t t)
 {
     shim_account_hold_ends(g, t); /* waits that have been abandoned meanwhile, too */
-    if (g->rec->unseen && g->take_ticks && g->unknown_held_ticks != g->closed_ticks) /* in earlier periods, too */
+    if (g->rec->unseen && g->turn->take_ticks &&
+        g->unknown_held_ticks != g->turn->closed_ticks) /* in earlier periods, too */
         shim_account_change(g, T.rec, from, g->unknown_held_ticks);
-    shim_account_holder(g, T.rec, from);
-    g->rec->held_base_ticks += shim_elapsed(from, t);
-    g->closed_ticks += shim_elapsed(from, t);
+    shim_account_holder(g, from);
+    g->turn->held_base_ticks += shim_elapsed(from, t);
+    g->turn->closed_ticks += shim_elapsed(from, t);
 }
 
 void shim_account_settle(struct shim_gil *g, uint64_t t)
 {
     struct rec_gil *gr = g->rec;
-    if (g->take_ticks && g->holder && SHIM_STATE(g->holder) != REC_STATE_HELD) {
+    struct rec_thread *holder = g->turn->take_ticks ? shim_gil_holder(g) : NULL;
+    if (holder && SHIM_STATE(holder) != REC_STATE_HELD) {
         /* It ended with the GIL, or its interpreter did. */
-        g->closed_ticks = gr->held_base_ticks + g->holder->held_ticks;
-        g->take_ticks = 0;
+        g->turn->closed_ticks = gr->turn.held_base_ticks + holder->held_ticks;
+        g->turn->take_ticks = 0;
     }
-    shim_write_begin(&gr->seq);
-    gr->held_base_ticks = g->closed_ticks = held(g, t);
-    gr->holder = 0;
+    shim_write_begin(&gr->turn.seq);
+    gr->turn.held_base_ticks = g->turn->closed_ticks = held(g, t);
+    g->turn->holder = g->turn->holder_cell = 0;
     gr->unknown_since_ticks = gr->unseen = 0;
-    g->holder = NULL;
-    if (g->take_ticks) {
-        g->last_take_ticks = g->take_ticks;
-        g->last_release_ticks = t;
+    if (g->turn->take_ticks) {
+        g->turn->last_take_ticks = g->turn->take_ticks;
+        g->turn->last_release_ticks = t;
     }
-    g->take_ticks = 0;
-    shim_write_end(&gr->seq);
+    g->turn->take_ticks = 0;
+    shim_write_end(&gr->turn.seq);
 }

@@ -7,7 +7,23 @@
 #include "shim-clock.h"
 #include "shim-file.h"
 #include "shim-sample.h"
+#include "shim-thread.h"
 #include "shim.h"
+
+/* Who has the GIL, or had it last; NULL = not known.  Any thread. */
+static inline struct rec_thread *shim_gil_holder(const struct shim_gil *g)
+{
+    uint32_t cell = __atomic_load_n(&g->turn->holder_cell, __ATOMIC_RELAXED);
+    if (UNLIKELY(cell == SHIM_SINK_CELL))
+        return &shim_sink;
+    return cell ? shim_file_at(cell) : NULL;
+}
+
+/* Is it the calling thread?  Any thread that has a record, or shim_sink. */
+static inline bool shim_gil_is_mine(const struct shim_gil *g)
+{
+    return __atomic_load_n(&g->turn->holder_cell, __ATOMIC_RELAXED) == T.rec_cell;
+}
 
 /* Time between two readings, in ticks; 0 where the counters of two processors disagree by a hair. */
 static inline uint64_t shim_elapsed(uint64_t from, uint64_t to)
@@ -65,16 +81,17 @@ static inline void shim_account_due(void)
 /* One more waiter, or one less.  Holding gil->mutex, W up to date. */
 static inline void shim_account_waiters(struct shim_gil *g, uint64_t n)
 {
-    g->n_waiters = g->rec->n_waiters = n;
+    g->turn->n_waiters = g->rec->n_waiters = n;
 }
 
 /* A wait has been given up without the GIL.  Its holder may find nobody waiting at its release: what this wait adds to
  * it is charged now.  Holding gil->mutex, W up to date. */
 static inline void shim_account_given_up(struct shim_gil *g)
 {
-    if (g->take_ticks && g->holder)
-        shim_charge(g->holder, g->rec->waiters_ticks - g->rec->hold_waiters_ticks);
-    if (!g->take_ticks || g->holder)
+    struct rec_thread *holder = shim_gil_holder(g);
+    if (g->turn->take_ticks && holder)
+        shim_charge(holder, g->rec->waiters_ticks - g->rec->hold_waiters_ticks);
+    if (!g->turn->take_ticks || holder)
         g->rec->hold_waiters_ticks = g->rec->waiters_ticks;
 }
 
@@ -104,8 +121,8 @@ void shim_account_take_after_wait(struct shim_gil *g, uint64_t t);
 /* Enters into the ring that tr has had the GIL since t, when H was `sum`.  Holding gil->mutex. */
 void shim_account_change(struct shim_gil *g, const struct rec_thread *tr, uint64_t t, uint64_t sum);
 
-/* The GIL has another holder since t, tr.  Holding gil->mutex. */
-void shim_account_holder(struct shim_gil *g, struct rec_thread *tr, uint64_t t);
+/* The GIL has another holder since t, the calling thread.  Holding gil->mutex. */
+void shim_account_holder(struct shim_gil *g, uint64_t t);
 
 /* A hold begins at t for which others wait already.  Holding gil->mutex. */
 void shim_account_hold_begins(struct shim_gil *g, uint64_t t);
@@ -153,8 +170,8 @@ static inline uint32_t *shim_account_hold_count(const struct rec_thread *tr, uin
 void shim_account_hist(struct rec_thread *tr, enum rec_hist_kind kind, uint64_t ticks);
 
 /* The unlock that followed the last release of g was not noticed, for a pause had begun or was about to end, when there
- * is nothing to compare addresses with: enters what was to be entered then, before the next wait takes its place.  By the
- * thread itself, which may hold gil->mutex. */
+ * is nothing to compare addresses with: enters what was to be entered then, before the next wait takes its place.  By
+ * the thread itself, which may hold gil->mutex. */
 void shim_account_missed(struct shim_gil *g);
 
 /* Enters what T.later says into histograms and row.  By the thread itself, within its record's sequence counter. */
@@ -166,7 +183,7 @@ static inline bool shim_gil_taken(const struct shim_gil *g)
     return *(const int *)((const char *)g->cond - 16) != 0;
 }
 
-/* gil->last_holder, 24 bytes before gil->cond (3.8 to 3.15): the thread state of who holds the GIL, or held it last.  By
+/* gil->last_holder, 24 bytes before gil->cond (3.8 to 3.15): the thread state of who holds the GIL, or held it last. By
  * the holder, or holding gil->mutex. */
 static inline uintptr_t shim_gil_last_tstate(const struct shim_gil *g)
 {

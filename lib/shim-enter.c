@@ -114,10 +114,10 @@ void shim_account_row(struct shim_gil *g)
         return;
     }
     uint64_t last = tr->late_changes, oldest = last > REC_RING ? last - REC_RING : 0;
-    struct rec_thread *earliest = __atomic_load_n(&g->holder, __ATOMIC_RELAXED); /* holder that is known */
-    for (uint64_t i = last; high > low && i > oldest;) {
+    struct rec_thread *earliest = shim_gil_holder(g); /* holder that is known */
+    for (uint64_t i = last; high > low && i > oldest; i--) {
         struct rec_change c;
-        if (!read_change(&gr->ring[--i % REC_RING], tr->late_held_ticks, &c))
+        if (!read_change(&gr->ring[REC_RING_PLACE(i - 1)], tr->late_held_ticks, &c))
             break;
         if (c.held_base_ticks >= high)
             continue;
@@ -144,7 +144,8 @@ void shim_account_row(struct shim_gil *g)
 void shim_account_row_now(struct shim_gil *g)
 {
     struct rec_thread *tr = T.rec;
-    if (g->rec->unseen && g->take_ticks && !g->holder) { /* the ring's last entry is that of whoever had it before */
+    if (g->rec->unseen && g->turn->take_ticks &&
+        !shim_gil_holder(g)) { /* the ring's last entry is that of whoever had it before */
         uint64_t low = tr->wait_held_base_ticks, high = tr->late_held_ticks;
         low = low > g->unknown_held_ticks ? low : g->unknown_held_ticks;
         if (high > low) {

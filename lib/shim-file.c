@@ -190,7 +190,8 @@ bool shim_file_open(const char *directory, const char **why, int *error)
         return false;
     }
     close(fd);
-    madvise(map, map_bytes + SHIM_BEHIND_BYTES, MADV_DONTFORK); /* a forked child must not reach its parent's recording */
+    madvise(map, map_bytes + SHIM_BEHIND_BYTES,
+            MADV_DONTFORK); /* a forked child must not reach its parent's recording */
     populate(map, FIRST_BYTES);
     file_dev = st.st_dev;
     file_ino = st.st_ino;
@@ -200,7 +201,7 @@ bool shim_file_open(const char *directory, const char **why, int *error)
     struct rec_header *h = map;
     h->endian = REC_ENDIAN;
     h->version = REC_VERSION;
-    h->version_min = REC_VERSION_MIN;
+    h->version_min = REC_VERSION_TURN;
     h->header_bytes = REC_HEADER_BYTES;
     h->source = REC_SOURCE_PRELOAD;
     h->reserved_bytes = SHIM.reserved_bytes = FIRST_BYTES;

@@ -136,7 +136,7 @@ static void add_run(struct rec_thread *to, const struct rec_thread *from, size_t
 static bool is_holder(const struct rec_thread *tr)
 {
     for (uint32_t i = 0; i < SHIM.n_gils; i++)
-        if (__atomic_load_n(&SHIM.gils[i].holder, __ATOMIC_RELAXED) == tr)
+        if (shim_gil_holder(&SHIM.gils[i]) == tr)
             return true;
     return false;
 }
@@ -205,6 +205,7 @@ void shim_fold_ended(struct rec_thread *tr)
     }
     /* Whatever became of it, the calling thread is through with this record. */
     T.rec = NULL;
+    T.rec_cell = 0;
     T.ended_generation = 0;
     leave();
 }

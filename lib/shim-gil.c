@@ -119,14 +119,14 @@ void shim_gil_abandoned(struct shim_gil *g)
     if (UNLIKELY(!shim_gil_in_step(g)) && !shim_gil_step(g, SHIM_EVENT_ABANDON, &t))
         return;
     shim_write_begin(&tr->seq);
-    shim_write_begin(&g->rec->seq);
+    shim_write_begin(&g->turn->seq);
     shim_account_wait_end(g, t);
     shim_account_given_up(g);
     tr->state = REC_STATE_RELEASED;
     tr->state_ticks = t;
     shim_account_row_now(g);
     T.later &= (uint8_t)~SHIM_LATER_WAIT;
-    shim_write_end(&g->rec->seq);
+    shim_write_end(&g->turn->seq);
     shim_write_end(&tr->seq);
 }
 
@@ -193,7 +193,7 @@ static void reset(struct shim_gil *g)
 {
     struct rec_gil *gr = g->rec;
     /* Whoever gave up the old one did so before its memory was freed: all that it wrote here is in front of this. */
-    (void)__atomic_load_n(&gr->seq, __ATOMIC_ACQUIRE);
+    (void)__atomic_load_n(&gr->turn.seq, __ATOMIC_ACQUIRE);
     uint64_t t = shim_pause_catch_up(g);
     shim_account_settle(g, t);
     shim_waiters_advance(gr, t);
@@ -261,6 +261,7 @@ static void add_gil(const char *c, const void *m, const void *sc)
     static uint32_t n_made;
     gr->index = SHIM.n_gils == 0 ? (n_made = 0) : ++n_made;
     gr->address = (uint64_t)(uintptr_t)c;
+    gr->has_turn = 1;
     struct shim_period p = shim_pause_period();
     gr->n_toggles = gr->known_toggles = p.n;
     gr->unseen = p.n & 1;
@@ -269,7 +270,7 @@ static void add_gil(const char *c, const void *m, const void *sc)
     gr->interval_us = *(const unsigned long *)(c - INTERVAL);
     shim_file_publish(gr, REC_GIL);
     struct shim_gil *g = &SHIM.gils[slot];
-    *g = (struct shim_gil){.rec = gr};
+    *g = (struct shim_gil){.rec = gr, .turn = &gr->turn};
     g->mutex = m;
     g->switch_cond = sc;
     g->cond = c;

@@ -67,34 +67,34 @@ static void sync_gil(struct shim_gil *g, const struct shim_period *p, bool held)
     struct rec_gil *gr = g->rec;
     if (gr->n_toggles == p->n)
         return;
-    shim_write_begin(&gr->seq);
-    gr->waiters_ticks += g->n_waiters * measured(gr->waiters_at_ticks, gr->paused_ticks, p, p->begin);
-    if (gr->unseen && !g->take_ticks && held) { /* by a thread that will make itself known at its release */
-        g->take_ticks = gr->waiters_at_ticks;
-        g->unknown_held_ticks = g->closed_ticks;
-    } else if (gr->unseen && !g->take_ticks) {
+    shim_write_begin(&gr->turn.seq);
+    gr->waiters_ticks += g->turn->n_waiters * measured(gr->waiters_at_ticks, gr->paused_ticks, p, p->begin);
+    if (gr->unseen && !g->turn->take_ticks && held) { /* by a thread that will make itself known at its release */
+        g->turn->take_ticks = gr->waiters_at_ticks;
+        g->unknown_held_ticks = g->turn->closed_ticks;
+    } else if (gr->unseen && !g->turn->take_ticks) {
         gr->unseen = 0;
     }
-    bool known_holder = g->take_ticks && g->holder;
-    if (g->take_ticks) {
-        g->closed_ticks += measured(g->take_ticks, gr->paused_ticks, p, p->begin);
-        g->take_ticks = p->begin;
+    struct rec_thread *holder = g->turn->take_ticks ? shim_gil_holder(g) : NULL;
+    if (g->turn->take_ticks) {
+        g->turn->closed_ticks += measured(g->turn->take_ticks, gr->paused_ticks, p, p->begin);
+        g->turn->take_ticks = p->begin;
     }
     if (gr->unseen) {
-        gr->held_base_ticks = g->closed_ticks;
+        gr->turn.held_base_ticks = g->turn->closed_ticks;
         gr->unknown_since_ticks = p->begin;
         gr->unknown_tstate = shim_gil_last_tstate(g);
     } else {
         gr->known_toggles = p->n;
     }
-    g->last_take_ticks = g->last_release_ticks = p->begin;
+    g->turn->last_take_ticks = g->turn->last_release_ticks = p->begin;
     gr->waiters_at_ticks = p->begin;
     gr->paused_ticks = p->paused;
     gr->n_toggles = p->n;
-    shim_write_end(&gr->seq);
+    shim_write_end(&gr->turn.seq);
     /* Its time in the ring is in another period, where H at some moment of this one cannot be told by it. */
-    if (known_holder && !(p->n & 1))
-        shim_account_change(g, g->holder, p->begin, g->closed_ticks);
+    if (holder && !(p->n & 1))
+        shim_account_change(g, holder, p->begin, g->turn->closed_ticks);
 }
 
 struct shim_period shim_pause_of(uint32_t n)
@@ -122,22 +122,22 @@ static void forget_holder(struct shim_gil *g, bool released)
     struct rec_gil *gr = g->rec;
     uint64_t t = gr->waiters_at_ticks;
     bool measured_thread = T.generation == SHIM.generation;
-    if (released && g->take_ticks) {
+    if (released && g->turn->take_ticks) {
         uint64_t charge = gr->waiters_ticks - gr->hold_waiters_ticks;
-        if (!g->holder && measured_thread)
+        struct rec_thread *holder = shim_gil_holder(g);
+        if (!holder && measured_thread)
             shim_account_change(g, T.rec, t, g->unknown_held_ticks);
-        shim_charge(g->holder ? g->holder : measured_thread ? T.rec : NULL, charge);
+        shim_charge(holder ? holder : measured_thread ? T.rec : NULL, charge);
     }
-    shim_write_begin(&gr->seq);
-    gr->held_base_ticks = g->closed_ticks;
-    gr->holder = 0;
-    g->holder = NULL;
-    g->take_ticks = 0;
+    shim_write_begin(&gr->turn.seq);
+    gr->turn.held_base_ticks = g->turn->closed_ticks;
+    g->turn->holder = g->turn->holder_cell = 0;
+    g->turn->take_ticks = 0;
     gr->unknown_since_ticks = 0;
     gr->unseen = 1;
     gr->known_toggles = gr->n_toggles;
     gr->hold_waiters_ticks = gr->waiters_ticks;
-    shim_write_end(&gr->seq);
+    shim_write_end(&gr->turn.seq);
 }
 
 /* --- the thread -------------------------------------------------------------------------------------------------- */
@@ -163,18 +163,18 @@ static void end_wait(struct shim_gil *g, const struct shim_period *p)
 {
     struct rec_thread *tr = T.rec;
     uint64_t d = measured(tr->state_ticks, tr->paused_ticks, p, p->begin);
-    uint64_t blocked = shim_elapsed(tr->wait_held_base_ticks, g->closed_ticks);
-    if (g->n_waiters)
-        shim_account_waiters(g, g->n_waiters - 1);
+    uint64_t blocked = shim_elapsed(tr->wait_held_base_ticks, g->turn->closed_ticks);
+    if (g->turn->n_waiters)
+        shim_account_waiters(g, g->turn->n_waiters - 1);
     if (blocked > d) {
         blocked = d;
-        tr->wait_held_base_ticks = g->closed_ticks - blocked;
+        tr->wait_held_base_ticks = g->turn->closed_ticks - blocked;
     }
     tr->wait_blocked_ticks += blocked;
     tr->wait_wakeup_ticks += d - blocked;
     T.late_holder = NULL;
-    tr->late_held_ticks = g->closed_ticks;
-    tr->late_changes = g->rec->n_changes;
+    tr->late_held_ticks = g->turn->closed_ticks;
+    tr->late_changes = g->turn->n_changes;
     shim_account_row_now(g);
     tr->hist[REC_HIST_WAIT].sum_ticks += d; /* it has not ended: its length is not known */
     tr->unmeasured_ticks += shim_elapsed(tr->state_ticks, p->begin) - d;
@@ -196,13 +196,14 @@ static void enter_late(void)
 static void count_waiter(struct shim_gil *g)
 {
     struct rec_gil *gr = g->rec;
-    uint64_t since = g->take_ticks ? g->take_ticks : g->last_release_ticks;
-    shim_write_begin(&gr->seq);
+    uint64_t since = g->turn->take_ticks ? g->turn->take_ticks : g->turn->last_release_ticks;
+    shim_write_begin(&gr->turn.seq);
     if (gr->waiters_at_ticks < since)
         shim_waiters_advance(gr, since);
-    T.rec->late_seen_ticks = g->closed_ticks + (g->take_ticks ? shim_elapsed(g->take_ticks, gr->waiters_at_ticks) : 0);
-    shim_account_waiters(g, g->n_waiters + 1);
-    shim_write_end(&gr->seq);
+    T.rec->late_seen_ticks =
+        g->turn->closed_ticks + (g->turn->take_ticks ? shim_elapsed(g->turn->take_ticks, gr->waiters_at_ticks) : 0);
+    shim_account_waiters(g, g->turn->n_waiters + 1);
+    shim_write_end(&gr->turn.seq);
     T.rec->state = REC_STATE_WAITING;
     T.post = SHIM_POST_WAITING;
 }
@@ -239,9 +240,9 @@ static void note_thread(struct shim_gil *g, const struct shim_period *p, enum sh
     else
         close_interval(p, p->begin, event == SHIM_EVENT_RELEASE);
     if (waits && event == SHIM_EVENT_ABANDON) {
-        shim_write_begin(&g->rec->seq);
+        shim_write_begin(&g->turn->seq);
         shim_account_given_up(g);
-        shim_write_end(&g->rec->seq);
+        shim_write_end(&g->turn->seq);
     }
     if (held || tr->held_ticks != held_before)
         tr->late_hold_ticks = (tr->held_ticks - held_before) | 1;
@@ -250,8 +251,8 @@ static void note_thread(struct shim_gil *g, const struct shim_period *p, enum sh
     tr->cpu_last_ns = 0;
     if (event == SHIM_EVENT_WAIT) {
         tr->state = REC_STATE_WAITING;
-        tr->wait_held_base_ticks = tr->late_seen_ticks = g->closed_ticks;
-        shim_account_waiters(g, g->n_waiters + 1);
+        tr->wait_held_base_ticks = tr->late_seen_ticks = g->turn->closed_ticks;
+        shim_account_waiters(g, g->turn->n_waiters + 1);
         T.post = SHIM_POST_WAITING;
     } else {
         tr->state = REC_STATE_NONE;
@@ -269,7 +270,7 @@ bool shim_pause_is_noted(const struct shim_gil *g, enum shim_event event, uint32
     if (event == SHIM_EVENT_WAIT && !T.waits_noted) {
         T.waits_noted = true;
         T.asleep = 0;
-        T.rec->wait_held_base_ticks = g->closed_ticks;
+        T.rec->wait_held_base_ticks = g->turn->closed_ticks;
     } else if (event != SHIM_EVENT_WAIT && T.waits_noted) {
         T.waits_noted = false;
         T.asleep = SHIM.n_gils < 2 ? n_toggles : 0;
@@ -286,7 +287,7 @@ static bool sync_both(struct shim_gil *g, struct shim_period *p, enum shim_event
     sync_gil(g, p, held);
     /* In a pause no record is made without need: it takes time, perhaps much.  But whoever has held the GIL while it
      * was measured has to answer for it, and who waits may do so when it is measured again. */
-    if (T.generation != SHIM.generation && paused && changes && !(event == SHIM_EVENT_RELEASE && g->take_ticks)) {
+    if (T.generation != SHIM.generation && paused && changes && !(event == SHIM_EVENT_RELEASE && g->turn->take_ticks)) {
         T.n_toggles = p->n;
         forget_holder(g, false);
         T.asleep = SHIM.n_gils > 1 ? 0 : p->n;

@@ -274,7 +274,7 @@ void shim_sample_released(uint64_t hold_ticks)
 void shim_sample_unanswered(struct shim_gil *g)
 {
     uint64_t t = shim_ticks();
-    if (!g->asked_ticks || g->asked_ticks < g->take_ticks) {
+    if (!g->asked_ticks || g->asked_ticks < g->turn->take_ticks) {
         g->asked_ticks = t;
         g->callee = g->callee_place = 0;
         return;

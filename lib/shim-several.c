@@ -58,7 +58,8 @@ void shim_several_begin(struct shim_gil *first)
 {
     if (!lock(first))
         return;
-    if (!first->take_ticks && first->holder) /* else it is settled, or somebody has it since a pause who is not known yet */
+    if (!first->turn->take_ticks &&
+        shim_gil_holder(first)) /* else it is settled, or somebody has it since a pause who is not known yet */
         shim_account_settle(first, shim_ticks());
     unlock(first);
 }
@@ -66,10 +67,10 @@ void shim_several_begin(struct shim_gil *first)
 void shim_several_leave(struct shim_gil *last)
 {
     struct rec_thread *tr = T.rec;
-    if (last->holder != tr)
+    if (!shim_gil_is_mine(last))
         return;
     bool locked = lock(last);
-    if (last->holder == tr) { /* nobody has taken it since */
+    if (shim_gil_is_mine(last)) { /* nobody has taken it since */
         shim_account_settle(last, shim_pause_catch_up(last));
         if (SHIM_STATE(tr) == REC_STATE_HELD) { /* it never gave it up: that interpreter has ended */
             shim_write_begin(&tr->seq);

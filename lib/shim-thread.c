@@ -119,6 +119,7 @@ void shim_thread_attach(uint64_t since, bool main_thread)
         shim_file_loss(REC_LOSS_THREADS);
     }
     T.rec = tr;
+    T.rec_cell = tr == &shim_sink ? SHIM_SINK_CELL : shim_file_cell(tr);
     T.name_due_ticks = since + NAME_SOON_US * shim_clock_ticks_per_us();
     T.n_toggles = p.n;
     T.generation = SHIM.generation;

@@ -23,8 +23,8 @@
 
 /* The wrappers below are written for what the machine makes of them.  Between two locked instructions, of which a take
  * and a release have six, nothing overlaps: what counts is the longest chain of loads behind a reading of the counter,
- * and the number of branches.  So the common case, a thread that takes or gives up the GIL that it held last while
- * nobody waits and nothing is due, is one straight line, ended by a tail call of the real function; every other case is
+ * and the number of branches.  So the common case, a thread that takes or gives up the GIL while nobody waits and
+ * nothing is due, is one straight line, ended by a tail call of the real function; every other case is
  * a tail call to a function that does it all in full. */
 #define APART __attribute__((noinline))
 
@@ -133,10 +133,10 @@ static inline void acquired(struct shim_gil *g, uint64_t t)
         tr->state = REC_STATE_HELD;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
     }
-    if (g->holder != tr)
-        shim_account_holder(g, tr, t);
-    g->take_ticks = t;
-    if (g->n_waiters)
+    if (!shim_gil_is_mine(g))
+        shim_account_holder(g, t);
+    g->turn->take_ticks = t;
+    if (g->turn->n_waiters)
         shim_account_hold_begins(g, t);
     if (UNLIKELY(t >= T.name_due_ticks || T.sample.pending))
         T.post = SHIM_POST_TAKEN;
@@ -175,15 +175,15 @@ static inline void released(struct shim_gil *g, uint64_t t)
     T.hold_ticks = d;
     shim_sample_end(SHIM_SAMPLE_HELD, from, t);
     T.post = T.later != 0 || t >= T.check_ticks ? SHIM_POST_RELEASED : 0;
-    if (g->n_waiters)
+    if (g->turn->n_waiters)
         shim_account_hold_ends(g, t);
-    if (LIKELY(g->holder == tr))
-        g->closed_ticks += d;
+    if (LIKELY(shim_gil_is_mine(g)))
+        g->turn->closed_ticks += d;
     else
         shim_account_unknown_hold(g, from, t);
-    g->take_ticks = 0;
-    g->last_take_ticks = from;
-    g->last_release_ticks = t;
+    g->turn->take_ticks = 0;
+    g->turn->last_take_ticks = from;
+    g->turn->last_release_ticks = t;
     if (UNLIKELY(SHIM.n_gils > 1)) /* what this thread holds from now on may be another GIL */
         shim_account_settle(g, t);
     if (UNLIKELY(T.sample.pending)) {
@@ -220,7 +220,7 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
     if (LIKELY(c == SHIM.switch_cond)) {
         struct rec_thread *tr = T.rec;
         uint64_t t = shim_ticks_fast(); /* due_ticks is 0 where there is none */
-        if (UNLIKELY(g->holder != tr || g->n_waiters || t >= T.due_ticks || !straight()))
+        if (UNLIKELY(g->turn->n_waiters || t >= T.due_ticks || !straight()))
             return signal_taken(c, t);
         uint64_t hold = tr->late_hold_ticks;
         uint32_t *count = shim_account_hold_count(tr, hold);
@@ -230,7 +230,9 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
         tr->state = REC_STATE_HELD;
         __atomic_store_n(&tr->state_ticks, t, __ATOMIC_RELEASE);
         tr->late_hold_ticks = 0;
-        g->take_ticks = t;
+        if (!shim_gil_is_mine(g))
+            shim_account_holder(g, t);
+        g->turn->take_ticks = t;
         if (UNLIKELY(++*count == 0))
             return signal_wrapped(c, hold);
         return shim_quick_signal(c);
@@ -238,7 +240,7 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
     if (LIKELY(c == SHIM.cond)) {
         struct rec_thread *tr = T.rec;
         uint64_t t = shim_ticks_fast(); /* due_ticks is 0 where there is none */
-        if (UNLIKELY(g->holder != tr || g->n_waiters || t >= T.due_ticks || !straight() ||
+        if (UNLIKELY(!shim_gil_is_mine(g) || g->turn->n_waiters || t >= T.due_ticks || !straight() ||
                      SHIM_STATE(tr) != REC_STATE_HELD))
             return signal_released(c, t);
         uint64_t from = tr->state_ticks, d = t - from;
@@ -249,10 +251,10 @@ SHIM_EXPORT int pthread_cond_signal(pthread_cond_t *c)
         shim_account_held(tr, d);
         tr->late_hold_ticks =
             d | 1; /* entered into the histogram by the next take, which has all that it needs at hand */
-        g->take_ticks = 0;
-        g->last_take_ticks = from;
-        g->last_release_ticks = t;
-        g->closed_ticks += d;
+        g->turn->take_ticks = 0;
+        g->turn->last_take_ticks = from;
+        g->turn->last_release_ticks = t;
+        g->turn->closed_ticks += d;
         return shim_quick_signal(c);
     }
     return shim_next.cond_signal(c);

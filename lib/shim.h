@@ -75,20 +75,13 @@ void shim_real_resolve(void);
 struct shim_gil {
     const void *mutex, *cond, *switch_cond; /* identity: addresses in the interpreter */
     struct rec_gil *rec;
+    struct rec_turn *turn;       /* of rec */
     uint64_t unknown_held_ticks; /* H when the hold began whose holder is not known (rec->unseen) */
     /* Under the mutex. */
     uint64_t asked_ticks; /* a holder was asked to let go then: the present one, if it has had the GIL since before; see
                              shim_sample_unanswered */
     uint64_t callee;      /* the C function that it has been in since; 1 = looked for in vain, 0 = not yet */
     uint64_t callee_place; /* where it was called: it was the end of the hold if that ends there */
-    /* Under the mutex.  A change of holder moves this line, one of the record and one of the ring from processor to
-     * processor, and not the holders' records: what one has to know of the other's holds is here. */
-    struct rec_thread *holder __attribute__((aligned(64))); /* rec->holder's record */
-    uint64_t n_waiters;                                     /* rec->n_waiters */
-    uint64_t take_ticks;                                    /* the present hold's begin, 0 = it is not held */
-    uint64_t last_take_ticks, last_release_ticks;           /* the last closed hold */
-    uint64_t closed_ticks;                                  /* H at its end */
-    uint64_t holder_ticks;                                  /* `holder` is the last that has held it, since then */
 };
 
 /* Everything that says "measure" lives on pages of its own that the kernel wipes in a forked child
@@ -203,6 +196,7 @@ struct shim_thread {
     struct shim_gil *gil;   /* used last: held or waited for */
     struct rec_thread *rec; /* never NULL if generation matches: shim_sink when no record could be had.  Its state and
                                state_ticks are the thread's state */
+    uint32_t rec_cell;      /* the cell of rec */
     int tid;                /* as the kernel knows the thread; 0 = not known yet (shim-quick.h) */
     uint32_t step_was;      /* step, while busy */
     uint32_t ended_generation; /* of the recording in which rec has been closed */
@@ -239,6 +233,7 @@ struct shim_thread {
     } inits[4];
 };
 #define SHIM_STATE(tr) ((enum rec_state)(tr)->state)
+#define SHIM_SINK_CELL UINT32_MAX /* of shim_sink, which lies in no file */
 extern __thread struct shim_thread shim_thread __attribute__((tls_model("initial-exec")));
 #define T shim_thread
 

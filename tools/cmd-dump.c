@@ -170,6 +170,12 @@ static const struct field gil_fields[] = {
     FIELD(rec_gil, unknown_since_ticks),
     FIELD(rec_gil, start_paused_ticks),
     FIELD(rec_gil, unknown_tstate),
+    FIELD(rec_gil, has_turn),
+    FIELD(rec_gil, turn.take_ticks),
+    FIELD(rec_gil, turn.last_take_ticks),
+    FIELD(rec_gil, turn.last_release_ticks),
+    FIELD(rec_gil, turn.closed_ticks),
+    FIELD(rec_gil, turn.holder_cell),
     END,
 };
 

@@ -279,7 +279,7 @@ bool holds_process_ended(const struct holds_process *p)
 static bool is_sound(const struct rec_header *h)
 {
     return !memcmp(h->magic, REC_MAGIC, sizeof h->magic) && h->endian == REC_ENDIAN && h->version_min <= REC_VERSION &&
-           h->version >= REC_VERSION_MIN && h->source == REC_SOURCE_PRELOAD && h->header_bytes >= sizeof *h &&
+           h->version >= REC_VERSION_TURN && h->source == REC_SOURCE_PRELOAD && h->header_bytes >= sizeof *h &&
            h->header_bytes % REC_CELL_BYTES == 0 && !h->free_threaded && h->proc_start_jiffies;
 }
 

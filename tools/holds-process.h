@@ -25,7 +25,7 @@ struct holds_call { /* that the holder was found in */
 struct holds_gil { /* as seen last */
     uint64_t at;   /* offset of its record in the process's recording */
     uint64_t cond; /* address of gil->cond in the process */
-    uint32_t holder, cell;
+    uint32_t holder;
     uint64_t n_changes, n_waiters, state_ticks;
     uint64_t held_ticks;    /* how long it had been held up to the begin of the present hold */
     uint64_t charged_ticks; /* what the holder has been charged with up to then */

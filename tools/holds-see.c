@@ -61,30 +61,21 @@ void holds_scan(struct holds_process *p)
 
 bool holds_see(const struct holds_process *p, struct holds_gil *g)
 {
-    struct rec_gil gil;
+    struct rec_turn turn;
     struct rec_thread thread;
-    const size_t part = offsetof(struct rec_gil, waiters_ticks), start = offsetof(struct rec_gil, seq);
 
     g->state = REC_STATE_NONE;
-    if (!holds_get(p, (char *)&gil + start, part - start, g->at + start) || !gil.holder)
+    if (!holds_get(p, &turn, sizeof turn, g->at + offsetof(struct rec_gil, turn)) || !turn.holder)
         return false;
-    if (gil.n_changes != g->n_changes || gil.holder != g->holder) {
-        struct rec_change change;
-        uint64_t last = (gil.n_changes - 1) % REC_RING;
-        if (!holds_get(p, &change, sizeof change, g->at + offsetof(struct rec_gil, ring) + last * sizeof change) ||
-            change.holder != gil.holder)
-            return false;
-        g->holder = gil.holder;
-        g->cell = change.holder_cell;
-        g->n_changes = gil.n_changes;
-    }
-    g->n_waiters = gil.n_waiters < WAITERS_MAX ? gil.n_waiters : 0;
-    if (!g->cell ||
-        !holds_get(p, &thread, offsetof(struct rec_thread, released_ticks), (uint64_t)g->cell * REC_CELL_BYTES) ||
+    g->holder = turn.holder;
+    g->n_changes = turn.n_changes;
+    g->n_waiters = turn.n_waiters < WAITERS_MAX ? turn.n_waiters : 0;
+    if (!holds_get(p, &thread, offsetof(struct rec_thread, released_ticks),
+                   (uint64_t)turn.holder_cell * REC_CELL_BYTES) ||
         thread.head.type != REC_THREAD || thread.index != g->holder)
         return false;
     g->state_ticks = thread.state_ticks;
-    g->held_ticks = gil.held_base_ticks + thread.held_ticks;
+    g->held_ticks = turn.held_base_ticks + thread.held_ticks;
     g->charged_ticks = thread.charged_ticks + thread.charged_late_ticks;
     g->state = thread.state;
     return g->state == REC_STATE_HELD;

@@ -163,7 +163,8 @@ static bool is_newer(int fd, const struct target *target, const size_t *words, s
     size_t from = words[0], to = words[n - 1] + sizeof(uint64_t);
     bool newer = false;
 
-    if (to > head->size || to - from > sizeof now || reader_copy_bytes(fd, now, to - from, target->offset + from) != (ssize_t)(to - from))
+    if (to > head->size || to - from > sizeof now ||
+        reader_copy_bytes(fd, now, to - from, target->offset + from) != (ssize_t)(to - from))
         return false;
     for (size_t i = 0; i < n; i++) {
         char *copied = (char *)target->to + words[i];
@@ -191,7 +192,8 @@ static bool any_of(int fd, struct reader_file *file, enum rec_type type, on_reco
             continue;
         if (type == REC_GIL) {
             struct rec_gil *gil = &file->gils[i++];
-            target = (struct target){record.offset, gil, sizeof *gil, &gil->seq, NULL};
+            uint32_t *seq = gil->has_turn ? &gil->turn.seq : &gil->seq;
+            target = (struct target){record.offset, gil, sizeof *gil, seq, NULL};
         } else {
             struct rec_thread *thread = &file->threads[i++];
             target = (struct target){record.offset, thread, sizeof *thread, &thread->seq, thread};
@@ -290,7 +292,6 @@ static void drop_nobodys(struct reader_file *file)
 void reader_copy_settle(int fd, struct reader_file *file)
 {
     bool changes = true, folds = any_of(fd, file, REC_THREAD, is_there);
-
 
     /* The GILs first: what is known of one holds for threads that are copied after it. */
     any_of(fd, file, REC_GIL, settle_one);

@@ -92,5 +92,5 @@ uint64_t order_loss(enum rec_loss cause)
 
 uint64_t order_n_waiters(void)
 {
-    return SHIM.gils[0].n_waiters;
+    return SHIM.gils[0].turn->n_waiters;
 }
