@@ -30,14 +30,14 @@ MIXES = {
 }
 
 
-def build(python, where):
-    """Builds the extension for this interpreter into a directory."""
+def build(python, where, source=TRUTH / "_giltruth.c"):
+    """Builds an extension, by default the threads that time themselves, for this interpreter into a directory."""
     include = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('include'))"], check=True,
                              env=common.bare_env(), stdout=subprocess.PIPE, text=True).stdout.strip()
     if not Path(include, "Python.h").exists():
         common.fail(f"{python} has no C headers in {include}")
     subprocess.run([os.environ.get("CC", "cc"), "-O2", "-fPIC", "-shared", "-pthread", f"-I{include}",
-                    str(TRUTH / "_giltruth.c"), "-o", str(where / "_giltruth.so")], check=True)
+                    str(source), "-o", str(where / f"_{source.stem.lstrip('_')}.so")], check=True)
 
 
 def write_spec(where, threads, seconds):
