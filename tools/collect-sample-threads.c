@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "collect-sample.h"
 #include "mem.h"
 
@@ -50,11 +51,8 @@ uint64_t sample_cpu_ns(const struct sample_process *p, struct sample_thread *t)
 uint64_t sample_process_cpu_ns(const struct sample_process *p)
 {
     clockid_t clock;
-    struct timespec t;
 
-    if (clock_getcpuclockid(p->found.pid, &clock) || clock_gettime(clock, &t))
-        return 0;
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+    return clock_getcpuclockid(p->found.pid, &clock) ? 0 : clock_ns(clock);
 }
 
 void sample_close_thread(struct sample_thread *t)

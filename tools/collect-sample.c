@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "brief.h"
+#include "clock.h"
 #include "collect-sample.h"
 #include "hist.h"
 #include "mem.h"
@@ -326,23 +327,14 @@ static bool sleep_until(uint64_t ns)
     return collect_now_ns() < ns + LATE_NS;
 }
 
-/* What this thread has used of a processor. */
-static uint64_t spent_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 static void look_at_all(void)
 {
-    uint64_t begin_ns = spent_ns();
+    uint64_t begin_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
     for (int i = 0; i < n_processes; i++)
         if (processes[i].used)
             look(&processes[i]);
-    cost_ns += ((double)(spent_ns() - begin_ns) - cost_ns) / COST_LOOKS;
+    cost_ns += ((double)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_ns) - cost_ns) / COST_LOOKS;
     gap_ns = 1000000000 / (options.sample_hz < RATE_MOST ? options.sample_hz : RATE_MOST);
     if (gap_ns < cost_ns * COST_SHARE)
         gap_ns = (uint64_t)(cost_ns * COST_SHARE);

@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "holds-table.h"
 
 #define CHANGED_MAX 64
@@ -46,14 +46,6 @@ struct holds_file {
     unsigned char *buffer; /* records that are not in the file yet: they follow its used_bytes */
     size_t buffered, buffer_room;
 };
-
-static int64_t clock_ns(clockid_t clock)
-{
-    struct timespec t;
-
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static bool put(struct holds_file *f, const void *bytes, size_t n, uint64_t at)
 {
@@ -253,7 +245,7 @@ static void fill_header(struct rec_header *h, const struct rec_header *of)
     h->complete = h->n_threads = h->n_toggles = h->beat_seq = 0;
     memset(h->tool_version, 0, sizeof h->tool_version);
     snprintf(h->tool_version, sizeof h->tool_version, "%s", PACKAGE_VERSION);
-    h->start_mono_ns = h->beat_mono_ns = clock_ns(CLOCK_MONOTONIC);
+    h->start_mono_ns = h->beat_mono_ns = (int64_t)clock_ns(CLOCK_MONOTONIC);
     h->start_ticks = h->beat_ticks = (uint64_t)h->start_mono_ns;
     h->end_ticks = 0;
     memset(h->losses, 0, sizeof h->losses);

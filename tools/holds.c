@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "brief.h"
+#include "clock.h"
 #include "holds-process.h"
 
 #define PROCESSES_MAX 256
@@ -55,14 +56,6 @@ struct holds {
     uint64_t random;
     double look_cost_ns; /* lately */
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec t;
-
-    clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* --- processes --------------------------------------------------------------------------------------------------- */
 static void drop(struct holds *h, size_t i, uint64_t now_ns)

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "recfile.h"
 #include "textfile.h"
 
@@ -24,29 +25,21 @@ bool live_same_boot(const struct rec_header *header)
     return header->boot_id[0] && !strncmp(header->boot_id, id, sizeof header->boot_id);
 }
 
-static uint64_t mono_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 bool live_read_now(uint32_t clock, struct live_now *now)
 {
     uint64_t best_ns = UINT64_MAX;
 
     if (clock == REC_CLOCK_MONOTONIC) {
-        now->ticks = mono_now_ns();
+        now->ticks = clock_ns(CLOCK_MONOTONIC);
         now->mono_ns = (int64_t)now->ticks;
         return true;
     }
     /* The counter is read between two readings of the other clock; the closest of some tries is the best one. */
     for (int i = 0; i < 8; i++) {
-        uint64_t before_ns = mono_now_ns(), ticks = recfile_now(clock);
+        uint64_t before_ns = clock_ns(CLOCK_MONOTONIC), ticks = recfile_now(clock);
         if (!ticks)
             return false;
-        uint64_t apart_ns = mono_now_ns() - before_ns;
+        uint64_t apart_ns = clock_ns(CLOCK_MONOTONIC) - before_ns;
         if (apart_ns < best_ns) {
             best_ns = apart_ns;
             now->ticks = ticks;

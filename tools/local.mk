@@ -25,6 +25,7 @@ libgilscope_tool_a_SOURCES = \
     tools/chance.h \
     tools/children.c \
     tools/children.h \
+    tools/clock.h \
     tools/closer.c \
     tools/closer.h \
     tools/cmd-attach.c \

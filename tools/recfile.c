@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 #if defined(__x86_64__)
 #include <x86intrin.h>
@@ -57,11 +58,8 @@ int recfile_open(const char *path, struct rec_header *header, const char **probl
 uint64_t recfile_now(uint32_t clock)
 {
     switch (clock) {
-    case REC_CLOCK_MONOTONIC: {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    }
+    case REC_CLOCK_MONOTONIC:
+        return clock_ns(CLOCK_MONOTONIC);
 #if defined(__x86_64__)
     case REC_CLOCK_TSC:
         _mm_lfence(); /* not before what comes first in the program */

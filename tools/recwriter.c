@@ -14,9 +14,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "cpu-limit.h"
 #include "hist.h"
 #include "mem.h"
@@ -60,14 +60,6 @@ static uint32_t status_number(const char *status, const char *key)
     return (uint32_t)strtoul(last ? last : copy, NULL, 10);
 }
 
-static int64_t clock_ns(clockid_t clock)
-{
-    struct timespec t;
-
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static void copy_text(char *to, size_t size, const char *from)
 {
     size_t length = strnlen(from, size - 1);
@@ -98,8 +90,8 @@ static void fill_header(struct recwriter *w, int pid, enum rec_source source, ui
     textfile_read("/proc/sys/kernel/random/boot_id", h->boot_id, sizeof h->boot_id);
     h->boot_id[strcspn(h->boot_id, "\n")] = 0;
     h->proc_start_jiffies = recfile_proc_start(pid);
-    h->start_realtime_ns = clock_ns(CLOCK_REALTIME);
-    h->start_mono_ns = clock_ns(CLOCK_MONOTONIC);
+    h->start_realtime_ns = (int64_t)clock_ns(CLOCK_REALTIME);
+    h->start_mono_ns = (int64_t)clock_ns(CLOCK_MONOTONIC);
     h->start_ticks = (uint64_t)h->start_mono_ns;
     snprintf(path, sizeof path, "/proc/%d/status", pid);
     textfile_read(path, status, sizeof status);
