@@ -29,16 +29,29 @@ static __always_inline bool switch_mutex_wait(const struct gs_call *call)
     return call->offset >= AT_SWITCH_MUTEX;
 }
 
-/* The GIL of a process that a word lies in, and where in it: index << 8 | offset; below 0 = none. */
-__noinline gs_s64 gil_of_word(const struct gs_target *target, gs_u64 word)
+static __always_inline gs_s64 word_of_gil(gs_u32 index, gs_u64 word)
 {
-    for (gs_u32 i = 0; target && i < GS_GILS && i < target->n_gils; i++) {
-        gs_u32 index = target->gil[i];
-        struct gs_gil *gil = bpf_map_lookup_elem(&gils, &index);
-        if (gil && word - gil->address < GIL_BYTES)
-            return (gs_s64)index << 8 | (gs_s64)(word - gil->address);
+    struct gs_gil *gil = bpf_map_lookup_elem(&gils, &index);
+
+    return gil && word - gil->address < GIL_BYTES ? (gs_s64)index << 8 | (gs_s64)(word - gil->address) : -1;
+}
+
+__noinline gs_s64 other_gil_of_word(const struct gs_target *target, gs_u64 word)
+{
+    for (gs_u32 i = 1; target && i < GS_GILS && i < target->n_gils; i++) {
+        gs_s64 found = word_of_gil(target->gil[i], word);
+        if (found >= 0)
+            return found;
     }
     return -1;
+}
+
+/* The GIL of a process that a word lies in, and where in it: index << 8 | offset; below 0 = none. */
+static __always_inline gs_s64 gil_of_word(const struct gs_target *target, gs_u64 word)
+{
+    gs_s64 found = target->n_gils ? word_of_gil(target->gil[0], word) : -1;
+
+    return found < 0 && target->n_gils > 1 ? other_gil_of_word(target, word) : found;
 }
 
 /* Whether the thread is in a futex call of this kind on a word of one of its process's GILs. */

@@ -148,11 +148,17 @@ static __always_inline void switch_in(struct gs_thread *t, gs_u64 now)
 /* The thread is on a processor.  Of a few switches in a thousand, from an idle processor, the tracepoint tells nothing
  * (seen on Linux 6.18): whoever waited there seemed to go on waiting, and its next wait was lost or taken for a forced
  * switch. */
-__noinline int is_here(struct gs_thread *t)
+__noinline int is_here_after_all(struct gs_thread *t)
 {
-    if (t && !t->on_cpu)
+    if (t)
         switch_in(t, bpf_ktime_get_ns());
     return 0;
+}
+
+static __always_inline void is_here(struct gs_thread *t)
+{
+    if (!t->on_cpu)
+        is_here_after_all(t);
 }
 
 static __always_inline void switch_out(struct gs_thread *t, struct task_struct *task, bool sleeps, gs_u64 now)
@@ -237,7 +243,7 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
 SEC("?tp_btf/rseq_update")
 int BPF_PROG(on_return, struct task_struct *task)
 {
-    struct gs_thread *t = current_thread();
+    struct gs_thread *t = thread_of(task->pid);
 
     if (!t)
         return 0;
@@ -254,12 +260,12 @@ int BPF_PROG(on_return, struct task_struct *task)
 
 /* A thread wakes another one: if by a futex call on the GIL's condition variable, it has just given the GIL up; if on
  * that of the forced switch, it has just taken it.  True: a release. */
-static __always_inline bool wakes(struct gs_thread *t, struct gs_thread *other)
+static __always_inline bool wakes(struct gs_thread *t, struct task_struct *task, struct gs_thread *other)
 {
     struct gs_call call;
     struct gs_target *target = target_of(t);
 
-    if (!target || !futex_call((struct task_struct *)bpf_get_current_task_btf(), target, FUTEX_WAKE_CALL, &call))
+    if (!target || !futex_call(task, target, FUTEX_WAKE_CALL, &call))
         return false;
     struct gs_gil *gil = bpf_map_lookup_elem(&gils, &call.gil);
     if (!gil)
@@ -290,8 +296,9 @@ int BPF_PROG(on_sched_waking, struct task_struct *sleeper)
 
     if (!other || other->state == GS_RUNS)
         return 0;
-    t = current_thread();
-    is_woken(other, t && wakes(t, other));
+    struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+    t = thread_of(task->pid);
+    is_woken(other, t && wakes(t, task, other));
     return 0;
 }
 

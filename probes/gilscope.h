@@ -101,42 +101,48 @@ struct gs_owed {
     gs_u64 ns;          /* neither in the map of pairs nor in its charged_ns or our by_ended_ns yet */
 };
 
-/* What others write at each wait is on a line of its own: it moves from processor to processor. */
+/* In the order in which events need it, so that each has to bring few of its lines into its processor.  What others write
+ * at each wait is on a line of its own: it moves from processor to processor. */
 struct gs_thread {
-    gs_u32 tid, target; /* tid: as gilscope sees it, which is the kernel's own but in a PID namespace */
-    gs_u32 id, n_looks; /* its own; 0 = the slot is closed: the thread has ended long ago.  Loader, too */
-    gs_u32 gil;         /* index into the map of GILs: used last */
-    gs_u32 state;       /* enum gs_state */
-    gs_u64 self;        /* pthread_self(), 0 = not seen yet */
-    gs_u64 tstate;
-    gs_u64 since_ns;         /* running: not yet accounted for since then, on or off CPU as on_cpu says */
-    gs_u64 state_ns;         /* the wait or forced switch began */
+    gs_u32 id, target; /* id: its own; 0 = the slot is closed: the thread has ended long ago.  Loader, too */
+    gs_u32 gil;        /* index into the map of GILs: used last */
+    gs_u32 state;      /* enum gs_state */
     gs_u32 on_cpu, off_held; /* on a processor; off it with the GIL */
-    gs_u64 tentative_ns;     /* while waiting: since then it may have the GIL; 0 = it sleeps in the wait */
-    gs_u64 deadline_ns;      /* of the pthread_cond_timedwait that it is in, and gil->switch_number at its begin */
-    gs_u64 call_switches;
-    gs_u64 hold_ns;          /* it took the GIL then, after a wait; 0 = not known */
-    gs_u64 released_ns;      /* it was last seen to give the GIL up then */
-    gs_u64 free_ns;          /* it was last known to be without the GIL then */
-    gs_u32 home_gil, home_votes; /* used most: a majority vote of takes and samples */
     gs_u32 in_futex;         /* 1 = asleep on one of the GIL's words */
-    gs_u32 had_gil;          /* 1 = it has been seen to be the last to take one */
-    gs_u32 was_seen;         /* 1 = while waiting: another has seen that it has taken it.  By others */
     gs_u32 in_kernel; /* 1 = since it has got a processor, in a wait or forced switch, it has not been seen to leave the kernel */
-    /* sums of closed intervals */
+    gs_u64 since_ns;     /* running: not yet accounted for since then, on or off CPU as on_cpu says */
+    gs_u64 state_ns;     /* the wait or forced switch began */
+    gs_u64 tentative_ns; /* while waiting: since then it may have the GIL; 0 = it sleeps in the wait */
+    gs_u64 forced_end_ns; /* of the last forced switch */
+    /* the second line */
+    gs_u64 self; /* pthread_self(), 0 = not seen yet */
+    gs_u64 tstate;
+    gs_u32 n_looks;
+    gs_u32 had_gil;       /* 1 = it has been seen to be the last to take one */
+    gs_u64 hold_ns;       /* it took the GIL then, after a wait; 0 = not known */
+    gs_u64 released_ns;   /* it was last seen to give the GIL up then */
+    gs_u64 free_ns;       /* it was last known to be without the GIL then */
+    gs_u64 lock_since_ns; /* asleep at a lock since then; 0 = no */
+    gs_u64 pending_to_ns; /* the last wait, as long as its holders have not been looked for; 0 = they have been */
+    /* the third: sums of closed intervals */
     gs_u64 oncpu_ns, held_off_ns, released_off_ns, wait_ns, blocked_ns;
     gs_u64 known_held_ns; /* on a processor in holds that began with a wait and ended with a wake-up */
     gs_u64 hold_off_ns;   /* off it, in the present hold */
     gs_u64 contended;
-    /* the last wait, as long as its holders have not been looked for */
-    gs_u64 pending_from_ns, pending_to_ns;
+    /* the fourth: what a wait needs */
+    gs_u64 pending_from_ns;
+    gs_u64 deadline_ns; /* of the pthread_cond_timedwait that it is in, and gil->switch_number at its begin */
+    gs_u64 call_switches;
     /* of the present wait, what lies before that has been divided among its holders; n_changes then */
     gs_u64 divided_ns, divided_changes;
-    /* stacks */
-    gs_u64 wait_stack, off_stack;     /* of the present wait, or interval off CPU; 0 = none could be read */
-    gs_u64 wait_mean_ns, off_mean_ns; /* how long these have been lately */
-    gs_u32 wait_chance, off_chance;   /* one in so many has its stack taken, ... */
-    gs_u32 wait_chosen, off_chosen;   /* ... and this is one */
+    gs_u64 wait_mean_ns, off_mean_ns; /* how long waits, and times off the processor, have been lately */
+    gs_u32 wait_chosen, off_chosen;   /* the present one has its stack taken, ... */
+    /* and what few need */
+    gs_u32 wait_chance, off_chance; /* ... as one in so many has */
+    gs_u64 wait_stack, off_stack;   /* of the present wait, or interval off CPU; 0 = none could be read */
+    gs_u32 home_gil, home_votes;    /* used most: a majority vote of takes and samples */
+    gs_u32 tid;      /* as gilscope sees it, which is the kernel's own but in a PID namespace */
+    gs_u32 was_seen; /* 1 = while waiting: another has seen that it has taken it.  By others */
     /* By others, too.  Samples of the CPU clock, while running, outside of known holds; hold_samples: in the present hold, of
      * which it is not known yet whether its end will be.  By the sampling program */
     gs_u32 woken __attribute__((aligned(64))); /* asleep there, and woken by a release.  By the one that wakes it */
@@ -147,7 +153,7 @@ struct gs_thread {
     gs_u64 samples_held, samples_released, hold_samples;
     gs_u64 start_ns __attribute__((aligned(64))), end_ns; /* of being measured; end 0 = alive */
     gs_u64 run_delay_ns; /* runnable, but no processor, in all its life; known at its end only */
-    gs_u64 forced_ns, forced_max_ns, forced_end_ns; /* the end of the last one */
+    gs_u64 forced_ns, forced_max_ns;
     gs_u64 not_told_ns; /* blocked, but by whom is not known any more */
     gs_u64 by_ended_ns; /* blocked by threads whose slots were closed when that was entered: neither in the map of
                            pairs nor in any charged_ns */
@@ -155,7 +161,6 @@ struct gs_thread {
     gs_u64 long_since_ns, long_ns; /* the last interval off CPU of GS_LONG_NS and more: the loader looks at its stack */
     gs_u32 long_held, pad;
     /* waits for locks: parts of released_off_ns */
-    gs_u64 lock_since_ns;       /* asleep at one since then; 0 = no */
     gs_u64 lock_code, lock_at;  /* in this line, as in gs_frame; 0 = not known */
     gs_u32 lock_notifies, pad1; /* it is a wait to be notified; 0 = the line must tell */
     gs_u64 lock_ns, notify_ns;  /* closed ones; notify_ns: of those with lock_notifies */

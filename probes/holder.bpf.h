@@ -217,12 +217,12 @@ __noinline int found(struct gs_gil *gil, gs_u32 id, gs_u64 at, gs_u64 since)
     return 0;
 }
 
-/* The thread that had the GIL has it still, or again: nothing would have told. */
+/* The thread that had the GIL, for which others wait, has it still, or again: nothing would have told. */
 __noinline int has_still(struct gs_gil *gil, gs_u32 id, gs_u64 at)
 {
     struct gs_thread *t = thread_by_id(id);
 
-    if (!gil || !gil->n_waiters || tells_releases(gil) || !runs(t))
+    if (!gil || !runs(t))
         return 0;
     gs_u64 from = unseen_since(gil, t, GS_KNOWN_HELD);
     if (at <= from)
@@ -248,7 +248,7 @@ __noinline int compare(struct gs_gil *gil, const struct gs_view *view, gs_u64 at
             gil->last_id = view->last;
         if (!id)
             fill_free(gil, at);
-        else if (id != GS_NOT_KNOWN)
+        else if (id != GS_NOT_KNOWN && gil->n_waiters && !tells_releases(gil))
             has_still(gil, id, at);
     } else {
         if (before == GS_NOT_KNOWN) {
