@@ -15,38 +15,35 @@ struct gs_view { /* of a GIL, as its memory says */
 };
 
 /* --- histograms: lib/hist.h's buckets ---------------------------------------------------------------------------- */
+/* The number of the highest bit that is set; of 0: 0.  Without branches: the verifier would follow each way through them,
+ * and the processor would guess them wrong. */
+static __always_inline gs_u32 highest_bit(gs_u64 x)
+{
+    x |= x >> 1;
+    x |= x >> 2;
+    x |= x >> 4;
+    x |= x >> 8;
+    x |= x >> 16;
+    x |= x >> 32;
+    x >>= 1; /* as many ones as are wanted: they are counted */
+    x -= x >> 1 & 0x5555555555555555ull;
+    x = (x & 0x3333333333333333ull) + (x >> 2 & 0x3333333333333333ull);
+    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0full;
+    return x * 0x0101010101010101ull >> 56;
+}
+
 /* Adds to one of the thread's histograms.  As a function of its own, the verifier looks at its branches once. */
 __noinline int add_to(gs_u32 id, gs_u32 which, gs_u64 ns)
 {
     struct gs_thread *t = thread_by_id(id);
-    gs_u32 top = 0, index;
-    gs_u64 rest = ns;
+    gs_u32 index = ns, top = highest_bit(ns);
 
     if (!t || (gs_s64)ns < 0)
         return 0;
-    struct gs_hist *h = &t->lock;
-    if (which == GS_HIST_WAIT)
-        h = &t->wait;
-    else if (which == GS_HIST_HOLD)
-        h = &t->hold;
-    else if (which == GS_HIST_OFF)
-        h = &t->off;
-    if (rest >> 32)
-        top += 32, rest >>= 32;
-    if (rest >> 16)
-        top += 16, rest >>= 16;
-    if (rest >> 8)
-        top += 8, rest >>= 8;
-    if (rest >> 4)
-        top += 4, rest >>= 4;
-    if (rest >> 2)
-        top += 2, rest >>= 2;
-    if (rest >> 1)
-        top += 1;
-    if (top < 4)
-        index = ns;
-    else
+    struct gs_hist *h = &t->hist[which & (GS_HISTS - 1)];
+    if (top >= 4)
         index = (top - 3) * GS_HIST_SUBS + ((ns >> (top - 4)) & (GS_HIST_SUBS - 1));
+    barrier_var(index); /* the verifier is to see that what follows limits this */
     if (index >= GS_HIST_OCTAVES * GS_HIST_SUBS)
         index = GS_HIST_OCTAVES * GS_HIST_SUBS - 1;
     h->bucket[index]++;

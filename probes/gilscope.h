@@ -81,7 +81,13 @@ struct gs_hist {
     gs_u32 bucket[GS_HIST_OCTAVES * GS_HIST_SUBS];
 };
 
-enum gs_which { GS_HIST_WAIT, GS_HIST_HOLD, GS_HIST_OFF, GS_HIST_LOCK }; /* of a thread's histograms */
+enum gs_which { /* of a thread's histograms; off: intervals off CPU without the GIL and without wanting it */
+    GS_HIST_WAIT,
+    GS_HIST_HOLD,
+    GS_HIST_OFF,
+    GS_HIST_LOCK,
+    GS_HISTS /* a power of 2 */
+};
 
 enum gs_state { GS_RUNS, GS_WAITS, GS_FORCED }; /* runs: has the GIL, or does not ask for it; on or off CPU */
 
@@ -166,8 +172,7 @@ struct gs_thread {
     gs_u64 lock_ns, notify_ns;  /* closed ones; notify_ns: of those with lock_notifies */
     struct gs_owed owed[GS_OWED];
     struct gs_unseen unseen[GS_KNOWN][GS_AGES];
-    struct gs_hist wait, hold, off; /* off: intervals off CPU without the GIL and without wanting it */
-    struct gs_hist lock;
+    struct gs_hist hist[GS_HISTS];
 };
 
 struct gs_pair {

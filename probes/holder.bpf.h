@@ -109,30 +109,38 @@ static __always_inline void sample_unseen(const struct gs_gil *gil, struct gs_th
         t->unseen[known][age].released++;
 }
 
+/* The part of held_part(), below, that is of one age, of which there are `ns`.  A function of its own, as the verifier would
+ * follow each way through six of these. */
+__noinline gs_u64 held_part_of(gs_u32 id, gs_u32 known, gs_u32 age, gs_u64 ns, bool has_it)
+{
+    struct gs_thread *t = thread_by_id(id);
+
+    if (!t || known >= GS_KNOWN || age >= GS_AGES)
+        return 0;
+    struct gs_unseen *u = &t->unseen[known][age];
+    gs_u64 all = __sync_fetch_and_add(&u->ns, ns) + ns, given = u->given_ns;
+    gs_u64 held = u->held, n = held + u->released;
+    if (!n)
+        held = n = 1, all = has_it ? all : given;
+    gs_u64 due = all / n * held + all % n * held / n;
+    gs_u64 part = due > given ? due - given : 0;
+    if (part > ns)
+        part = ns;
+    __sync_fetch_and_add(&u->given_ns, part);
+    return part;
+}
+
 /* How much of the `ns` that a thread has run, since the GIL was known to be its own or free, it has had it.  So much is
  * given that in sum it is what the samples say.  has_it: as long as there are none, it has had it all the time. */
 __noinline gs_u64 held_part(gs_u32 id, gs_u32 known, gs_u64 ns, bool has_it)
 {
-    struct gs_thread *t = thread_by_id(id);
     gs_u64 begin = 0, sum = 0;
 
-    if (!t || known >= GS_KNOWN)
-        return 0;
     for (gs_u32 i = 0; i < GS_AGES; i++) {
-        struct gs_unseen *u = &t->unseen[known][i];
         gs_u64 end = i < GS_AGES - 1 && ns > GS_AGE_NS(i) ? GS_AGE_NS(i) : ns;
         if (end <= begin)
             break;
-        gs_u64 all = __sync_fetch_and_add(&u->ns, end - begin) + (end - begin), given = u->given_ns;
-        gs_u64 held = u->held, n = held + u->released;
-        if (!n)
-            held = n = 1, all = has_it ? all : given;
-        gs_u64 due = all / n * held + all % n * held / n;
-        gs_u64 part = due > given ? due - given : 0;
-        if (part > end - begin)
-            part = end - begin;
-        __sync_fetch_and_add(&u->given_ns, part);
-        sum += part;
+        sum += held_part_of(id, known, i, end - begin, has_it);
         begin = end;
     }
     return sum;

@@ -97,10 +97,8 @@ static void add_sums(struct gs_thread *to, const struct gs_thread *t)
     to->forced_switches += t->forced_switches;
     to->lock_ns += t->lock_ns;
     to->notify_ns += t->notify_ns;
-    add_hist(&to->wait, &t->wait);
-    add_hist(&to->hold, &t->hold);
-    add_hist(&to->off, &t->off);
-    add_hist(&to->lock, &t->lock);
+    for (int i = 0; i < GS_HISTS; i++)
+        add_hist(&to->hist[i], &t->hist[i]);
     if (t->end_ns > to->end_ns)
         to->end_ns = t->end_ns;
 }

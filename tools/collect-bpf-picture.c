@@ -158,8 +158,8 @@ static void close_open(struct picture *p, uint32_t slot, struct gs_thread *t)
     case GS_WAITS:
         ns = end > t->state_ns ? end - t->state_ns : 0;
         t->wait_ns += ns;
-        if (ns > t->wait.max_ns)
-            t->wait.max_ns = ns;
+        if (ns > t->hist[GS_HIST_WAIT].max_ns)
+            t->hist[GS_HIST_WAIT].max_ns = ns;
         t->blocked_ns += walk(p, slot, t, t->divided_ns, t->state_ns + ns);
         break;
     case GS_FORCED:
@@ -177,8 +177,8 @@ static void close_open(struct picture *p, uint32_t slot, struct gs_thread *t)
             ns = end > t->lock_since_ns ? end - t->lock_since_ns : 0;
             t->lock_ns += ns;
             t->notify_ns += bpf_locks_notifies(p->c, t) ? ns : 0;
-            if (ns > t->lock.max_ns)
-                t->lock.max_ns = ns;
+            if (ns > t->hist[GS_HIST_LOCK].max_ns)
+                t->hist[GS_HIST_LOCK].max_ns = ns;
         }
     }
     if (t->blocked_ns > t->wait_ns)
@@ -329,12 +329,13 @@ static void write_thread(struct picture *p, struct recwriter *writer, uint32_t s
         pairs[out->n_pairs++] = (struct recwriter_pair){
             p->pairs[i].holder ? p->c->slots[p->pairs[i].holder].index : RECWRITER_ENDED, p->pairs[i].ns};
     out->pairs = pairs;
-    set_hist(&out->hist[REC_HIST_WAIT], &t->wait);
+    set_hist(&out->hist[REC_HIST_WAIT], &t->hist[GS_HIST_WAIT]);
     out->hist[REC_HIST_WAIT].sum_ns = t->wait_ns; /* with the open one */
-    set_hist(&out->hist[REC_HIST_HOLD], &t->hold);
-    out->hist[REC_HIST_HOLD].uncounted = t->contended > t->hold.count ? t->contended - t->hold.count : 0;
-    set_hist(&out->hist[REC_HIST_RELEASED], &t->off);
-    set_hist(&out->hist[REC_HIST_LOCK], &t->lock);
+    set_hist(&out->hist[REC_HIST_HOLD], &t->hist[GS_HIST_HOLD]);
+    out->hist[REC_HIST_HOLD].uncounted =
+        t->contended > t->hist[GS_HIST_HOLD].count ? t->contended - t->hist[GS_HIST_HOLD].count : 0;
+    set_hist(&out->hist[REC_HIST_RELEASED], &t->hist[GS_HIST_OFF]);
+    set_hist(&out->hist[REC_HIST_LOCK], &t->hist[GS_HIST_LOCK]);
     out->hist[REC_HIST_LOCK].sum_ns = t->lock_ns; /* with the open one */
     recwriter_thread(writer, out);
     free(pairs);
