@@ -8,6 +8,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/btf.h>
 #include <linux/perf_event.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -192,6 +193,34 @@ static void stop(void)
     memset(c, 0, sizeof *c);
 }
 
+/* Whether the kernel's BTF has this name.  libbpf would read all of it once more: of what it takes to attach, a tenth.
+ * Documentation/bpf/btf.rst: struct btf_header, and strings with a 0 before and behind each. */
+static bool kernel_knows(const char *name)
+{
+    struct btf_header header;
+    char *strings = NULL;
+    bool found = false;
+    int fd = open("/sys/kernel/btf/vmlinux", O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0 && pread(fd, &header, sizeof header, 0) == (ssize_t)sizeof header && header.magic == BTF_MAGIC &&
+        (strings = malloc(header.str_len))) {
+        off_t at = (off_t)header.hdr_len + header.str_off;
+        size_t n = 0;
+        ssize_t got;
+        while (n < header.str_len && (got = pread(fd, strings + n, header.str_len - n, at + (off_t)n)) > 0)
+            n += (size_t)got;
+        const char *end = strings + n, *s = strings;
+        while (s < end && !found && memchr(s, 0, (size_t)(end - s))) {
+            found = !strcmp(s, name);
+            s += strlen(s) + 1;
+        }
+    }
+    free(strings);
+    if (fd >= 0)
+        close(fd);
+    return found;
+}
+
 static int load(struct bpf_collector *c, char *error)
 {
     uint32_t n = c->options.n_threads + SLOTS_SPARE; /* threads that are made later have theirs, too */
@@ -209,7 +238,7 @@ static int load(struct bpf_collector *c, char *error)
     bpf_map__set_max_entries(c->skeleton->maps.family, c->options.follow ? GS_FAMILY : 1);
     c->skeleton->rodata->follows = c->options.follow;
     c->skeleton->rodata->sample_ns = 1000000000 / c->options.sample_hz;
-    c->sees_returns = libbpf_find_vmlinux_btf_id("rseq_update", BPF_TRACE_RAW_TP) > 0;
+    c->sees_returns = kernel_knows("btf_trace_rseq_update");
     bpf_program__set_autoload(c->skeleton->progs.on_return, c->sees_returns);
     c->translates = procinfo_in_own_namespace("pid");
     c->skeleton->rodata->seen_translated = c->translates;
