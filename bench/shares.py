@@ -39,6 +39,7 @@ KINDS = {
     "sleeps": ("inside.py", "sleeps", {"held": ("f_runs", "g_runs", "f", "g")}),
     "hashes": ("inside.py", "hashes", {"held": ("f_runs", "g_runs", "f", "g")}),
     "builtin": ("inside.py", "builtin", {"held": ("f_sorts", "g_sorts", "f", "g")}),
+    "short": ("inside.py", "short", {"held": ("f_short", "g_short", "f", "g")}),
     "keeps": ("inside.py", "extension", {"held": ("f_keeps", "g_keeps", "f", "g")}),
 }
 

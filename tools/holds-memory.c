@@ -12,11 +12,6 @@
 
 static unsigned char pages[HOLDS_PAGES][HOLDS_PAGE_BYTES]; /* of the present look */
 
-uint64_t holds_clock_ns(void)
-{
-    return clock_ns(CLOCK_MONOTONIC);
-}
-
 /* Reads those of the ranges that come up to the one with the number `to`; false if not all are there any more. */
 static bool read_up_to(struct holds_memory *m, uint32_t to)
 {
@@ -38,25 +33,29 @@ static bool read_up_to(struct holds_memory *m, uint32_t to)
 void holds_memory_begin(struct holds_memory *m, uint32_t who)
 {
     m->who = who;
-    m->n = 0;
-    m->first_ns = 0;
+    m->n = m->n_first = m->n_known = 0;
     memset(m->used, 0, sizeof m->used);
     memset(m->first, 0, sizeof m->first);
-    uint32_t n = m->recent[who % HOLDS_RECENT].n, n_first = m->recent[who % HOLDS_RECENT].n_first;
+    memset(m->at_once, 0, sizeof m->at_once);
     if (m->recent[who % HOLDS_RECENT].who != who)
         return;
-    memcpy(m->range, m->recent[who % HOLDS_RECENT].range, n * sizeof m->range[0]);
-    bool all = read_up_to(m, n_first);
-    if (n_first)
-        m->first_ns = holds_clock_ns(); /* the frame is the last of them */
-    if (all)
-        read_up_to(m, n);
+    m->n_first = m->recent[who % HOLDS_RECENT].n_first;
+    m->n_known = m->recent[who % HOLDS_RECENT].n;
+    memcpy(m->range, m->recent[who % HOLDS_RECENT].range, m->n_known * sizeof m->range[0]);
+    read_up_to(m, m->n_first);
+    memset(m->at_once, true, m->n);
 }
 
-uint64_t holds_memory_innermost(struct holds_memory *m)
+bool holds_memory_innermost(struct holds_memory *m, uint64_t frame)
 {
+    bool at_once = false;
+
+    for (uint32_t i = 0; i < m->n; i++)
+        at_once |= m->at_once[i] && frame - m->range[i].page < HOLDS_PAGE_BYTES;
     memcpy(m->first, m->used, sizeof m->first);
-    return m->first_ns ? m->first_ns : holds_clock_ns();
+    if (m->n == m->n_first && m->n < m->n_known)
+        read_up_to(m, m->n_known);
+    return at_once;
 }
 
 void holds_memory_end(struct holds_memory *m)
@@ -96,6 +95,7 @@ static uint32_t page_of(struct holds_memory *m, uint64_t address, size_t n)
         if (peer_read(m->pid, page + from, pages[i] + from, (size_t)(to - from)))
             return HOLDS_PAGES;
         m->range[i] = (struct holds_range){page, from, to};
+        m->at_once[i] = false;
     }
     m->used[i] = true;
     return i;
@@ -106,9 +106,7 @@ int holds_memory_read(void *context, uint64_t address, void *bytes, size_t n)
     struct holds_memory *m = context;
     uint64_t offset = address % HOLDS_PAGE_BYTES;
 
-    if (n > HOLDS_PAGE_BYTES - offset)
-        return peer_read(m->pid, address, bytes, n);
-    uint32_t i = page_of(m, address, n);
+    uint32_t i = n > HOLDS_PAGE_BYTES - offset ? HOLDS_PAGES : page_of(m, address, n);
     if (i == HOLDS_PAGES)
         return peer_read(m->pid, address, bytes, n);
     memcpy(bytes, pages[i] + offset, n);

@@ -27,25 +27,24 @@ struct holds_memory {
     int pid;
     uint32_t n; /* pages that are here */
     uint32_t who;
+    uint32_t n_first, n_known; /* of those that were asked for the last time: on the way to the frame, and all */
     struct holds_range range[HOLDS_PAGES]; /* of each that is there */
     bool used[HOLDS_PAGES];                /* somebody has asked for it in this look, */
     bool first[HOLDS_PAGES];               /* on the way to the innermost frame */
-    uint64_t first_ns;                     /* when those were read, CLOCK_MONOTONIC; 0 = they were not known yet */
+    bool at_once[HOLDS_PAGES];             /* it was read in the first call */
     struct {
         uint32_t who, n, n_first;
         struct holds_range range[HOLDS_PAGES];
     } recent[HOLDS_RECENT];
 };
 
-/* CLOCK_MONOTONIC, ns. */
-uint64_t holds_clock_ns(void);
-
-/* Begins a look at a thread: `who` is any number that tells it from others. */
+/* Begins a look at a thread: `who` is any number that tells it from others.  What led to its innermost frame the last
+ * time is read at once, in one call. */
 void holds_memory_begin(struct holds_memory *m, uint32_t who);
 
-/* The innermost frame has been read: what has been asked for up to here is what leads to it.  When that was,
- * CLOCK_MONOTONIC ns. */
-uint64_t holds_memory_innermost(struct holds_memory *m);
+/* The innermost frame, at this address, has been read: what has been asked for up to here is what leads to it.  False if
+ * it was not read in that one call.  What else was asked for the last time is read now. */
+bool holds_memory_innermost(struct holds_memory *m, uint64_t frame);
 
 /* Remembers what it has read. */
 void holds_memory_end(struct holds_memory *m);

@@ -2,10 +2,10 @@
 /*
  * holds-process.c - who holds the GIL, by the live recording, and what that thread is doing, by the process's memory.
  *
- * The process is neither stopped nor traced.  Whether there is something to see is known from the recording alone.  The
- * holder's thread state is gil->last_holder, and its innermost frame is read next: that is the instant of a look.  If
- * nobody else has taken the GIL up to then, the frame is the holder's.  Frames further out are those that wait for it,
- * and stand still for longer.
+ * The process is neither stopped nor traced.  Whether the GIL is held, by which thread state, and what leads to that
+ * one's innermost frame is read in one call: that is the instant of a look.  Which thread it is, and who waits, the
+ * recording says before and after; if nobody else has taken the GIL in between, it is right.  Frames further out are
+ * those that wait for the innermost one, and stand still for longer.
  */
 #include "holds-process.h"
 
@@ -29,8 +29,6 @@
 #define GIL_LAST_HOLDER_AT (-24) /* from gil->cond; locked follows.  The same in 3.8 to 3.15 */
 #define NAME_BYTES 512
 #define PLACES_MAX 65536u
-#define TO_FRAME_PARTS 16     /* how long it takes to get to the frame is averaged over so many looks */
-#define TO_FRAME_MAX_NS 30000 /* more is not the reading */
 
 /* --- places ------------------------------------------------------------------------------------------------------ */
 /* The cell of the place at which a frame is; 0 if it cannot be read.  Known ones are found again by what their code
@@ -130,113 +128,113 @@ static bool make_file(struct holds_process *p)
 
 enum found { SEEN, GONE, AGAIN, NOTHING };
 
-/* Whether the thread that held the GIL before the innermost frame was read, about frame_ns, still did then. */
-static enum found was_held(const struct holds_process *p, const struct holds_gil *before, uint64_t frame_ns)
-{
-    struct holds_gil g = *before;
-    bool held = holds_see(p, &g);
-
-    if (g.n_changes != before->n_changes)
-        return AGAIN;
-    return held || g.state == REC_STATE_NONE || p->ns_per_tick <= 0 || holds_since_ns(p, &g) >= (double)frame_ns
-               ? SEEN
-               : NOTHING;
-}
-
-/* Reads the holder's stack and enters it. */
-static enum found take(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t held_ns,
-                       uint64_t charged_ns)
-{
+struct instant { /* what is so at one moment */
     struct {
         uint64_t last_holder;
         int32_t locked, pad;
-    } now;
+    } gil;
     struct cpython_reader r;
     struct cpython_walk walk;
-    struct cpython_frame f = {.code = 0}, inner;
-    static uint32_t frames[HOLDS_PYTHON_FRAMES];
-    struct holds_sample s = {.thread = g->holder, .held_ns = held_ns, .charged_ns = charged_ns};
-    bool more;
+    struct cpython_frame f; /* the innermost one, */
+    bool more;              /* if there is any */
+};
 
-    errno = 0;
-    if (holds_memory_read(&p->memory, g->cond + GIL_LAST_HOLDER_AT, &now, sizeof now))
-        return errno == ESRCH || errno == EPERM ? GONE : NOTHING;
-    if ((uint32_t)now.locked > 1 || !now.last_holder) /* 0: it has just let go, and is where it did */
-        return AGAIN;
-    cpython_reader_init(&r, p->layout, holds_memory_read, &p->memory);
-    cpython_walk_begin(&walk, &r, now.last_holder, p->code_type);
-    more = cpython_walk_next(&walk, &f);
-    uint64_t frame_ns = holds_memory_innermost(&p->memory);
-    if (frame_ns - p->seen_ns < TO_FRAME_MAX_NS)
-        p->to_frame_ns += ((double)(frame_ns - p->seen_ns) - p->to_frame_ns) / TO_FRAME_PARTS;
-    enum found found = was_held(p, g, frame_ns);
-    if (found != SEEN)
-        return found;
-    if (!make_file(p))
-        return NOTHING;
-    if (!more && walk.broken)
-        return AGAIN;
-    inner = f; /* if there is any: a thread of C has none */
-    for (; more; more = cpython_walk_next(&walk, &f)) {
-        uint32_t cell = s.n_python < HOLDS_PYTHON_FRAMES ? place_of(p, &r, &f) : 0;
-        if (!cell)
+/* Reads the GIL and its holder's innermost frame.  What leads there lies where it did the last time, mostly, and is read
+ * in one call; if not, it is known now, and read again. */
+static enum found read_instant(struct holds_process *p, const struct holds_gil *g, struct instant *i)
+{
+    for (int again = 0; again < 2; again++) {
+        holds_memory_begin(&p->memory, g->holder);
+        errno = 0;
+        if (holds_memory_read(&p->memory, g->cond + GIL_LAST_HOLDER_AT, &i->gil, sizeof i->gil))
+            return errno == ESRCH || errno == EPERM ? GONE : NOTHING;
+        if (!i->gil.locked)
+            return NOTHING;
+        if (i->gil.locked != 1 || !i->gil.last_holder)
+            return AGAIN;
+        cpython_reader_init(&i->r, p->layout, holds_memory_read, &p->memory);
+        cpython_walk_begin(&i->walk, &i->r, i->gil.last_holder, p->code_type);
+        i->f = (struct cpython_frame){.code = 0};
+        i->more = cpython_walk_next(&i->walk, &i->f);
+        if (!i->more || holds_memory_innermost(&p->memory, i->f.frame))
             break;
-        if (!s.n_python)
-            s.flags |= callee_of(p, &r, &inner, now.last_holder, &s.callee);
-        frames[s.n_python++] = cell | (f.entry ? REC_ENTRY_FRAME : 0);
+        holds_memory_end(&p->memory);
     }
-    if (!walk.broken)
-        p->code_type = walk.code_type;
-    if (!s.n_python && (more || walk.broken))
-        return AGAIN;
-    if (more || walk.broken)
-        s.flags |= REC_STACK_PYTHON_CUT;
-    if (!s.callee)
-        s.flags |= REC_STACK_NO_NATIVE;
-    s.call_ns = in_call_ns(g, &inner, s.callee, now_ns);
-    s.python = frames;
-    holds_file_add(p->file, &s, now_ns);
     return SEEN;
 }
 
-static enum found sample(struct holds_process *p, struct holds_gil *g, uint64_t now_ns, uint64_t stands_for_ns)
+/* Whether the thread that the recording named before, as one that held the GIL or not, held it at that moment; what the
+ * recording says of that hold then is in *g.  One that was short may have begun and ended in between. */
+static enum found was_held(const struct holds_process *p, struct holds_gil *g, bool held)
 {
-    struct holds_sum *charges = g->n_waiters ? charged_sum(p, g->holder) : NULL;
-    uint64_t held = holds_sum_made_up(&g->held_sum, stands_for_ns),
-             charged = holds_sum_made_up(charges, stands_for_ns * g->n_waiters);
+    struct holds_gil after = *g;
+    bool held_after = holds_see(p, &after);
 
-    holds_memory_begin(&p->memory, g->holder);
-    enum found found = take(p, g, now_ns, held, charged);
+    if (after.n_changes != g->n_changes)
+        return AGAIN;
+    if (!held && !held_after && after.state_ticks == g->state_ticks)
+        return NOTHING; /* it is not measured */
+    if (held_after || !held)
+        *g = after;
+    return SEEN;
+}
+
+/* Enters the stack of the GIL's holder. */
+static enum found enter(struct holds_process *p, struct holds_gil *g, struct instant *i, struct holds_sample *s,
+                        uint64_t now_ns)
+{
+    static uint32_t frames[HOLDS_PYTHON_FRAMES];
+    struct cpython_frame inner = i->f; /* if there is any: a thread of C has none */
+
+    if (!make_file(p))
+        return NOTHING;
+    if (!i->more && i->walk.broken)
+        return AGAIN;
+    for (; i->more; i->more = cpython_walk_next(&i->walk, &i->f)) {
+        uint32_t cell = s->n_python < HOLDS_PYTHON_FRAMES ? place_of(p, &i->r, &i->f) : 0;
+        if (!cell)
+            break;
+        if (!s->n_python)
+            s->flags |= callee_of(p, &i->r, &inner, i->gil.last_holder, &s->callee);
+        frames[s->n_python++] = cell | (i->f.entry ? REC_ENTRY_FRAME : 0);
+    }
+    if (!i->walk.broken)
+        p->code_type = i->walk.code_type;
+    if (!s->n_python && (i->more || i->walk.broken))
+        return AGAIN;
+    if (i->more || i->walk.broken)
+        s->flags |= REC_STACK_PYTHON_CUT;
+    if (!s->callee)
+        s->flags |= REC_STACK_NO_NATIVE;
+    s->call_ns = in_call_ns(g, &inner, s->callee, now_ns);
+    s->python = frames;
+    holds_file_add(p->file, s, now_ns);
+    return SEEN;
+}
+
+/* A look at a GIL that is held or not, as the recording says. */
+static enum found sample(struct holds_process *p, struct holds_gil *g, bool held, uint64_t now_ns,
+                         uint64_t stands_for_ns)
+{
+    struct instant instant;
+    enum found found = read_instant(p, g, &instant);
+
+    if (found == SEEN)
+        found = was_held(p, g, held);
+    if (found != SEEN)
+        return found;
+    struct holds_sum *charges = g->n_waiters ? charged_sum(p, g->holder) : NULL;
+    struct holds_sample s = {.thread = g->holder,
+                             .held_ns = holds_sum_made_up(&g->held_sum, stands_for_ns),
+                             .charged_ns = holds_sum_made_up(charges, stands_for_ns * g->n_waiters)};
+    found = enter(p, g, &instant, &s, now_ns);
     holds_memory_end(&p->memory);
     if (found != SEEN || p->ns_per_tick <= 0)
         return found;
-    holds_sum_given(&g->held_sum, held, holds_held_ns(p, g, now_ns));
+    holds_sum_given(&g->held_sum, s.held_ns, holds_held_ns(p, g, now_ns));
     if (charges)
-        holds_sum_given(charges, charged, (double)g->charged_ticks * p->ns_per_tick);
+        holds_sum_given(charges, s.charged_ns, (double)g->charged_ticks * p->ns_per_tick);
     return found;
-}
-
-/* Whether it is held, and when that was known. */
-static bool see(struct holds_process *p, struct holds_gil *g)
-{
-    bool held = holds_see(p, g);
-
-    p->seen_ns = holds_clock_ns();
-    return held;
-}
-
-/* Whether the GIL will be held when the innermost frame is read.  Who takes it up to then has as much right to be seen
- * as who lets it go up to then has not: what is asked too early makes the begins of holds too short. */
-static bool is_to_be_read(struct holds_process *p, struct holds_gil *g)
-{
-    uint64_t begin_ns = holds_clock_ns();
-
-    if (see(p, g))
-        return true;
-    uint64_t takes_ns = p->seen_ns - begin_ns, until_ns = p->seen_ns + (uint64_t)p->to_frame_ns;
-    while (holds_clock_ns() + takes_ns < until_ns)
-        continue;
-    return see(p, g);
 }
 
 enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uint64_t stands_for_ns)
@@ -253,9 +251,11 @@ enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uin
     for (uint32_t i = 0; i < p->n_gils; i++) {
         struct holds_gil *g = &p->gil[i], before = *g;
         enum found found = AGAIN;
-        bool held = is_to_be_read(p, g);
-        for (int try = 0; held && try < TRIES && (found = sample(p, g, now_ns, stands_for_ns)) == AGAIN; try++)
-            held = see(p, g);
+        bool held = false;
+        for (int try = 0; try < TRIES && found == AGAIN; try++) {
+            held = holds_see(p, g);
+            found = g->holder ? sample(p, g, held, now_ns, stands_for_ns) : NOTHING;
+        }
         if (found == GONE)
             return HOLDS_OVER;
         if (found == AGAIN && held && p->file)

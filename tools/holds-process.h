@@ -55,8 +55,6 @@ struct holds_process {
     size_t n_charged, charged_room;
     double ns_per_tick; /* of the recording's clock, as far as is known; 0 = not yet */
     struct holds_memory memory;
-    uint64_t seen_ns;   /* when it was asked last whether the GIL is held, */
-    double to_frame_ns; /* and how long it takes lately from then on to reading the innermost frame */
     /* for the loop */
     struct holds_plan plan;
     uint64_t mean_ns, changed_ns, checked_ns;

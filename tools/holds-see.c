@@ -93,14 +93,11 @@ void holds_read_rate(struct holds_process *p)
         (double)(h.beat_mono_ns - p->header.start_mono_ns) / (double)(h.beat_ticks - p->header.start_ticks);
 }
 
-double holds_since_ns(const struct holds_process *p, const struct holds_gil *g)
-{
-    return (double)p->header.start_mono_ns + (double)(int64_t)(g->state_ticks - p->header.start_ticks) * p->ns_per_tick;
-}
-
 double holds_held_ns(const struct holds_process *p, const struct holds_gil *g, uint64_t now_ns)
 {
-    double since_ns = holds_since_ns(p, g);
+    double since_ns = (double)p->header.start_mono_ns +
+                      (double)(int64_t)(g->state_ticks - p->header.start_ticks) * p->ns_per_tick;
+    bool open = g->state == REC_STATE_HELD && (double)now_ns > since_ns;
 
-    return (double)g->held_ticks * p->ns_per_tick + ((double)now_ns > since_ns ? (double)now_ns - since_ns : 0);
+    return (double)g->held_ticks * p->ns_per_tick + (open ? (double)now_ns - since_ns : 0);
 }

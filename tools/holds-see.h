@@ -24,10 +24,7 @@ bool holds_see(const struct holds_process *p, struct holds_gil *g);
 /* The rate of the recording's clock, for which the process writes a second pair of readings now and then. */
 void holds_read_rate(struct holds_process *p);
 
-/* When the state of the GIL's last holder began, CLOCK_MONOTONIC ns; p->ns_per_tick must be known. */
-double holds_since_ns(const struct holds_process *p, const struct holds_gil *g);
-
-/* How long the GIL, which is held, has been held altogether at now_ns; p->ns_per_tick must be known. */
+/* How long the GIL has been held altogether at now_ns; p->ns_per_tick must be known. */
 double holds_held_ns(const struct holds_process *p, const struct holds_gil *g, uint64_t now_ns);
 
 #endif

@@ -14,6 +14,7 @@ import time
 LIB = ctypes.PyDLL(sys.argv[1])  # calls keep the GIL
 KIND, SECONDS, OUT = sys.argv[2], float(sys.argv[3]), sys.argv[4]
 LIB.keeps.argtypes, LIB.keeps.restype = [ctypes.c_int64], None
+LIB.sleeps_and_tells.argtypes, LIB.sleeps_and_tells.restype = [ctypes.c_int64], ctypes.c_int64
 clock = time.perf_counter_ns
 BLOCK = bytes(100000)
 
@@ -34,6 +35,25 @@ def f_keeps():
 
 def g_keeps():
     LIB.keeps(1400)
+
+
+def f_short():
+    LIB.keeps(6)
+    return LIB.sleeps_and_tells(100)
+
+
+def g_short():
+    LIB.keeps(60)
+    return LIB.sleeps_and_tells(100)
+
+
+def short_holds():
+    """Holds of some 10 us that end in f, and longer ones in g; a little of each is behind the call that ends the other."""
+    end, spent = clock() + int(SECONDS * 1e9), {"f": 0, "g": 0}
+    while clock() < end:
+        spent["f"] += f_short()
+        spent["g"] += g_short()
+    return spent
 
 
 def f_sorts():
@@ -125,6 +145,7 @@ KINDS = {
     "alone": lambda: work(f_runs, g_runs, nothing),
     "extension": lambda: in_thread(work, f_keeps, g_keeps, sleeps),
     "builtin": lambda: in_thread(work, f_sorts, g_sorts, sleeps),
+    "short": lambda: in_thread(short_holds),
     "waited": waited_for_in_g,
     "children": children,
 }
