@@ -3,8 +3,10 @@
  * unit-plan.c - what looks stand for adds up to the times that a process spends, whatever it does when it is looked at.
  */
 #include <math.h>
+#include <stdbool.h>
 
 #include "holds-plan.h"
+#include "holds-sum.h"
 #include "unit-check.h"
 
 #define US 1000u
@@ -135,6 +137,40 @@ static void test_of_a_stop_nothing_is_left(void)
     CHECK(plan.due_ns > now_ns && plan.due_ns < now_ns + 50 * MS);
 }
 
+/* Holds of f and g in turn, 100 us apart; another thread wants the GIL 16 us after the begin of each.  A look comes 75
+ * us after it was due, and the processor that it takes is the other thread's in three of five: that one waits only when
+ * the look is over.  What each is charged with is told right all the same. */
+static void test_looks_that_keep_threads_from_waiting(void)
+{
+    const double length_us[] = {600, 1400}, gap_us = 100, comes_us = 16, lag_us = 75;
+    struct holds_sum sum = {.begun = false};
+    struct holds_plan plan;
+    uint64_t random = 1, stands_for_ns;
+    double seen_ns[2] = {0, 0}, begin_us = gap_us, charged_us[2] = {0, 0};
+    int place = F;
+
+    holds_plan_begin(&plan, &random, 0, 4 * MS);
+    for (int i = 0; i < LOOKS; i++) {
+        double due_us = (double)plan.due_ns / US, look_us = due_us + lag_us;
+        stands_for_ns = holds_plan_look(&plan, &random, plan.due_ns);
+        for (; begin_us + length_us[place] < look_us; place = !place) {
+            charged_us[place] += length_us[place] - comes_us;
+            begin_us += length_us[place] + gap_us;
+        }
+        double waits_us = begin_us + comes_us;
+        bool kept = due_us < waits_us && waits_us < look_us && i % 5 < 3;
+        if (kept)
+            charged_us[place] -= look_us - waits_us;
+        if (look_us < waits_us || kept)
+            continue;
+        uint64_t ns = holds_sum_charged(&sum, stands_for_ns, look_us - waits_us < 2 * lag_us);
+        seen_ns[place] += (double)ns;
+        holds_sum_given(&sum, ns, (charged_us[F] + charged_us[G] + look_us - waits_us) * US);
+    }
+    CHECK(fabs(seen_ns[F] / (seen_ns[F] + seen_ns[G]) - charged_us[F] / (charged_us[F] + charged_us[G])) < 0.004);
+    CHECK(fabs((seen_ns[F] + seen_ns[G]) / US / (charged_us[F] + charged_us[G]) - 1) < 0.004);
+}
+
 int main(void)
 {
     test_each_moment_is_as_likely();
@@ -142,5 +178,6 @@ int main(void)
     test_means_that_follow_what_was_seen();
     test_none_is_lost_to_lateness();
     test_of_a_stop_nothing_is_left();
+    test_looks_that_keep_threads_from_waiting();
     return check_result();
 }

@@ -42,8 +42,8 @@ struct holds_memory {
  * time is read at once, in one call. */
 void holds_memory_begin(struct holds_memory *m, uint32_t who);
 
-/* The innermost frame, at this address, has been read: what has been asked for up to here is what leads to it.  False if
- * it was not read in that one call.  What else was asked for the last time is read now. */
+/* The innermost frame, at this address, has been read: what has been asked for up to here is what leads to it.  False
+ * if it was not read in that one call.  What else was asked for the last time is read now. */
 bool holds_memory_innermost(struct holds_memory *m, uint64_t frame);
 
 /* Remembers what it has read. */

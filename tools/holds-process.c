@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "cpython-callee.h"
+#include "clock.h"
 #include "holds-see.h"
 #include "live.h"
 #include "peer.h"
@@ -139,8 +140,8 @@ struct instant { /* what is so at one moment */
     bool more;              /* if there is any */
 };
 
-/* Reads the GIL and its holder's innermost frame.  What leads there lies where it did the last time, mostly, and is read
- * in one call; if not, it is known now, and read again. */
+/* Reads the GIL and its holder's innermost frame.  What leads there lies where it did the last time, mostly, and is
+ * read in one call; if not, it is known now, and read again. */
 static enum found read_instant(struct holds_process *p, const struct holds_gil *g, struct instant *i)
 {
     for (int again = 0; again < 2; again++) {
@@ -212,21 +213,33 @@ static enum found enter(struct holds_process *p, struct holds_gil *g, struct ins
     return SEEN;
 }
 
+/* Whether those who wait have begun to not long ago: since then, at frame_ns, no more than twice the time has passed
+ * that the look took to come.  A look that takes the processor of a thread that is about to wait does not see it wait:
+ * so of the first moments of waits some are missing, as long as that, and those that follow stand for them, too. */
+static bool is_fresh(const struct holds_process *p, const struct holds_gil *g, uint64_t due_ns, uint64_t frame_ns)
+{
+    return p->ns_per_tick > 0 &&
+           (double)frame_ns - holds_time_ns(p, g->waiters_at_ticks) < 2 * ((double)frame_ns - (double)due_ns);
+}
+
 /* A look at a GIL that is held or not, as the recording says. */
-static enum found sample(struct holds_process *p, struct holds_gil *g, bool held, uint64_t now_ns,
+static enum found sample(struct holds_process *p, struct holds_gil *g, bool held, uint64_t due_ns, uint64_t now_ns,
                          uint64_t stands_for_ns)
 {
     struct instant instant;
     enum found found = read_instant(p, g, &instant);
+    uint64_t frame_ns = found == SEEN ? clock_ns(CLOCK_MONOTONIC) : 0;
 
     if (found == SEEN)
         found = was_held(p, g, held);
     if (found != SEEN)
         return found;
     struct holds_sum *charges = g->n_waiters ? charged_sum(p, g->holder) : NULL;
+    uint64_t held_ns = holds_sum_made_up(&g->held_sum, stands_for_ns);
     struct holds_sample s = {.thread = g->holder,
-                             .held_ns = holds_sum_made_up(&g->held_sum, stands_for_ns),
-                             .charged_ns = holds_sum_made_up(charges, stands_for_ns * g->n_waiters)};
+                             .held_ns = held_ns,
+                             .charged_ns =
+                                 holds_sum_charged(charges, held_ns * g->n_waiters, is_fresh(p, g, due_ns, frame_ns))};
     found = enter(p, g, &instant, &s, now_ns);
     holds_memory_end(&p->memory);
     if (found != SEEN || p->ns_per_tick <= 0)
@@ -237,7 +250,7 @@ static enum found sample(struct holds_process *p, struct holds_gil *g, bool held
     return found;
 }
 
-enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uint64_t stands_for_ns)
+enum holds_look holds_process_look(struct holds_process *p, uint64_t due_ns, uint64_t now_ns, uint64_t stands_for_ns)
 {
     enum holds_look look = HOLDS_IDLE;
 
@@ -254,7 +267,7 @@ enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uin
         bool held = false;
         for (int try = 0; try < TRIES && found == AGAIN; try++) {
             held = holds_see(p, g);
-            found = g->holder ? sample(p, g, held, now_ns, stands_for_ns) : NOTHING;
+            found = g->holder ? sample(p, g, held, due_ns, now_ns, stands_for_ns) : NOTHING;
         }
         if (found == GONE)
             return HOLDS_OVER;

@@ -27,6 +27,7 @@ struct holds_gil { /* as seen last */
     uint64_t cond; /* address of gil->cond in the process */
     uint32_t holder;
     uint64_t n_changes, n_waiters, state_ticks;
+    uint64_t waiters_at_ticks; /* they have been the same since then, or since the hold began */
     uint64_t held_ticks;    /* how long it had been held up to the begin of the present hold */
     uint64_t charged_ticks; /* what the holder has been charged with up to then */
     struct holds_sum held_sum;
@@ -72,8 +73,8 @@ enum holds_look {
     HOLDS_OVER, /* it has ended, or may not be read */
 };
 
-/* Looks at the holders of its GILs; what they do stands for stands_for_ns. */
-enum holds_look holds_process_look(struct holds_process *p, uint64_t now_ns, uint64_t stands_for_ns);
+/* Looks at the holders of its GILs, as was due at due_ns; what they do stands for stands_for_ns. */
+enum holds_look holds_process_look(struct holds_process *p, uint64_t due_ns, uint64_t now_ns, uint64_t stands_for_ns);
 
 /* Whether it has ended. */
 bool holds_process_ended(const struct holds_process *p);

@@ -70,6 +70,9 @@ bool holds_see(const struct holds_process *p, struct holds_gil *g)
     g->holder = turn.holder;
     g->n_changes = turn.n_changes;
     g->n_waiters = turn.n_waiters < WAITERS_MAX ? turn.n_waiters : 0;
+    if (g->n_waiters && !holds_get(p, &g->waiters_at_ticks, sizeof g->waiters_at_ticks,
+                                   g->at + offsetof(struct rec_gil, waiters_at_ticks)))
+        return false;
     if (!holds_get(p, &thread, offsetof(struct rec_thread, released_ticks),
                    (uint64_t)turn.holder_cell * REC_CELL_BYTES) ||
         thread.head.type != REC_THREAD || thread.index != g->holder)
@@ -93,10 +96,14 @@ void holds_read_rate(struct holds_process *p)
         (double)(h.beat_mono_ns - p->header.start_mono_ns) / (double)(h.beat_ticks - p->header.start_ticks);
 }
 
+double holds_time_ns(const struct holds_process *p, uint64_t ticks)
+{
+    return (double)p->header.start_mono_ns + (double)(int64_t)(ticks - p->header.start_ticks) * p->ns_per_tick;
+}
+
 double holds_held_ns(const struct holds_process *p, const struct holds_gil *g, uint64_t now_ns)
 {
-    double since_ns = (double)p->header.start_mono_ns +
-                      (double)(int64_t)(g->state_ticks - p->header.start_ticks) * p->ns_per_tick;
+    double since_ns = holds_time_ns(p, g->state_ticks);
     bool open = g->state == REC_STATE_HELD && (double)now_ns > since_ns;
 
     return (double)g->held_ticks * p->ns_per_tick + (open ? (double)now_ns - since_ns : 0);

@@ -24,6 +24,9 @@ bool holds_see(const struct holds_process *p, struct holds_gil *g);
 /* The rate of the recording's clock, for which the process writes a second pair of readings now and then. */
 void holds_read_rate(struct holds_process *p);
 
+/* A reading of the recording's clock as CLOCK_MONOTONIC ns; p->ns_per_tick must be known. */
+double holds_time_ns(const struct holds_process *p, uint64_t ticks);
+
 /* How long the GIL has been held altogether at now_ns; p->ns_per_tick must be known. */
 double holds_held_ns(const struct holds_process *p, const struct holds_gil *g, uint64_t now_ns);
 

@@ -11,7 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HOLDS_SUM_PARTS 32 /* of what looks lack, so much is made up for with each */
+#define HOLDS_SUM_PARTS 32        /* of what looks lack, so much is made up for with each */
+#define HOLDS_SUM_FRESH_PARTS 8   /* and with those of whose kind some are missing, which are few, so much: */
+#define HOLDS_SUM_CHANCE_LOOKS 16 /* with others only what is more than so many looks */
 
 struct holds_sum { /* zeroed at first */
     bool begun;
@@ -25,6 +27,19 @@ static inline uint64_t holds_sum_made_up(const struct holds_sum *sum, uint64_t n
 {
     double limit = (double)ns / 2, more = sum ? sum->lacking_ns / HOLDS_SUM_PARTS : 0;
 
+    return ns + (uint64_t)(int64_t)(more < -limit ? -limit : more > limit ? limit : more);
+}
+
+/* The same for what holders are charged with.  fresh: whoever waits has begun to a short time ago. */
+static inline uint64_t holds_sum_charged(const struct holds_sum *sum, uint64_t ns, bool fresh)
+{
+    double limit = fresh ? (double)ns : (double)ns / 2, chance = HOLDS_SUM_CHANCE_LOOKS * (double)ns,
+           more = sum ? sum->lacking_ns : 0;
+
+    if (fresh)
+        more /= HOLDS_SUM_FRESH_PARTS;
+    else
+        more = (more > chance ? more - chance : more < -chance ? more + chance : 0) / HOLDS_SUM_PARTS;
     return ns + (uint64_t)(int64_t)(more < -limit ? -limit : more > limit ? limit : more);
 }
 

@@ -135,7 +135,8 @@ static double stretch(const struct holds *h, uint64_t now_ns)
 static void look(struct holds *h, size_t i, uint64_t now_ns)
 {
     struct holds_process *p = h->process[i];
-    enum holds_look found = holds_process_look(p, now_ns, holds_plan_look(&p->plan, &h->random, now_ns));
+    uint64_t due_ns = p->plan.due_ns, stands_for_ns = holds_plan_look(&p->plan, &h->random, now_ns);
+    enum holds_look found = holds_process_look(p, due_ns, now_ns, stands_for_ns);
 
     if (found == HOLDS_OVER) {
         drop(h, i, now_ns);
