@@ -6,19 +6,10 @@
 
 #include <string.h>
 #include <sys/uio.h>
-#include <time.h>
 
 #include "peer.h"
 
 static unsigned char pages[HOLDS_PAGES][HOLDS_PAGE_BYTES]; /* of the present look */
-
-uint64_t holds_clock_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* Reads those of the ranges that come up to the one with the number `to`; false if not all are there any more. */
 static bool read_up_to(struct holds_memory *m, uint32_t to)
