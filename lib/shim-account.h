@@ -183,6 +183,12 @@ static inline bool shim_gil_taken(const struct shim_gil *g)
     return *(const int *)((const char *)g->cond - 16) != 0;
 }
 
+/* gil->switch_number, 8 bytes before gil->cond (3.8 to 3.15).  Holding gil->mutex. */
+static inline unsigned long shim_gil_switches(const struct shim_gil *g)
+{
+    return *(const unsigned long *)((const char *)g->cond - 8);
+}
+
 /* gil->last_holder, 24 bytes before gil->cond (3.8 to 3.15): the thread state of who holds the GIL, or held it last. By
  * the holder, or holding gil->mutex. */
 static inline uintptr_t shim_gil_last_tstate(const struct shim_gil *g)

@@ -28,7 +28,7 @@
 
 union shim_pages shim_pages __attribute__((aligned(4096)));
 
-enum { BEFORE_COND = 40, INTERVAL = 32, LOCKED = 16, SWITCH_NUMBER = 8 };
+enum { BEFORE_COND = 40, INTERVAL = 32, LOCKED = 16 };
 
 struct shim_gil *shim_gil_find(const void *address, int which)
 {
@@ -80,7 +80,7 @@ unsigned long shim_gil_wait_begin(struct shim_gil *g)
         if (SHIM_STATE(T.rec) == REC_STATE_RELEASED)
             shim_account_arrive(g, t);
     }
-    return *(const unsigned long *)((const char *)g->cond - SWITCH_NUMBER);
+    return shim_gil_switches(g);
 }
 
 void shim_gil_wait_woken(struct shim_gil *g, int result, unsigned long switches_before)
@@ -100,7 +100,7 @@ void shim_gil_wait_woken(struct shim_gil *g, int result, unsigned long switches_
     struct rec_thread *tr = T.rec;
     if (result == ETIMEDOUT) {
         /* take_gil asks the holder to drop the GIL if nobody has taken it since the wait began. */
-        if (*(const unsigned long *)((const char *)g->cond - SWITCH_NUMBER) == switches_before) {
+        if (shim_gil_switches(g) == switches_before) {
             tr->drop_requests++;
             gr->drop_requests++;
             shim_sample_unanswered(g);

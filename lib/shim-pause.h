@@ -37,6 +37,13 @@ bool shim_pause_sync(struct shim_gil *g, enum shim_event event, uint64_t *t);
  * been seen to take this GIL or to give it up; such a wait is noted here.  Holding gil->mutex. */
 bool shim_pause_is_noted(const struct shim_gil *g, enum shim_event event, uint32_t n_toggles);
 
+/* Is this a wait for the first GIL in a pause, *n, of a thread of which nothing else is of interest in it?  Then it has
+ * been noted, and that is all there is to do.  Holding gil->mutex, around the real wait; so is the next. */
+bool shim_pause_waits(const void *c, uint32_t *n);
+
+/* Such a wait is over, and so is what was noted.  False: so is the pause, which the wait has come through. */
+bool shim_pause_has_waited(uint32_t n);
+
 /* Brings a GIL's accounts to the present period, of which nobody is known to have it who had not before; returns now,
  * or the pause's begin, in ticks.  Holding gil->mutex. */
 uint64_t shim_pause_catch_up(struct shim_gil *g);

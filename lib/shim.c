@@ -372,12 +372,15 @@ static inline int timed_wait(pthread_cond_t *c, pthread_mutex_t *m, const struct
 
 SHIM_EXPORT int pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
 {
-    struct shim_gil *g = by_cond(c);
+    uint32_t pause;
+    bool noted = SHIM.dormant && m == SHIM.gils[0].mutex && shim_pause_waits(c, &pause);
+    struct shim_gil *g = noted ? &SHIM.gils[0] : by_cond(c);
     if (LIKELY(g == NULL) || g->mutex != m)
         return timed_wait(c, m, until);
-    unsigned long switches = shim_gil_wait_begin(g);
+    unsigned long switches = noted ? shim_gil_switches(g) : shim_gil_wait_begin(g);
     int result = timed_wait(c, m, until);
-    shim_gil_wait_woken(g, result, switches);
+    if (!noted || !shim_pause_has_waited(pause))
+        shim_gil_wait_woken(g, result, switches);
     return result;
 }
 
