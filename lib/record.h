@@ -369,7 +369,7 @@ struct rec_gil {
                                      be added to H */
     uint64_t start_paused_ticks;  /* paused_ticks at start_ticks */
     uint64_t unknown_tstate;      /* address of the PyThreadState of whoever has held it since unknown_since_ticks */
-    uint64_t spare_line[4];
+    uint64_t pad_line[4];
     struct rec_turn turn; /* begins a cache line, as the record does */
 };
 
