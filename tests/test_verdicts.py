@@ -8,7 +8,7 @@ held_offcpu, what the report must have seen.
 import pytest
 
 from helpers import gs, pythons
-from helpers.verdicts import DURATION_S, LABELS, PROGRAMS, classes, describe, need_cpus, undisturbed
+from helpers.verdicts import DURATION_S, IDLE_S, LABELS, PROGRAMS, classes, describe, need_cpus, undisturbed
 
 
 def few_pythons():
@@ -35,7 +35,8 @@ def test_program_gets_the_verdict_of_its_label(name, interpreter, where):
     """The class is one that the label allows, for the program and for its children."""
     label = LABELS[name]
     need_cpus(label)
-    command = [interpreter.path, "-B", str(PROGRAMS / f"{name}.py"), str(DURATION_S)]
+    seconds = IDLE_S if classes(label["class"]) == ["idle"] else DURATION_S
+    command = [interpreter.path, "-B", str(PROGRAMS / f"{name}.py"), str(seconds)]
     recording = undisturbed(lambda attempt: gs.run(command, where, name=f"rec{attempt}"))
     by_pid = {p["pid"]: p for p in recording.processes}
     parents = [p for p in recording.processes if p["ppid"] not in by_pid]
