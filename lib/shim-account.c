@@ -55,7 +55,7 @@ bool shim_account_peek(const struct shim_gil *g, uint64_t t, uint64_t *sum)
     for (int tries = 0; tries < 3; tries++) {
         uint32_t seq = __atomic_load_n(&gr->turn.seq, __ATOMIC_ACQUIRE);
         uint32_t cell = __atomic_load_n(&g->turn->holder_cell, __ATOMIC_RELAXED);
-        const struct rec_thread *holder = shim_gil_holder(g);
+        const struct rec_thread *holder = shim_holder_at(cell);
         uint64_t take = __atomic_load_n(&g->turn->take_ticks, __ATOMIC_ACQUIRE);
         uint64_t base = gr->turn.held_base_ticks;
         if ((seq & 1) || !holder)

@@ -10,13 +10,18 @@
 #include "shim-thread.h"
 #include "shim.h"
 
-/* Who has the GIL, or had it last; NULL = not known.  Any thread. */
-static inline struct rec_thread *shim_gil_holder(const struct shim_gil *g)
+/* The record that rec_turn.holder_cell says; NULL = not known.  Any thread. */
+static inline struct rec_thread *shim_holder_at(uint32_t cell)
 {
-    uint32_t cell = __atomic_load_n(&g->turn->holder_cell, __ATOMIC_RELAXED);
     if (UNLIKELY(cell == SHIM_SINK_CELL))
         return &shim_sink;
     return cell ? shim_file_at(cell) : NULL;
+}
+
+/* Who has the GIL, or had it last; NULL = not known.  Any thread. */
+static inline struct rec_thread *shim_gil_holder(const struct shim_gil *g)
+{
+    return shim_holder_at(__atomic_load_n(&g->turn->holder_cell, __ATOMIC_RELAXED));
 }
 
 /* Is it the calling thread?  Any thread that has a record, or shim_sink. */

@@ -278,28 +278,23 @@ bool shim_pause_is_noted(const struct shim_gil *g, enum shim_event event, uint32
     return true;
 }
 
+/* A forked child has no toggles before it has a recording. */
+static bool is_paused(uint32_t n)
+{
+    const uint32_t *toggles = SHIM.n_toggles;
+    return toggles && (n & 1) && __atomic_load_n(toggles, __ATOMIC_RELAXED) == n;
+}
+
 bool shim_pause_waits(const void *c, uint32_t *n)
 {
-    const struct shim_gil *g = &SHIM.gils[0];
-    const uint32_t *toggles = SHIM.n_toggles; /* NULL: a forked child, before it has a recording */
-    *n = toggles ? __atomic_load_n(toggles, __ATOMIC_RELAXED) : 0;
-    if (!(*n & 1) || T.asleep != *n || c != g->cond || T.gil != g || T.busy || T.generation != SHIM.generation ||
-        SHIM_STATE(T.rec) != REC_STATE_NONE || T.waits_noted)
-        return false;
-    T.rec->wait_held_base_ticks = g->turn->closed_ticks;
-    T.waits_noted = true;
-    T.asleep = 0;
-    return true;
+    *n = T.asleep;
+    return is_paused(*n) && c == SHIM.gils[0].cond && !T.busy && SHIM.generation &&
+           shim_pause_is_noted(&SHIM.gils[0], SHIM_EVENT_WAIT, *n);
 }
 
 bool shim_pause_has_waited(uint32_t n)
 {
-    const uint32_t *toggles = SHIM.n_toggles;
-    if (!toggles || __atomic_load_n(toggles, __ATOMIC_RELAXED) != n || T.n_toggles != n || !T.waits_noted)
-        return false;
-    T.waits_noted = false;
-    T.asleep = n;
-    return true;
+    return is_paused(n) && shim_pause_is_noted(&SHIM.gils[0], SHIM_EVENT_TAKE, n);
 }
 
 /* *p is the present period, or becomes it. */

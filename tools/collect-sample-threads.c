@@ -6,10 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "clock.h"
 #include "collect-sample.h"
 #include "mem.h"
 
@@ -46,13 +44,6 @@ uint64_t sample_cpu_ns(const struct sample_process *p, struct sample_thread *t)
     t->run_delay_ns = strtoull(rest, &rest, 10);
     t->slices = strtoull(rest, NULL, 10);
     return ns;
-}
-
-uint64_t sample_process_cpu_ns(const struct sample_process *p)
-{
-    clockid_t clock;
-
-    return clock_getcpuclockid(p->found.pid, &clock) ? 0 : clock_ns(clock);
 }
 
 void sample_close_thread(struct sample_thread *t)

@@ -18,6 +18,7 @@
 #include "clock.h"
 #include "collect-sample.h"
 #include "hist.h"
+#include "live.h"
 #include "mem.h"
 #include "peer.h"
 
@@ -300,7 +301,7 @@ static void look(struct sample_process *p)
     for (size_t i = 0; i < p->n_threads; i++)
         count(p, &p->threads[i], views);
     count_new(p);
-    uint64_t cpu_ns = sample_process_cpu_ns(p);
+    uint64_t cpu_ns = live_process_cpu_ns(p->found.pid);
     p->cpu_ns = cpu_ns > p->cpu_ns ? cpu_ns : p->cpu_ns; /* 0 once it has ended */
     sample_sort_out_ended(p);
     if (p->stacks && p->n_threads)
@@ -388,7 +389,7 @@ static int add(const struct find_process *found, char error[COLLECT_ERROR_BYTES]
     p->used = true;
     peer_program(found->pid, &p->program);
     p->start_ns = p->now_ns = p->looked_ns = collect_now_ns();
-    p->cpu_first_ns = p->cpu_ns = sample_process_cpu_ns(p);
+    p->cpu_first_ns = p->cpu_ns = live_process_cpu_ns(p->found.pid);
     sample_see_threads(p);
     p->stacks = options.no_stacks ? NULL : collect_stacks_new(found);
     if (handle == n_processes)

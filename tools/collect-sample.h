@@ -99,9 +99,6 @@ void sample_free_thread(struct sample_thread *t);
 /* Looks which threads there are, and which of them are Python's.  Who has ended is not told by this. */
 void sample_see_threads(struct sample_process *p);
 
-/* CPU time of the whole process, ended threads included; 0 = it cannot be read. */
-uint64_t sample_process_cpu_ns(const struct sample_process *p);
-
 /* Adds to what a thread has waited for the one with this index. */
 void sample_add_pair(struct sample_thread *waiter, uint32_t holder, uint64_t ns);
 

@@ -22,12 +22,18 @@ struct holds_sum { /* zeroed at first */
     double lacking_ns; /* the exact sum had grown by so much more, at the last look */
 };
 
+/* What a look gives that stands for ns, with so much more, or less: at most the limit. */
+static inline uint64_t holds_sum_with(uint64_t ns, double more, double limit)
+{
+    return ns + (uint64_t)(int64_t)(more < -limit ? -limit : more > limit ? limit : more);
+}
+
 /* What a look gives that stands for ns.  sum: NULL = it is not known. */
 static inline uint64_t holds_sum_made_up(const struct holds_sum *sum, uint64_t ns)
 {
     double limit = (double)ns / 2, more = sum ? sum->lacking_ns / HOLDS_SUM_PARTS : 0;
 
-    return ns + (uint64_t)(int64_t)(more < -limit ? -limit : more > limit ? limit : more);
+    return holds_sum_with(ns, more, limit);
 }
 
 /* The same for what holders are charged with.  fresh: whoever waits has begun to a short time ago. */
@@ -40,7 +46,7 @@ static inline uint64_t holds_sum_charged(const struct holds_sum *sum, uint64_t n
         more /= HOLDS_SUM_FRESH_PARTS;
     else
         more = (more > chance ? more - chance : more < -chance ? more + chance : 0) / HOLDS_SUM_PARTS;
-    return ns + (uint64_t)(int64_t)(more < -limit ? -limit : more > limit ? limit : more);
+    return holds_sum_with(ns, more, limit);
 }
 
 /* A look has given ns; the exact sum is exact_ns now. */

@@ -128,12 +128,9 @@ bool live_has_mapped(int pid, const char *name)
 
 uint64_t live_process_cpu_ns(int pid)
 {
-    struct timespec used;
     clockid_t clock;
 
-    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0)
-        return 0;
-    return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+    return clock_getcpuclockid(pid, &clock) ? 0 : clock_ns(clock);
 }
 
 bool live_schedstat(int pid, uint32_t tid, uint64_t *oncpu_ns, uint64_t *run_delay_ns)

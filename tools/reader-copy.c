@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 /* A writer needs well below a microsecond, but it may be preempted in between. */
 #define TRIES 400
 #define QUICK_TRIES 50
@@ -95,12 +97,10 @@ static void copy_parts(int fd, struct reader_file *file, const struct rec_thread
 
 static void pass_a_microsecond(void)
 {
-    struct timespec start, now;
+    uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
 
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    do
-        clock_gettime(CLOCK_MONOTONIC, &now);
-    while ((now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec < 1000);
+    while (clock_ns(CLOCK_MONOTONIC) - start_ns < 1000)
+        continue;
 }
 
 /* A record to be copied over its normalized form. */
