@@ -11,6 +11,7 @@ UNIT_TESTS = \
     tests/unit-plan \
     tests/unit-quick \
     tests/unit-reader \
+    tests/unit-room \
     tests/unit-symbols \
     tests/unit-text \
     tests/unit-toggle \
@@ -48,6 +49,9 @@ tests_unit_quick_CPPFLAGS = $(unit_cppflags)
 tests_unit_reader_SOURCES = tests/unit-reader.c $(unit_maker)
 tests_unit_reader_CPPFLAGS = $(unit_cppflags)
 tests_unit_reader_LDADD = $(unit_ldadd)
+tests_unit_room_SOURCES = tests/unit-check.h tests/unit-room.c
+tests_unit_room_CPPFLAGS = $(unit_cppflags)
+tests_unit_room_LDADD = $(unit_ldadd)
 tests_unit_symbols_SOURCES = tests/unit-check.h tests/unit-symbols.c
 tests_unit_symbols_CPPFLAGS = $(unit_cppflags)
 tests_unit_symbols_LDADD = $(unit_ldadd)

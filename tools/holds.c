@@ -25,6 +25,7 @@
 #include "brief.h"
 #include "clock.h"
 #include "holds-process.h"
+#include "holds-room.h"
 
 #define PROCESSES_MAX 256
 #define NAMES_MAX 65536 /* of recordings that have been tried: no directory of ours has more */
@@ -33,6 +34,7 @@
 #define COST_PARTS 200  /* one part in this many of a processor's time goes into looks, at most; */
 #define EARLY_TIMES 4   /* so much more at first, for short runs have few looks, and it is soon over: */
 #define EARLY_NS 10000000000
+#define ROOM_TIMES 3 /* and then so much more if nobody waits for a processor */
 #define COST_PARTS_LEAST 16
 #define COST_LOOKS 64   /* over which costs are averaged: what is new costs more */
 #define STILL_TIMES 4   /* where nothing changes for so many of these, */
@@ -55,6 +57,7 @@ struct holds {
     struct timespec mtime;
     uint64_t random;
     double look_cost_ns; /* lately */
+    struct holds_room room;
 };
 
 /* --- processes --------------------------------------------------------------------------------------------------- */
@@ -122,13 +125,16 @@ static void scan(struct holds *h, uint64_t now_ns)
 
 /* --- looks ------------------------------------------------------------------------------------------------------- */
 /* How much further apart the looks have to be for what all of them cost. */
-static double stretch(const struct holds *h, uint64_t now_ns)
+static double stretch(struct holds *h, uint64_t now_ns)
 {
     double load = 0; /* of a processor */
+    uint64_t times = 1;
 
     for (size_t i = 0; i < h->n; i++)
         load += h->look_cost_ns / (double)h->process[i]->mean_ns;
-    load *= (double)h->cost_parts / (now_ns - h->start_ns < EARLY_NS ? EARLY_TIMES : 1);
+    if (now_ns - h->start_ns < EARLY_NS)
+        times = EARLY_TIMES * (holds_room_now(&h->room, now_ns) ? ROOM_TIMES : 1);
+    load *= (double)h->cost_parts / (double)times;
     return load > 1 ? load : 1;
 }
 
@@ -205,6 +211,7 @@ static void release(struct holds *h)
         close(h->directory);
     if (h->stop_fd >= 0)
         close(h->stop_fd);
+    holds_room_end(&h->room);
     holds_table_clear(&h->names);
     free(h->path);
     free(h);
@@ -235,6 +242,7 @@ struct holds *holds_start(const char *dir, uint64_t sample_us, bool no_native)
     h->start_ns = clock_ns(CLOCK_MONOTONIC);
     h->busy_ns = BUSY_NS;
     h->cost_parts = COST_PARTS;
+    holds_room_begin(&h->room);
     if (sample_us && sample_us < SAMPLE_US) { /* wanted: the shim takes more of the program's time, too */
         h->busy_ns = BUSY_NS * sample_us / SAMPLE_US;
         h->cost_parts = COST_PARTS * sample_us / SAMPLE_US;

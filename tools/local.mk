@@ -73,6 +73,8 @@ libgilscope_tool_a_SOURCES = \
     tools/holds-plan.h \
     tools/holds-process.c \
     tools/holds-process.h \
+    tools/holds-room.c \
+    tools/holds-room.h \
     tools/holds-see.c \
     tools/holds-see.h \
     tools/holds-sum.h \
