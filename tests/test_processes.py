@@ -171,6 +171,9 @@ print(json.dumps({"pid": os.getpid()}))
         assert not wrong, "\n".join(wrong)
         assert len(p["threads"]) == 2 and p["gils"][0]["held_ns"] > 0.02e9
         assert p["complete"] == (p["command"][-1] == "0")
+    for kind in ("text", "html"):
+        said = " ".join(gs.gilscope("report", "-f", kind, recording.dir).stdout.split())
+        assert said.count("went on as another program (exec)") == 2 and "killed" not in said, said
 
 
 def test_posix_spawn_and_subprocess_of_python(python, where):

@@ -285,6 +285,27 @@ static void test_cpu_time_is_shared_out(void)
     done();
 }
 
+/* It has read files that were in memory, and sleeps until it is killed. */
+static void test_who_is_killed_in_its_sleep_did_no_work_there(void)
+{
+    maker_begin(&maker);
+    maker_gil(&maker, 0);
+    struct rec_thread *thread = maker_thread(&maker, 1, "MainThread");
+    thread->state = REC_STATE_RELEASED;
+    thread->state_ticks = MAKER_START + 60 * MS;
+    thread->held_ticks = thread->cpu_base_held_ticks = thread->cpu_exact_held_ticks = 50 * MS;
+    thread->cpu_exact_held_ns = 50 * MS;
+    thread->released_ticks = thread->cpu_base_released_ticks = thread->cpu_exact_released_ticks = 10 * MS;
+    thread->cpu_exact_released_ns = 6 * MS;
+    maker.header->complete = 0;
+    const struct model_thread *t = &load()->threads[0];
+    CHECK_NUMBER(t->wall_ns, 1000 * MS);
+    CHECK_NUMBER(t->states.held_oncpu_ns, 50 * MS);
+    CHECK_NUMBER(t->states.released_oncpu_ns, 12 * MS); /* as much again, at most */
+    CHECK_NUMBER(t->states.released_offcpu_ns, 938 * MS);
+    done();
+}
+
 static void test_cpu_time_without_samples(void)
 {
     struct rec_thread *thread;
@@ -383,6 +404,7 @@ int main(void)
     test_a_counter_is_calibrated();
     test_the_end_is_the_last_thing_known();
     test_cpu_time_is_shared_out();
+    test_who_is_killed_in_its_sleep_did_no_work_there();
     test_cpu_time_without_samples();
     test_lock_waits();
     test_names_and_texts();

@@ -301,6 +301,88 @@ static void test_a_process_without_a_gil(void)
     maker_end(&maker);
 }
 
+/* Of two threads that have the GIL by turns, the main one. */
+struct pattern {
+    unsigned held, held_off, run_delay;   /* ms; the rest of 1000 it waits */
+    unsigned interval_us, hold_us, waits; /* the switch interval, how long it holds, how often it waits */
+};
+
+/* Whether the verdict on a process that was killed, or ended, says this of it. */
+static bool pattern_says(const struct pattern *p, const char *what)
+{
+    struct rec_thread *threads[2];
+    bool said;
+
+    maker_begin(&maker);
+    maker.header->cpus = 2;
+    maker_gil(&maker, 0)->interval_us = p->interval_us;
+    for (uint32_t i = 0; i < 2; i++) {
+        const unsigned held = i ? 1000 - p->held - p->held_off : p->held + p->held_off;
+        struct rec_thread *thread = threads[i] = maker_thread(&maker, i + 1, i ? "worker" : "MainThread");
+        thread->flags = i ? 0 : REC_THREAD_MAIN;
+        thread->state = REC_STATE_ENDED;
+        thread->end_ticks = MAKER_START + 1000 * MS;
+        thread->held_ticks = thread->cpu_base_held_ticks = thread->cpu_exact_held_ticks = held * MS;
+        thread->cpu_exact_held_ns = (i ? held : p->held) * MS;
+        thread->cpu_last_ns = thread->cpu_end_ns = thread->cpu_exact_held_ns + 1;
+        thread->wait_blocked_ticks = (1000 - held) * MS;
+        thread->charged_ticks = held * MS;
+        thread->run_delay_ns = p->run_delay * MS;
+        thread->contended = p->waits;
+        maker_hist(&maker, thread, REC_HIST_WAIT, (1000 - held) * MS / p->waits, p->waits);
+        maker_hist(&maker, thread, REC_HIST_HOLD, (i ? 5000 : p->hold_us) * 1000ull,
+                   held * 1000 / (i ? 5000 : p->hold_us));
+    }
+    maker_row(&maker, threads[0], 2, threads[0]->wait_blocked_ticks);
+    maker_load(&maker, &model);
+    const struct verdict *verdict = &model.processes[0].verdict;
+    said = says(verdict->advice, verdict->n_advice, what) || says(verdict->evidence, verdict->n_evidence, what);
+    model_free(&model);
+    maker_end(&maker);
+    return said;
+}
+
+/* Of a process that was killed, nobody has asked how long its threads were without a processor. */
+static void test_who_was_killed_is_not_told_to_sleep(void)
+{
+    const struct pattern killed = {.held = 260, .held_off = 250, .interval_us = 5000, .hold_us = 5000, .waits = 100},
+                         asleep = {.held = 260,
+                                   .held_off = 250,
+                                   .interval_us = 5000,
+                                   .hold_us = 5000,
+                                   .waits = 100,
+                                   .run_delay = 1};
+
+    CHECK(!pattern_says(&killed, "while it sleeps"));
+    CHECK(pattern_says(&asleep, "while it sleeps"));
+}
+
+static void test_who_keeps_the_gil(void)
+{
+    const struct pattern native = {.held = 510, .interval_us = 5000, .hold_us = 50000, .waits = 10, .run_delay = 1},
+                         often = {.held = 510, .interval_us = 10, .hold_us = 4000, .waits = 100, .run_delay = 1},
+                         starved = {.held = 260,
+                                    .held_off = 250,
+                                    .interval_us = 5000,
+                                    .hold_us = 25000,
+                                    .waits = 20,
+                                    .run_delay = 250};
+
+    CHECK(pattern_says(&native, "native code that keeps the GIL"));
+    CHECK(!pattern_says(&often, "native code that keeps the GIL")); /* a waiter has to have a processor, to ask */
+    CHECK(!pattern_says(&starved, "kept the GIL for"));             /* and the holder, to give it up */
+}
+
+/* Many short holds, of its imports, make no convoy of a thread that computes as the other does. */
+static void test_who_computes_is_no_convoy(void)
+{
+    const struct pattern computes = {.held = 510, .interval_us = 5000, .hold_us = 10, .waits = 40, .run_delay = 1},
+                         tick = {.held = 30, .interval_us = 5000, .hold_us = 10, .waits = 190, .run_delay = 1};
+
+    CHECK(!pattern_says(&computes, "Convoy"));
+    CHECK(pattern_says(&tick, "Convoy"));
+}
+
 int main(void)
 {
     test_classes();
@@ -313,6 +395,9 @@ int main(void)
     test_speedups();
     test_sleepers_limit_no_speedup();
     test_delay_that_is_not_known();
+    test_who_was_killed_is_not_told_to_sleep();
+    test_who_keeps_the_gil();
+    test_who_computes_is_no_convoy();
     test_turns_are_not_parallel();
     test_a_process_without_a_gil();
     return check_result();

@@ -41,6 +41,17 @@ char *label_process(const struct model_process *process)
     return plain_and_free(mem_print("%s (%u)", process->command, process->pid));
 }
 
+const char *label_state(const struct model_process *process)
+{
+    if (process->complete)
+        return "";
+    if (process->replaced)
+        return " · went on as another program (exec)";
+    if (process->paused)
+        return " · paused";
+    return process->running ? " · still running" : " · killed, or left by os._exit";
+}
+
 char *label_thread(const struct model_process *process, uint32_t thread)
 {
     if (thread >= process->n_threads || process->threads[thread].folded)

@@ -25,6 +25,7 @@ struct build {
     uint64_t wall_ticks;     /* measured time of the process */
     uint64_t stop_ticks;     /* the end, or where a pause began that lasts yet */
     uint64_t n_lost_toggles; /* pauses and resumes that the header does not have any more */
+    bool replaced;           /* by exec: the next program's recording is there, too */
     bool running;            /* the process still runs, and still under this recording */
     bool calibrated;         /* ns_per_tick is known, not assumed */
     uint64_t unexplained_ns; /* summed over threads that have much of it */

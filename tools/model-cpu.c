@@ -75,14 +75,12 @@ static void add_final(struct build *build, const struct rec_thread *rec, const s
 
     if (cpu < 0) {
         rates(p, &held_rate, &released_rate);
-        cpu = held * held_rate + released * released_rate;
-        /* Reads of files that were in memory say nothing of the hour for which the thread has slept since: that is not
-         * to take what native threads used. */
-        build->python_cpu_ns += held * held_rate + least(released * released_rate, p->exact_released_cpu);
-    } else {
-        build->python_cpu_ns += cpu;
+        cpu = held * held_rate;
+        /* Reads of files that were in memory say nothing of the hour for which the thread has slept since, until the
+         * program was killed: that is neither work of its, nor to take what native threads used. */
+        cpu += least(released * released_rate, p->exact_released_cpu);
     }
-    build->python_cpu_ns += (double)rec->cpu_used_ns;
+    build->python_cpu_ns += cpu + (double)rec->cpu_used_ns;
     if (released <= 0 && held > 0) {
         p->exact_held_cpu += cpu;
         p->exact_held += held;

@@ -184,6 +184,7 @@ void build_time(struct build *build, struct reader_file *const *others, size_t n
     /* A collector outside of the process closes its accounts whenever it writes: the last beat is their end. */
     build->running = file->pid_here && !next && has_now && header->source == REC_SOURCE_PRELOAD &&
                      live_has_mapped(file->pid_here, base_name(file->path));
+    build->replaced = next != 0;
     set_rate(build, has_now ? &now : NULL);
     set_end(build, next, has_now ? &now : NULL);
     set_pauses(build);

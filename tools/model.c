@@ -192,6 +192,7 @@ static void build_process(struct model_process *process, const struct reader_fil
     process->free_threaded = header->free_threaded;
     process->complete = header->complete;
     process->running = build.running;
+    process->replaced = build.replaced;
     process->paused = header->n_toggles & 1;
     process->cpus = header->cpus ? header->cpus : 1;
     build_cpu_limit(&build);

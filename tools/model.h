@@ -107,6 +107,7 @@ struct model_process {
     char *inert; /* why nothing was measured, or not all; NULL if all is well */
     char *note;  /* how exact the figures are, in one sentence; NULL where there is nothing to say */
     bool free_threaded, complete, running, paused;
+    bool replaced; /* by exec: the recording has the program that followed, too */
     uint32_t cpus;      /* that it could run on */
     double cpu_limit;   /* of processors, by its control groups; 0 = none, or not known */
     double usable_cpus; /* the smaller of the two */

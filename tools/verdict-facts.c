@@ -222,17 +222,26 @@ static void find_keeper(struct verdict_facts *facts, double interval)
 {
     const struct model_process *process = facts->process;
     const struct model_thread *thread = most_waited_for(process);
-    double asleep, expected_wait;
+    double asleep, expected_wait, preempted;
 
     if (!thread || facts->gil_waiting < verdict_limits.gil_waiting / 3)
         return;
+    /* To ask, a waiter needs a processor: where the interval is shorter than a slice, it may get none for that long. */
+    interval = most(interval, SLICE_NS);
     /* A holder that is asked for the GIL gives it up within an interval; with several waiters each waits for the
      * others' turns, too.  Holds that nobody asked to end are no fault, however long. */
     expected_wait = interval * (1 + facts->gil_waiting);
-    if ((double)thread->hold.p90_ns > verdict_limits.long_hold_intervals * interval &&
+    /* A thread always has some delay: none means that nobody could ask for it (it was killed), and then all that it was
+     * off the processor may have been want of one. */
+    preempted = (double)thread->states.held_offcpu_ns;
+    if (thread->run_delay_ns)
+        preempted = least(preempted, (double)thread->run_delay_ns);
+    /* Nor can it give the GIL up while it has no processor. */
+    if ((double)thread->hold.p90_ns * (1 - ratio(preempted, (double)thread->held_ns)) >
+            verdict_limits.long_hold_intervals * interval &&
         ratio((double)process->totals.wait_ns, (double)process->totals.contended) > 1.5 * expected_wait)
         facts->keeper = thread;
-    asleep = (double)thread->states.held_offcpu_ns - (double)thread->run_delay_ns;
+    asleep = (double)thread->states.held_offcpu_ns - preempted;
     if (asleep > verdict_limits.sleeps_share * (double)thread->held_ns && (double)thread->held_ns > 0.05 * facts->wall)
         facts->sleeper = thread;
 }
@@ -259,6 +268,13 @@ static const struct model_thread *most_of_all(const struct model_thread *waiter,
     return (double)ns >= CONVOY_SHARE * (double)waiter->states.wait_blocked_ns ? holder : NULL;
 }
 
+/* How long a thread has the GIL between two waits for it.  The mean of its holds does not tell: a start-up of a
+ * thousand short ones makes it short for a thread that computes for the rest of its time, too. */
+static double held_for_each_wait(const struct verdict_facts *facts, const struct model_thread *thread)
+{
+    return ratio((double)thread->held_ns - (thread->main ? facts->startup : 0), (double)thread->wait.count);
+}
+
 /* A thread that needs the GIL for moments only and gets it after an interval each time, because others compute. */
 static void find_convoy(struct verdict_facts *facts, double interval)
 {
@@ -269,8 +285,8 @@ static void find_convoy(struct verdict_facts *facts, double interval)
         const struct model_thread *holder = model_find_thread(process, process->pairs[i].holder);
         if (!waiter || !holder || (double)waiter->wait_ns < 0.02 * facts->wall)
             continue;
-        if (mean(&waiter->hold) < 0.1 * interval && mean(&waiter->wait) > 0.5 * interval &&
-            mean(&holder->hold) > 0.5 * interval && waiter->wait.count >= 10) {
+        if (mean(&waiter->hold) < 0.1 * interval && held_for_each_wait(facts, waiter) < 0.5 * interval &&
+            mean(&waiter->wait) > 0.5 * interval && mean(&holder->hold) > 0.5 * interval && waiter->wait.count >= 10) {
             facts->convoy = waiter;
             facts->convoy_by = most_of_all(waiter, holder, process->pairs[i].ns);
             return;

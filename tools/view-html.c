@@ -52,7 +52,7 @@ static void print_head(const struct model_process *process, FILE *out)
             process->n_threads_ever == 1 ? "" : "s", format_cpus_of(cpus, process->cpus, process->cpu_limit),
             process->source);
     label_xml(out, process->start);
-    fputs(process->complete ? "" : process->running ? " · still running" : " · killed, or left by os._exit", out);
+    fputs(label_state(process), out);
     fputs("</p>\n", out);
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "format.h"
+#include "label.h"
 #include "mem.h"
 #include "view.h"
 
@@ -33,15 +34,6 @@ static enum text_style class_style(enum verdict_class class)
     return TEXT_BOLD;
 }
 
-static const char *state_of(const struct model_process *process)
-{
-    if (process->complete)
-        return "";
-    if (process->paused)
-        return " · paused";
-    return process->running ? " · still running" : " · killed, or left by os._exit";
-}
-
 /* What kind of interpreter, for how long, on what, how it was measured. */
 static void print_head(const struct text *text, const struct model_process *process)
 {
@@ -54,7 +46,7 @@ static void print_head(const struct text *text, const struct model_process *proc
                      process->free_threaded ? " free-threaded" : "", format_time(time, process->wall_ns),
                      format_count(threads, process->n_threads_ever), process->n_threads_ever == 1 ? "" : "s",
                      format_cpus_of(cpus, process->cpus, process->cpu_limit), process->source,
-                     process->n_estimated ? "partly estimated" : "exact", state_of(process));
+                     process->n_estimated ? "partly estimated" : "exact", label_state(process));
     if (text_width(text, command) + 2 + text_width(text, head) <= text->columns) {
         text_wrap(text, "  ", head);
     } else {
