@@ -151,6 +151,9 @@ def test_calls_that_cannot_let_go_are_not_listed(where):
     cases = [(False, "lib-dynload/_json.cpython-311-x86_64-linux-gnu.so", "scan", {}),
              (True, "lib-dynload/_sqlite3.cpython-311-x86_64-linux-gnu.so", "step", {}),
              (True, "site-packages/_json.so", "scan", {}),
+             (False, "site-packages/orjson/orjson.cpython-312-x86_64-linux-gnu.so", "loads", {}),
+             (False, "site-packages/pydantic_core/_pydantic_core.cpython-312-x86_64-linux-gnu.so", "validate", {}),
+             (True, "site-packages/lxml/etree.cpython-312-x86_64-linux-gnu.so", "parse", {}),
              (False, "_ext.so", "PyInit__ext", {"caller": "<frozen importlib._bootstrap>"})]
     for i, (expected, file, function, values) in enumerate(cases):
         directory = where / str(i)

@@ -169,9 +169,17 @@ static bool is_of_objects(const struct model_function *function)
                                         "_heapq.",      "_json.",   "_lsprof.", "_pickle.",   "_random.",
                                         "_statistics.", "_struct.", "array.",   "pyexpat.",   "_zoneinfo."};
 
+    /* Others' that turn bytes into Python objects or the reverse, for whose users that is no advice.  (orjson's README:
+     * "The global interpreter lock (GIL) is held for the duration of the call.") */
+    static const char *const others[] = {"/orjson/orjson.", "/msgpack/_cmsgpack.", "/msgspec/_core.",
+                                         "/pydantic_core/_pydantic_core.", "/simplejson/_speedups."};
+
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strncmp(function->basename, names[i], strlen(names[i])))
             return strstr(function->file, "/lib-dynload/");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strstr(function->file, others[i]))
+            return true;
     return false;
 }
 
