@@ -140,6 +140,7 @@ struct rec_header {
     uint64_t cpu_start_throttled; /* those in which the limit was reached                                        once */
     uint64_t cpu_end_periods;     /* the same at the end, 0 = nobody has looked then                           closer */
     uint64_t cpu_end_throttled;   /*                                                                           closer */
+    uint64_t stopped_ns;          /* by signals or a debugger, seen from outside, to 0.1 s or so               closer */
 };
 
 /* A record's head.  The type is stored last: a record of type 0 is not there yet, or no more (it is free to be used

@@ -15,7 +15,9 @@ static struct model model;
 struct shape {
     unsigned held, held_off, blocked, wakeup, released_on, released_off;
     unsigned lock, notify; /* parts of released_off */
-    unsigned run_delay;
+    unsigned run_delay, forced;
+    unsigned charged;                   /* 0: as much as it waited itself */
+    unsigned error_ppm;                 /* of a thread that was sampled */
     unsigned lock_count, long_released; /* counts */
 };
 
@@ -24,7 +26,7 @@ static void add_thread(uint32_t index, const struct shape *s)
     struct rec_thread *thread = maker_thread(&maker, index, index == 1 ? "MainThread" : "worker");
     uint64_t held = (s->held + s->held_off) * MS, released = (s->released_on + s->released_off) * MS;
 
-    CHECK_NUMBER(s->held + s->held_off + s->blocked + s->wakeup + s->released_on + s->released_off, 1000);
+    CHECK_NUMBER(s->held + s->held_off + s->blocked + s->wakeup + s->forced + s->released_on + s->released_off, 1000);
     thread->flags = index == 1 ? REC_THREAD_MAIN : 0;
     thread->state = REC_STATE_ENDED;
     thread->end_ticks = MAKER_START + 1000 * MS;
@@ -32,13 +34,15 @@ static void add_thread(uint32_t index, const struct shape *s)
     thread->released_ticks = thread->cpu_base_released_ticks = thread->cpu_exact_released_ticks = released;
     thread->wait_blocked_ticks = s->blocked * MS;
     thread->wait_wakeup_ticks = s->wakeup * MS;
+    thread->wait_forced_ticks = s->forced * MS;
+    thread->error_ppm = s->error_ppm;
     thread->cpu_exact_held_ns = s->held * MS;
     thread->cpu_exact_released_ns = s->released_on * MS;
     thread->cpu_last_ns = thread->cpu_end_ns = (s->held + s->released_on) * MS + 1;
     thread->lock_wait_ticks = (s->lock + s->notify) * MS;
     thread->notify_wait_ticks = s->notify * MS;
     thread->run_delay_ns = s->run_delay * MS;
-    thread->charged_ticks = thread->wait_blocked_ticks;
+    thread->charged_ticks = s->charged ? s->charged * MS : thread->wait_blocked_ticks;
     thread->contended = s->blocked + s->wakeup ? 10 : 0;
     if (s->blocked + s->wakeup)
         maker_hist(&maker, thread, REC_HIST_WAIT, (s->blocked + s->wakeup) * MS / 10, 10);
@@ -53,11 +57,14 @@ static void add_thread(uint32_t index, const struct shape *s)
 static bool native_known = true; /* what threads did that never took the GIL: nothing */
 static bool limited;             /* its control group may use a tenth of a processor, and wanted more in each period */
 
+static unsigned stopped_ms; /* of the second */
+
 static const struct verdict *judge(uint32_t cpus, const struct shape *main_thread, const struct shape *worker, int n)
 {
     maker_begin(&maker);
     maker.header->cpus = cpus;
     maker.header->cpu_used_ns = native_known;
+    maker.header->stopped_ns = stopped_ms * MS;
     if (limited) {
         maker.header->cpu_limit_milli = 100;
         maker.header->cpu_end_periods = maker.header->cpu_end_throttled = 10;
@@ -315,6 +322,7 @@ static bool pattern_says(const struct pattern *p, const char *what)
 
     maker_begin(&maker);
     maker.header->cpus = 2;
+    maker.header->complete = p->run_delay != 0;
     maker_gil(&maker, 0)->interval_us = p->interval_us;
     for (uint32_t i = 0; i < 2; i++) {
         const unsigned held = i ? 1000 - p->held - p->held_off : p->held + p->held_off;
@@ -383,6 +391,26 @@ static void test_who_computes_is_no_convoy(void)
     CHECK(pattern_says(&tick, "Convoy"));
 }
 
+/* What sampling may have taken for it by chance, or a signal that stopped the whole process, is no thread that sleeps
+ * with the GIL in its hands; and it does not know how many forced switches there were. */
+static void test_what_is_not_known_is_not_told(void)
+{
+    const struct shape waits = {.blocked = 600, .released_off = 400, .charged = 1};
+    struct shape holds = {
+        .held_off = 500, .held = 100, .released_off = 250, .forced = 150, .charged = 600, .run_delay = 1};
+
+    for (int i = 0; i < 3; i++) {
+        holds.error_ppm = i == 1 ? 500000 : 0;
+        stopped_ms = i == 2 ? 500 : 0;
+        const struct verdict *verdict = judge(2, &waits, &holds, 1);
+        CHECK_NUMBER(says(verdict->evidence, verdict->n_evidence, "while it was off the processor"), i == 0);
+        CHECK_NUMBER(says(verdict->evidence, verdict->n_evidence, "was stopped, by a signal"), i == 2);
+        CHECK(says(verdict->evidence, verdict->n_evidence, "delayed their holders by another 150 ms."));
+        model_free(&model);
+    }
+    stopped_ms = 0;
+}
+
 int main(void)
 {
     test_classes();
@@ -394,6 +422,7 @@ int main(void)
     test_awaited_work_is_no_lock();
     test_speedups();
     test_sleepers_limit_no_speedup();
+    test_what_is_not_known_is_not_told();
     test_delay_that_is_not_known();
     test_who_was_killed_is_not_told_to_sleep();
     test_who_keeps_the_gil();

@@ -220,6 +220,10 @@ int cmd_attach(int argc, char **argv)
         return CMD_FAILED;
     if (!options_given.method && attach.collector == &collect_bpf)
         msg_error("attaching by BPF: waits are exact, holds estimated (--method bpf)");
+    if (procinfo_is_stopped(options_given.pid))
+        msg_error("process %d is stopped, by a signal or a debugger: nothing in it runs until it is continued (kill "
+                  "-CONT %d)",
+                  options_given.pid, options_given.pid);
     if (!options_given.follow)
         tell_of_children(options_given.pid);
     char *dir =

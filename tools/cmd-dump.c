@@ -50,6 +50,7 @@ static const struct field header_fields[] = {
     FIELD(rec_header, ppid),
     FIELD(rec_header, cpus),
     FIELD(rec_header, cpu_limit_milli),
+    FIELD(rec_header, stopped_ns),
     FIELD(rec_header, complete),
     FIELD(rec_header, free_threaded),
     FIELD(rec_header, python_hex),

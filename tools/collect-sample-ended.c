@@ -65,6 +65,7 @@ static void add_sums(struct sample_thread *to, const struct sample_thread *t)
     to->released_ns += t->released_ns;
     to->released_run_ns += t->released_run_ns;
     to->released_cpu_ns += t->released_cpu_ns;
+    to->slept_cpu_ns += t->slept_cpu_ns;
     to->wait_ns += t->wait_ns;
     to->blocked_ns += t->blocked_ns;
     to->forced_ns += t->forced_ns;

@@ -192,6 +192,7 @@ static void count(struct sample_process *p, struct sample_thread *t, const struc
         t->held_cpu_ns += ran_ns;
     else
         t->released_cpu_ns += ran_ns;
+    t->slept_cpu_ns += doing == SAMPLE_SLEEPS && !holds ? ran_ns : 0;
     t->doing = doing == SAMPLE_WANTS && !holds ? REC_WEIGHT_WAIT
                : doing == SAMPLE_LETS_GO       ? -1
                : holds                         ? REC_WEIGHT_HELD

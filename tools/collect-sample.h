@@ -34,6 +34,7 @@ struct sample_thread {
         wait_open_ns, contended;
     uint64_t held_run_ns,
         released_run_ns; /* part of held_ns and released_ns: it had a processor, or was ready to run */
+    uint64_t slept_cpu_ns; /* part of released_cpu_ns: used before a look that found it asleep */
     bool wait_is_open;
     double looks_ns, looks_ns2; /* what its looks stand for: the sum, and the sum of squares */
     uint64_t unsure_ns;         /* part of released_ns: perhaps it wanted the GIL */

@@ -106,7 +106,8 @@ int doctor_process(int pid)
     int is_python = report_python(pid, &maps);
     int threads = procinfo_threads(pid);
     if (threads >= 0)
-        doctor_line("threads", DOCTOR_NOTE, "%d", threads);
+        doctor_line("threads", DOCTOR_NOTE, "%d%s", threads,
+                    procinfo_is_stopped(pid) ? ", stopped by a signal or a debugger" : "");
     doctor_cpus(pid);
     doctor_line("preload shim", maps.has_shim ? DOCTOR_OK : DOCTOR_MISSING,
                 maps.has_shim ? "loaded" : "not loaded: the process was started without it");

@@ -189,6 +189,7 @@ static void build_process(struct model_process *process, const struct reader_fil
     process->inert = inert ? utf8_clean(inert->bytes, inert->length) : NULL;
     const struct reader_text *note = reader_text(file, REC_TEXT_NOTE);
     process->note = note ? utf8_clean(note->bytes, note->length) : NULL;
+    process->stopped_ns = header->stopped_ns;
     process->free_threaded = header->free_threaded;
     process->complete = header->complete;
     process->running = build.running;

@@ -112,6 +112,7 @@ struct model_process {
     double cpu_limit;   /* of processors, by its control groups; 0 = none, or not known */
     double usable_cpus; /* the smaller of the two */
     double beside_cpus; /* processors that the other processes of the recording used meanwhile, on average */
+    uint64_t stopped_ns; /* by signals or a debugger, to 0.1 s or so; 0: not, or not known */
     uint64_t n_limit_periods, n_limit_reached; /* periods of that limit, and those in which it stopped all; 0: not known */
     uint64_t wall_ns, switch_interval_ns;
     uint64_t n_threads_ever;

@@ -14,6 +14,7 @@
 #include "msg.h"
 #include "paths.h"
 #include "recfile.h"
+#include "textfile.h"
 
 int procinfo_parse_pid(const char *text)
 {
@@ -190,6 +191,17 @@ int procinfo_find_recording(int pid, struct rec_header *header)
     const char *problem;
 
     return find_recording(pid, header, &problem);
+}
+
+bool procinfo_is_stopped(int pid)
+{
+    char path[64], text[512];
+
+    /* The thread's own file: that of the process adds up all of its threads (do_task_stat() in fs/proc/array.c). */
+    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, pid);
+    textfile_read(path, text, sizeof text);
+    const char *name_end = strrchr(text, ')');
+    return name_end && (!strncmp(name_end, ") T", 3) || !strncmp(name_end, ") t", 3));
 }
 
 int procinfo_threads(int pid)

@@ -36,6 +36,9 @@ int procinfo_open_recording(int pid, struct rec_header *header);
 /* The same without a word, for `doctor`. */
 int procinfo_find_recording(int pid, struct rec_header *header);
 
+/* Whether PID's main thread is stopped, by a signal (as all others are then) or a debugger; false if unknown. */
+bool procinfo_is_stopped(int pid);
+
 /* The number of threads of process PID, or -1. */
 int procinfo_threads(int pid);
 

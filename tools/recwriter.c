@@ -218,6 +218,11 @@ void recwriter_note(struct recwriter *w, const char *text)
     add_text(w, REC_TEXT_NOTE, text, strlen(text));
 }
 
+void recwriter_stopped(struct recwriter *w, uint64_t ns)
+{
+    w->header.stopped_ns = ns;
+}
+
 void recwriter_loss(struct recwriter *w, enum rec_loss cause, uint64_t count)
 {
     w->header.losses[cause] += count;

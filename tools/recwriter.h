@@ -101,6 +101,8 @@ void recwriter_gil(struct recwriter *w, const struct recwriter_gil *gil);
 void recwriter_thread(struct recwriter *w, const struct recwriter_thread *thread);
 /* CPU time of a thread that is not in the picture, for it has nothing to do with a GIL; adds up. */
 void recwriter_native_cpu(struct recwriter *w, uint64_t cpu_ns);
+/* For how long it has been stopped so far, by signals or a debugger. */
+void recwriter_stopped(struct recwriter *w, uint64_t ns);
 void recwriter_loss(struct recwriter *w, enum rec_loss cause, uint64_t count);
 /* A sentence on how exact the figures are, for the report. */
 void recwriter_note(struct recwriter *w, const char *text);

@@ -140,6 +140,7 @@ static void gather_sums(struct verdict_facts *facts)
 
     facts->wall = (double)process->wall_ns;
     facts->limit_reached = ratio((double)process->n_limit_reached, (double)process->n_limit_periods);
+    facts->stopped = ratio((double)process->stopped_ns, facts->wall);
     facts->at_limit = process->usable_cpus < process->cpus &&
                       (totals->oncpu_cpus >= verdict_limits.limit_share * process->cpu_limit ||
                        facts->limit_reached >= verdict_limits.limit_share);
@@ -231,17 +232,18 @@ static void find_keeper(struct verdict_facts *facts, double interval)
     /* A holder that is asked for the GIL gives it up within an interval; with several waiters each waits for the
      * others' turns, too.  Holds that nobody asked to end are no fault, however long. */
     expected_wait = interval * (1 + facts->gil_waiting);
-    /* A thread always has some delay: none means that nobody could ask for it (it was killed), and then all that it was
-     * off the processor may have been want of one. */
+    /* Of a program that was killed, nobody could ask how long its threads were ready to run: all that it was off the
+     * processor may have been want of one then. */
     preempted = (double)thread->states.held_offcpu_ns;
-    if (thread->run_delay_ns)
+    if (thread->run_delay_ns || process->complete || process->running)
         preempted = least(preempted, (double)thread->run_delay_ns);
     /* Nor can it give the GIL up while it has no processor. */
     if ((double)thread->hold.p90_ns * (1 - ratio(preempted, (double)thread->held_ns)) >
             verdict_limits.long_hold_intervals * interval &&
         ratio((double)process->totals.wait_ns, (double)process->totals.contended) > 1.5 * expected_wait)
         facts->keeper = thread;
-    asleep = (double)thread->states.held_offcpu_ns - preempted;
+    /* What sampling cannot tell from chance is no sleep, nor that the whole process was stopped. */
+    asleep = (double)thread->states.held_offcpu_ns - preempted - (double)thread->error_ns - (double)process->stopped_ns;
     if (asleep > verdict_limits.sleeps_share * (double)thread->held_ns && (double)thread->held_ns > 0.05 * facts->wall)
         facts->sleeper = thread;
 }

@@ -56,6 +56,7 @@ struct verdict_facts {
     double lacking;       /* the sum of the two */
     double preempted;     /* of run_delay: behind a processor that was taken away, not behind a wake-up */
     double limit_reached; /* not ns: of the periods of that limit, those in which it stopped all threads, 0 = unknown */
+    double stopped;       /* not ns: the part of the time in which the process was stopped by a signal or a debugger */
     bool at_limit;        /* the process uses what its control group may use: without the GIL it would not get more */
     double released_work; /* on CPU without the GIL, native threads too */
     double io_wait;       /* of threads that work: asleep, for other reasons than a lock that another one has */

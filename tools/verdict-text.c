@@ -12,10 +12,12 @@
 #include "verdict-words.h"
 
 #define NAME_BYTES 80
-#define WORTH_GAINING 1.1        /* times as fast */
-#define WORTH_NAMING_PERCENT 15  /* a holder that others waited less for is one of many */
-#define WORTH_TELLING_LIMIT 0.05 /* of the periods of a control group's limit, in which it was reached */
-#define WORTH_TELLING_LOST 0.05  /* of all threads, not measured */
+#define WORTH_GAINING 1.1          /* times as fast */
+#define WORTH_NAMING_PERCENT 15    /* a holder that others waited less for is one of many */
+#define WORTH_TELLING_STOPPED 0.05 /* of the time, in which the process was stopped */
+#define MOSTLY_STOPPED 0.5         /* of the time: nothing about the program can be told from the rest */
+#define WORTH_TELLING_LIMIT 0.05   /* of the periods of a control group's limit, in which it was reached */
+#define WORTH_TELLING_LOST 0.05    /* of all threads, not measured */
 
 static double percent(double part, double whole)
 {
@@ -121,6 +123,17 @@ static uint64_t typical_hold_ns(const struct model_thread *thread)
     return model_dist_has_quantiles(hold) ? hold->p50_ns : hold->sum_ns / hold->count;
 }
 
+/* How many there were, which the sampler does not know. */
+static const char *forced_count(char text[FORMAT_BYTES], const struct model_process *process)
+{
+    char count[FORMAT_BYTES];
+
+    text[0] = 0;
+    if (process->totals.forced_switches)
+        snprintf(text, FORMAT_BYTES, " (%.20s of them)", format_count(count, process->totals.forced_switches));
+    return text;
+}
+
 static void evidence_patterns(const struct verdict_facts *facts, struct verdict *verdict)
 {
     const struct model_process *process = facts->process;
@@ -150,9 +163,8 @@ static void evidence_patterns(const struct verdict_facts *facts, struct verdict 
                  facts->starved->name, format_count(a, facts->starved->lost_wakeups),
                  format_time(b, facts->starved->wait.max_ns));
     if ((double)process->totals.states.wait_forced_ns > verdict_limits.forced_share * facts->demand)
-        EVIDENCE(verdict, "Forced switches delayed their holders by another %s (%s of them).",
-                 format_time(a, process->totals.states.wait_forced_ns),
-                 format_count(b, process->totals.forced_switches));
+        EVIDENCE(verdict, "Forced switches delayed their holders by another %s%s.",
+                 format_time(a, process->totals.states.wait_forced_ns), forced_count(b, process));
     if ((double)process->totals.gil_lock_wait_ns > verdict_limits.gil_lock_share * facts->wall)
         EVIDENCE(verdict, "Threads waited %s for other locks while they kept the GIL.",
                  format_time(c, process->totals.gil_lock_wait_ns));
@@ -232,6 +244,18 @@ static void evidence_limit(const struct verdict_facts *facts, struct verdict *ve
         EVIDENCE(verdict,
                  "In %s of %s periods the limit was reached, and all threads were stopped to the period's end.",
                  format_count(reached, process->n_limit_reached), format_count(periods, process->n_limit_periods));
+}
+
+static void evidence_stopped(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    char stopped[FORMAT_BYTES], wall[FORMAT_BYTES];
+
+    if (facts->stopped >= WORTH_TELLING_STOPPED)
+        EVIDENCE(
+            verdict,
+            "The process was stopped, by a signal or a debugger, for %s of %s: what its threads were at then, such "
+            "as holding the GIL or waiting for it, went on for so long.",
+            format_time(stopped, facts->process->stopped_ns), time_of(wall, facts->wall));
 }
 
 /* --- advice ----------------------------------------------------------------------------------------------------- */
@@ -411,7 +435,11 @@ void verdict_describe(const struct verdict_facts *facts, struct verdict *verdict
     if (verdict->class != VERDICT_CPU_STARVED)
         evidence_limit(facts, verdict);
     evidence_lost(facts, verdict);
+    evidence_stopped(facts, verdict);
     evidence_native(facts, verdict);
     evidence_patterns(facts, verdict);
-    advise(facts, verdict);
+    if (facts->stopped < MOSTLY_STOPPED)
+        advise(facts, verdict);
+    if (facts->stopped >= WORTH_TELLING_STOPPED)
+        ADVICE(verdict, "Measure again while it runs: the times in which it was stopped are in all figures.");
 }

@@ -191,6 +191,7 @@ static double confidence(const struct verdict_facts *facts, double strength, dou
         if (!is_one_of(process->losses[i].cause, harmless))
             sure *= 0.9;
     sure *= 1 - facts->lost_threads;
+    sure *= facts->stopped < 1 ? 1 - facts->stopped : 0;
     return floor(least(0.99, sure) * 100 + 0.5) / 100;
 }
 

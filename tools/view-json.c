@@ -192,6 +192,8 @@ static json_t *process(const struct model_process *p)
         put(object, "cpu_limit_periods", integer(p->n_limit_periods));
         put(object, "cpu_limit_reached", integer(p->n_limit_reached));
     }
+    if (p->stopped_ns)
+        put(object, "stopped_ns", integer(p->stopped_ns));
     put(object, "switch_interval_ns", integer(p->switch_interval_ns));
     if (p->totals.has_native_cpu)
         put(object, "native_cpu_ns", integer(p->totals.native_cpu_ns));
