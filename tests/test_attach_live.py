@@ -2,6 +2,7 @@
 """Seen from outside: programs that sleep between bursts of work, and such that are stopped by a signal."""
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -85,3 +86,31 @@ def test_stopped_when_attached(one_python, where, method):
     assert f"process {target.pid} is stopped" in line and f"kill -CONT {target.pid}" in line
     assert says(process, "The process was stopped") and process["verdict"]["confidence"] < 0.5
     assert process["verdict"]["advice"] == ["Measure again while it runs: the times in which it was stopped are in all figures."]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize("method", ["bpf", "sample"])
+def test_disk_that_becomes_full(one_python, where, method):
+    """One line says that the rest is missing, and how to see what is there, which can be read; the program runs on."""
+    need_bpf(method)
+    disk = where / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        with Target([one_python.path, "-c", COMPUTES]) as target:
+            target.go()
+            attached = Attached(target.pid, disk, method=method)
+            with open(disk / "fill", "wb", buffering=0) as fill, pytest.raises(OSError):
+                while fill.write(bytes(4096)):
+                    pass
+            time.sleep(1)
+            attached.process.send_signal(signal.SIGINT)
+            _, said = attached.process.communicate(timeout=30)
+            assert attached.process.returncode == 1 and target.process.poll() is None
+        (line,) = [line for line in said.splitlines() if "cannot write the recording" in line]
+        assert "No space left on device; `gilscope report' shows what had been measured before" in line
+        (process,) = gs.report(attached.dir)["processes"]
+        assert process["wall_ns"] > 0.1e9
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -34,7 +34,7 @@ struct recwriter {
     size_t command_bytes;
     unsigned char *bytes;
     size_t used, room;
-    bool complained;
+    bool complained, written; /* an error line has been said; there is an earlier picture */
 };
 
 /* --- the process ------------------------------------------------------------------------------------------------- */
@@ -399,10 +399,13 @@ int recwriter_commit(struct recwriter *w, uint64_t now_ns, bool ended)
     h->end_ticks = ended ? now_ns : 0;
     h->complete = ended;
     memcpy(w->bytes, h, sizeof *h);
-    if (!write_file(w))
+    if (!write_file(w)) {
+        w->written = true;
         return 0;
+    }
     if (!w->complained)
-        msg_error("cannot write the recording '%s': %s", w->path, strerror(errno));
+        msg_error("cannot write the recording '%s': %s%s", w->path, strerror(errno),
+                  w->written ? "; `gilscope report' shows what had been measured before" : "");
     w->complained = true;
     return -1;
 }
