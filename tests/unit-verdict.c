@@ -19,6 +19,7 @@ struct shape {
     unsigned charged;                   /* 0: as much as it waited itself */
     unsigned error_ppm;                 /* of a thread that was sampled */
     unsigned lock_count, long_released; /* counts */
+    unsigned long_us;                   /* each of long_released; 0: all of the released time together */
 };
 
 static void add_thread(uint32_t index, const struct shape *s)
@@ -49,7 +50,8 @@ static void add_thread(uint32_t index, const struct shape *s)
     if (s->lock_count)
         maker_hist(&maker, thread, REC_HIST_LOCK, thread->lock_wait_ticks / s->lock_count, s->lock_count);
     if (s->long_released)
-        maker_hist(&maker, thread, REC_HIST_RELEASED, released / s->long_released, s->long_released);
+        maker_hist(&maker, thread, REC_HIST_RELEASED, s->long_us ? s->long_us * MS / 1000 : released / s->long_released,
+                   s->long_released);
     if (held)
         maker_hist(&maker, thread, REC_HIST_HOLD, 5 * MS, s->held / 5 + 1);
 }
@@ -128,6 +130,19 @@ static void test_utilisation_is_no_contention(void)
                        rare = {.held = 1, .blocked = 20, .released_off = 979, .long_released = 4};
 
     check_class("single-threaded", 4, &busy, &rare, 3);
+}
+
+/* The hundred files that a start-up reads, 0.3 ms each, are nothing that a program waits for; as many waits of 9 ms
+ * are, and so are short ones that fill its time. */
+static void test_startup_is_no_io(void)
+{
+    const struct shape reads = {.held = 20, .released_off = 980, .long_released = 100, .long_us = 300},
+                       waits = {.held = 20, .released_off = 980, .long_released = 100},
+                       writes = {.held = 20, .released_off = 980, .long_released = 1000, .long_us = 300};
+
+    check_class("idle", 4, &reads, &nothing, 1);
+    check_class("io-bound", 4, &waits, &nothing, 1);
+    check_class("io-bound", 4, &writes, &nothing, 1);
 }
 
 /* 5,000 wake-ups of 40 us each are no want of processors. */
@@ -416,6 +431,7 @@ int main(void)
     test_classes();
     test_utilisation_is_no_contention();
     test_waking_up_takes_its_time();
+    test_startup_is_no_io();
     test_a_lock_that_is_free_is_not_waited_for();
     test_neighbours_are_told_from_own_threads();
     test_processes_of_the_recording_are_told();

@@ -113,6 +113,23 @@ static void gather_thread(const struct model_thread *thread, struct verdict_fact
     }
 }
 
+#define MATTERS_NS 1000000
+#define MATTERS_PARTS 10 /* shorter ones matter if they take one part in so many of the time, all together */
+
+/* How many of the thread's long intervals without the GIL say that it works with something outside of the program:
+ * those of a millisecond or longer, by the quantiles at least so many, or all where they fill its time.  A start-up
+ * reads some hundred files, and what then sleeps for good is idle, not bound by these. */
+static double that_matter(const struct model_thread *thread)
+{
+    const struct model_dist *d = &thread->long_released;
+    double n = (double)d->count;
+
+    if (!model_dist_has_quantiles(d) || d->p50_ns >= MATTERS_NS ||
+        n * (double)d->p50_ns * MATTERS_PARTS >= (double)thread->wall_ns)
+        return n;
+    return d->p90_ns >= MATTERS_NS ? n * 0.1 : d->p99_ns >= MATTERS_NS ? n * 0.01 : 0;
+}
+
 /* Waiting for a holder that itself waits for a processor is a want of processors; so is a wake-up while others run.
  * Where neighbours have the processors, threads that ran in place of waiting would get more of them; where a limit is
  * reached, they would not: then all such waiting is for processors. */
@@ -195,8 +212,10 @@ static void derive(struct verdict_facts *facts)
     facts->io_share = ratio(facts->io_wait, facts->io_threads_wall);
     facts->lost_threads = lost_threads(process);
     facts->rate_per_s = ratio((double)process->totals.long_released, facts->wall / 1e9);
-    for (size_t i = 0; i < process->n_threads; i++)
+    for (size_t i = 0; i < process->n_threads; i++) {
         facts->n_workers += verdict_is_worker(facts, &process->threads[i]);
+        facts->matter_per_s += ratio(that_matter(&process->threads[i]), facts->wall / 1e9);
+    }
     if (native_work >= WORKER_SHARE * top_work && native_work > 0)
         facts->n_workers++;
 }

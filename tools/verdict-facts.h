@@ -24,10 +24,10 @@ struct verdict_limits {
     double saturated_share;    /* gil-bound and not mixed, where the second cause is locks: of the time, GIL held, */
     double saturated_waiting;  /* and threads waiting for it, on average */
     double idle_cpus;          /* idle, io-bound: processors in use, at most */
-    double idle_rate_per_s;    /* idle: times a second that a thread leaves the GIL for 0.1 ms or longer, at most */
+    double idle_rate_per_s;    /* idle: times a second that a thread leaves the GIL for a time that matters, at most */
     double io_cpus;            /* io-bound: processors in use, at most, where threads wait in between */
     double io_share;           /* io-bound: of the working threads' time, asleep, but not for a lock that another has */
-    double io_rate_per_s;      /* io-bound: as idle_rate_per_s, at least */
+    double io_rate_per_s;      /* io-bound: times a second that a thread leaves the GIL for 0.1 ms or longer, at least */
     double parallel_cpus;      /* gil-releasing: processors in use, at least */
     double released_share;     /* gil-releasing: of the CPU time, without the GIL */
     double native_share;       /* gil-releasing and not io-bound: of the CPU time, that of native threads */
@@ -68,7 +68,7 @@ struct verdict_facts {
     double released_share;                                /* of work */
     double native_share;                                  /* of work: that of native threads */
     double top_share;                                     /* of work: the busiest thread's */
-    double rate_per_s;                                    /* long intervals without the GIL */
+    double rate_per_s, matter_per_s;                      /* long intervals without the GIL, and those that matter */
     double lost_threads;                                  /* of all threads: that were not measured */
     unsigned n_workers; /* threads with a tenth of the busiest one's work; the native ones together are one more */
     const struct model_thread *top; /* the busiest, NULL without threads */

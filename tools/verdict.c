@@ -132,11 +132,11 @@ static enum verdict_class judge_work(const struct verdict_facts *facts, double *
 
     if (facts->cpus_used < limits->idle_cpus) {
         *strength = within(facts->cpus_used, limits->idle_cpus);
-        if (facts->rate_per_s < limits->idle_rate_per_s) {
-            *strength = least(*strength, within(facts->rate_per_s, limits->idle_rate_per_s));
+        if (facts->matter_per_s < limits->idle_rate_per_s) {
+            *strength = least(*strength, within(facts->matter_per_s, limits->idle_rate_per_s));
             return VERDICT_IDLE;
         }
-        *strength = least(*strength, beyond(facts->rate_per_s, limits->idle_rate_per_s));
+        *strength = least(*strength, beyond(facts->matter_per_s, limits->idle_rate_per_s));
         return VERDICT_IO_BOUND;
     }
     if (shared && facts->released_share >= limits->released_share && facts->cpus_used >= limits->parallel_cpus) {
