@@ -6,25 +6,20 @@
 
 #include <ctype.h>
 #include <dirent.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mem.h"
-#include "textfile.h"
+#include "procstat.h"
 
 #define TRIES 50 /* turns of 0.1 s */
 
 static int parent_of(int pid)
 {
-    char path[64], text[1024], *at;
+    int parent = -1;
 
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    if (textfile_read(path, text, sizeof text) <= 0)
-        return -1;
-    at = strrchr(text, ')'); /* the command's name may contain anything */
-    int parent;
-    return at && sscanf(at, ") %*c %d", &parent) == 1 ? parent : -1;
+    procstat_state(pid, pid, &parent);
+    return parent;
 }
 
 static struct child *find(struct children *c, int pid)

@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "recfile.h"
+#include "procstat.h"
 #include "textfile.h"
 
 bool live_same_boot(const struct rec_header *header)
@@ -51,13 +52,9 @@ bool live_read_now(uint32_t clock, struct live_now *now)
 
 static bool has_ended(int pid)
 {
-    char path[64], text[1024], *at;
+    char state = procstat_state(pid, pid, NULL);
 
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    if (textfile_read(path, text, sizeof text) <= 0)
-        return true;
-    at = strrchr(text, ')'); /* the command's name may contain anything */
-    return !at || !at[1] || at[2] == 'Z' || at[2] == 'X';
+    return !state || state == 'Z' || state == 'X';
 }
 
 /* True if the process, as it sees itself, has this PID. */

@@ -140,6 +140,8 @@ libgilscope_tool_a_SOURCES = \
     tools/privileges.h \
     tools/procinfo.c \
     tools/procinfo.h \
+    tools/procstat.c \
+    tools/procstat.h \
     tools/reader-copy.c \
     tools/reader-copy.h \
     tools/reader-find.c \

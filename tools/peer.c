@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#include "textfile.h"
+#include "procstat.h"
 
 #define PHDRS_MAX 64
 #define DYNAMIC_MAX 128
@@ -22,11 +22,9 @@
 
 static bool has_ended(int pid, int tid)
 {
-    char path[64], text[512];
+    char state = procstat_state(pid, tid, NULL);
 
-    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, tid);
-    const char *at = textfile_read(path, text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
-    return !at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X';
+    return !state || state == 'Z' || state == 'X';
 }
 
 int peer_thread(int pid)

@@ -13,8 +13,8 @@
 
 #include "msg.h"
 #include "paths.h"
+#include "procstat.h"
 #include "recfile.h"
-#include "textfile.h"
 
 int procinfo_parse_pid(const char *text)
 {
@@ -195,13 +195,9 @@ int procinfo_find_recording(int pid, struct rec_header *header)
 
 bool procinfo_is_stopped(int pid)
 {
-    char path[64], text[512];
+    char state = procstat_state(pid, pid, NULL);
 
-    /* The thread's own file: that of the process adds up all of its threads (do_task_stat() in fs/proc/array.c). */
-    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, pid);
-    textfile_read(path, text, sizeof text);
-    const char *name_end = strrchr(text, ')');
-    return name_end && (!strncmp(name_end, ") T", 3) || !strncmp(name_end, ") t", 3));
+    return state == 'T' || state == 't';
 }
 
 int procinfo_threads(int pid)
