@@ -174,9 +174,10 @@ def test_lock_wait_agrees(python, case, where):
     assert not sums.check(process), "\n".join(sums.check(process))
     t = gs.thread(process, tid=fact["waiter"])
     # What else is inside the measured time: some Python code, in which the thread may lose its processor and keep the
-    # GIL, and the wait for the GIL afterwards.
+    # GIL, and the wait for the GIL afterwards.  A virtual machine's processor that has slept gets going slowly: some 0.2 ms
+    # at a time for which threads have neither a processor nor wait for one.
     allowed = max(fact["ns"] // 100, 100 * US) + 100 * US * fact["n"]
-    held_offcpu_ns = min(t["held_offcpu_ns"], fact["runnable_ns"])
+    held_offcpu_ns = min(t["held_offcpu_ns"], fact["runnable_ns"] + 200 * US * fact["n"])
     assert fact["ns"] - waited(t) - held_offcpu_ns - allowed <= t["lock_wait_ns"] <= fact["ns"] + allowed, (t, fact)
     assert t["lock_wait"]["count"] >= fact["n"]
     assert t["lock_wait"]["max_ns"] >= 8 * MS
