@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What must add up in every report of a process, whatever the program did."""
+import collections
 
 STATES = ("held_oncpu_ns", "held_offcpu_ns", "wait_blocked_ns", "wait_wakeup_ns", "wait_forced_ns",
           "released_oncpu_ns", "released_offcpu_ns")
@@ -28,9 +29,13 @@ def check(process, open_intervals=False):
     def total(key, of=threads):
         return sum(one[key] for one in of)
 
+    rows, columns = collections.Counter(), collections.Counter()
+    for p in blocking:
+        rows[p["waiter_tid"]] += p["ns"]
+        columns[p["holder_tid"]] += p["ns"]
     # Waits that saw more changes of holder than are remembered; the preload library charged the holders all the same.
     # The unknown ones' number, too, is that of "(ended threads)".
-    unknown = sum(p["ns"] for p in blocking if not p["holder_tid"])
+    unknown = columns[0]
     charged_to_nobody = max(0, unknown - sum(t["charged_ns"] for t in threads if not t["tid"])) if process["source"] == "bpf" else 0
     if charged_to_nobody > CHARGE_NS and not process["losses"].get("pairs") and not open_intervals:
         wrong.append(f"charged to nobody: {charged_to_nobody}, and no loss says so")
@@ -42,9 +47,8 @@ def check(process, open_intervals=False):
         if negative:
             wrong.append(f"{who}: negative {negative}")
         equal(f"{who}: states and wall_ns", sum(t[s] for s in STATES), t["wall_ns"])
-        equal(f"{who}: its row and wait_blocked_ns",
-              sum(p["ns"] for p in blocking if p["waiter_tid"] == t["tid"]), t["wait_blocked_ns"])
-        column = sum(p["ns"] for p in blocking if p["holder_tid"] == t["tid"])
+        equal(f"{who}: its row and wait_blocked_ns", rows[t["tid"]], t["wait_blocked_ns"])
+        column = columns[t["tid"]]
         if t["tid"] == 0: # the unknown ones' number, too, is that of "(ended threads)"
             column -= unknown
         slack = max(CHARGE_SHARE * t["charged_ns"], CHARGE_NS)
