@@ -14,6 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from helpers import gs, pythons, rights  # noqa: E402  (needs the path above)
 
 FAILED = gs.WORK / "failed"
+# run.py's: what the marks few_pythons and full leave out is left out, and this file is told how many tests that are.
+LEFT_OUT = os.environ.get("GILSCOPE_TEST_LEFT_OUT")
+MARKS = {
+    "measures": "compares times, or loads the machine: run.py runs it with the machine to itself",
+    "few_pythons": "tests what is the same code for every version: run.py runs it on pythons.FEW, but for --full",
+    "full": "one more of what others test, too: run.py runs it with --full only",
+}
 
 
 def pytest_report_header(config):
@@ -25,6 +32,8 @@ def pytest_report_header(config):
 
 
 def pytest_configure(config):
+    for name, meaning in MARKS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
     if not gs.BIN.exists():
         pytest.exit(f"{gs.BIN} does not exist: build first, or set GILSCOPE_BIN", returncode=99)
     if not pythons.SUPPORTED:
@@ -48,6 +57,21 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("python", pythons.SUPPORTED, ids=names(pythons.SUPPORTED))
     if "odd_python" in metafunc.fixturenames:
         metafunc.parametrize("odd_python", pythons.ODD, ids=names(pythons.ODD))
+
+
+@pytest.hookimpl(trylast=True)  # behind -m
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what only a full run has, and says how many tests that are."""
+    if not LEFT_OUT:
+        return
+    few = [item for item in items if item.get_closest_marker("few_pythons")]
+    out = [item for item in few if item.callspec.params["python"] not in pythons.FEW]
+    out += [item for item in items if item.get_closest_marker("full")]
+    with open(LEFT_OUT, "w", encoding="ascii") as file:
+        file.write(str(len(out)))
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in set(out)]
 
 
 @pytest.hookimpl(hookwrapper=True)

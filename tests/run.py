@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""run.py - runs the tests' files for ./runtests: those that measure one after the other with the machine to themselves,
-the others side by side; what fails is repeated.  The last line is "PASSED FAILED SKIPPED".
+"""run.py - runs the tests' files for ./runtests side by side, and then the tests that are marked "measures" one after the
+other, with the machine to themselves; what fails is repeated.  The last line is "PASSED FAILED SKIPPED".
 
     run.py [--sanitized EXECUTABLE] [PYTEST-ARGUMENT...]
 
-With arguments for pytest it runs once, over all that they name.
+With arguments for pytest it runs once, over all that they name.  Without, and without GILSCOPE_TEST_FULL=1, what is marked
+"few_pythons" runs on a few interpreters only (tests/helpers/pythons.py) and what is marked "full" does not; how many tests
+that leaves out is said.
 """
 import os
 import shutil
@@ -19,10 +21,6 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 
-# What compares times that are measured in two ways, or with what a program is known to do: other tests beside it would
-# make it measure them.
-ALONE = ["attach", "attach_verdicts", "inside", "pause", "pause_sums", "sampler", "stacks", "stacks_through", "sums",
-         "truth", "verdicts"]
 # What also runs with the tools that are built with sanitizers: the tests that show them the most.
 SANITIZED = ["cli", "stacks_report", "live_files"]
 # Those that take longest come first, so that both processors are busy to the end.
@@ -32,20 +30,25 @@ LONG = ["stack_safety", "faults_life", "faults", "suites", "locks", "attach_life
 # Whoever shares the machine can make a measurement miss.  Tests that fail are given another chance or two, with the
 # machine to themselves, and both are said; one that is broken fails each time.
 REPEATS = 2
+NONE_SELECTED = 5  # pytest's exit status: a file whose tests all measure, or none of whose do
 REPEATED_AT_MOST = 25
 
 
 class Job:
     """A run of pytest over some files."""
 
-    def __init__(self, room, files, name, arguments=(), executable=None):
+    def __init__(self, room, files, name, arguments=(), executable=None, few=False):
         self.files, self.name, self.arguments = files, name, list(arguments)
         self.room = room / name
         self.room.mkdir()
         self.env = dict(os.environ, GILSCOPE_TEST_KEEP_FAILED="1")
+        self.few = few
+        self.env.pop("GILSCOPE_TEST_LEFT_OUT", None)
+        if few:
+            self.env["GILSCOPE_TEST_LEFT_OUT"] = str(self.room / "left-out")
         if executable:
             self.env["GILSCOPE_BIN"] = executable
-        self.passed = self.failed = self.skipped = 0
+        self.passed = self.failed = self.skipped = self.left_out = 0
         self.output = ""
 
     def command(self, *options):
@@ -75,7 +78,9 @@ class Job:
             self.output += f"FAIL  {self.name}: pytest gave no results (exit status {done.returncode})\n"
             return
         self.passed, self.failed, self.skipped = counts
-        if not self.failed and done.returncode:
+        if self.few:
+            self.left_out = int((self.room / "left-out").read_text())
+        if not self.failed and done.returncode and not (done.returncode == NONE_SELECTED and "-m" in self.arguments):
             self.failed = 1
             self.output += f"FAIL  {self.name}: pytest ended with status {done.returncode}\n"
 
@@ -94,7 +99,7 @@ class Job:
 
 
 def side_by_side(jobs):
-    """Runs them, as many at once as there are processors."""
+    """Runs them, one more at once than there are processors: they sleep and wait for a third of their time."""
     left, saying = list(jobs), threading.Lock()
 
     def work():
@@ -111,7 +116,7 @@ def side_by_side(jobs):
                 print(f"{'FAIL ' if job.failed else 'ok   '} {job.name}: {job.passed} passed, {job.failed} failed, "
                       f"{job.skipped} skipped, {time.monotonic() - start:.0f} s", flush=True)
 
-    workers = [threading.Thread(target=work) for _ in range(len(os.sched_getaffinity(0)))]
+    workers = [threading.Thread(target=work) for _ in range(len(os.sched_getaffinity(0)) + 1)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -133,18 +138,22 @@ def main():
             print(jobs[0].output, end="")
         else:
             names = sorted(file.stem[len("test_"):] for file in (REPO / "tests").glob("test_*.py"))
-            missing = (set(ALONE) | set(LONG) | set(SANITIZED)) - set(names)
+            missing = (set(LONG) | set(SANITIZED)) - set(names)
             if missing:
                 sys.exit(f"run.py: there is no test_{min(missing)}.py")
             names = LONG + [name for name in names if name not in LONG]
 
-            def job(name, stem, **options):
-                return Job(room, [REPO / "tests" / f"test_{stem}.py"], name, **options)
+            few = os.environ.get("GILSCOPE_TEST_FULL") != "1"
 
-            beside = [job(name, name) for name in names if name not in ALONE]
+            def file(name):
+                return REPO / "tests" / f"test_{name}.py"
+
+            beside = [Job(room, [file(name)], name, ["-m", "not measures"], few=few) for name in names]
             if sanitized:
-                beside += [job(f"{name}-sanitized", name, executable=sanitized) for name in SANITIZED]
-            alone = Job(room, [REPO / "tests" / f"test_{name}.py" for name in ALONE], "measuring")
+                beside += [Job(room, [file(name)], f"{name}-sanitized", ["-m", "not measures"], sanitized, few)
+                           for name in SANITIZED]
+            alone = Job(room, [file(name) for name in names if "mark.measures" in file(name).read_text()], "measuring",
+                        ["-m", "measures"], few=few)
             jobs = [*beside, alone]
             side_by_side(beside)
             alone.run(capture=False)
@@ -154,6 +163,10 @@ def main():
                 for job in jobs:
                     if job.failed:
                         job.repeat()
+        left_out = sum(job.left_out for job in jobs)
+        if left_out:
+            print(f"skip  {left_out} tests, nearly all on further interpreters of what is the same code for each: only with --full")
+            jobs[0].skipped += 1
         print(*(sum(getattr(job, kind) for job in jobs) for kind in ("passed", "failed", "skipped")))
 
 

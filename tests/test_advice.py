@@ -42,6 +42,7 @@ def verdict_of(code, where, *args):
     return recording.process["verdict"]
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("hogs", [1, 2, 3])
 def test_a_convoy_is_behind_one_thread_or_behind_several(where, hogs):
     """One of several threads that compute alike is not told to be in the way, nor to be moved."""
@@ -57,6 +58,7 @@ def test_a_convoy_is_behind_one_thread_or_behind_several(where, hogs):
     assert any("setswitchinterval" in line for line in verdict["advice"]), verdict
 
 
+@pytest.mark.measures
 def test_threads_that_sleep_do_not_limit_the_speedup(where):
     """Two of three that compute could run at a time: that another one accepts connections meanwhile changes nothing."""
     need_cpus({"cpus": 2})

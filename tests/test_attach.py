@@ -79,6 +79,8 @@ def compare_waits(inside, outside, share=0.01, floor=0.3 * MS, per_wait=5000):
     return wrong
 
 
+@pytest.mark.measures
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("program", {"four": WORK, "asks": STACKS, "compresses": COMPRESSES}.items(), ids=lambda program: program[0])
 def test_waits_agree_with_the_preload_library(python, program, where):
     """Waits, forced switches and held time of each thread, seen from outside by BPF, are those seen from inside."""
@@ -118,6 +120,8 @@ TRUTH_MIXES = {
 }
 
 
+@pytest.mark.measures
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("mix", TRUTH_MIXES)
 def test_waits_agree_with_the_truth(python, mix, where):
     """Each thread's wait is what the thread itself measured, within 1 % or 0.3 ms; held on a processor within 5 points."""
@@ -191,6 +195,7 @@ for _ in range(30):
 """
 
 
+@pytest.mark.few_pythons
 def test_new_threads_are_known_from_their_begin_on(python, where):
     """Whoever waits for a thread that has just been made, and has done nothing but taken a free GIL, knows for whom."""
     need_bpf()
@@ -204,6 +209,7 @@ def test_new_threads_are_known_from_their_begin_on(python, where):
     assert not [pair for pair in process["blocking"] if not pair["holder_tid"]], process["blocking"]
 
 
+@pytest.mark.measures
 def test_waits_agree_under_cpu_pressure(one_python, where):
     """With a busy neighbour on the only processor, the total of waits agrees within 2 %."""
     need_bpf()

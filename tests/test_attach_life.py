@@ -223,6 +223,7 @@ def test_main_thread_has_ended(one_python, where, method):
 STARTS = "import sys, threading, time; time.sleep(%g)"
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_starting_and_ending_processes(python, where, method):
     """At any moment of a short life attaching either works or says in one line why not; the process ends as ever."""
@@ -323,6 +324,7 @@ for pid in pids: os.kill(pid, signal.SIGKILL)
 """
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("method", ["bpf", "sample"])
 def test_workers_that_are_replaced(python, where, method):
     """A server that replaces its workers has had more of them, some time, than are measured at once: all are measured."""

@@ -6,13 +6,14 @@ from helpers import gs, pythons
 from helpers.attach import READY, Attached, Target, need_bpf
 from helpers.verdicts import DURATION_S, LABELS, PROGRAMS, classes, describe, need_cpus, undisturbed
 
+pytestmark = pytest.mark.measures
 RUN = READY + """
 import runpy
 sys.argv = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-INTERPRETERS = [p for p in pythons.SUPPORTED if p.path.startswith("/usr/bin/")][:1] + pythons.SUPPORTED[-1:]
+INTERPRETERS = pythons.SYSTEM + pythons.SUPPORTED[-1:]
 
 
 def attach(interpreter, name, where):

@@ -63,6 +63,7 @@ def check(process, waiters):
     assert not [name for name in calls if name != "computes_then_sleeps"], calls
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("waiters", [0, 2])
 def test_what_lets_go_late_is_listed(python, where, extension, waiters):
     """Under `gilscope run`: 50 ms with the GIL, then 100 ms without it."""
@@ -72,6 +73,7 @@ def test_what_lets_go_late_is_listed(python, where, extension, waiters):
     assert "computes_then_sleeps" in text.split("CALLS THAT SHOULD RELEASE THE GIL")[1].split("MODULES")[0]
 
 
+@pytest.mark.few_pythons
 def test_with_the_library_alone_waiters_tell(python, where, extension):
     """LD_PRELOAD alone: a request to let go that stays unanswered says how long the call has kept the GIL."""
     script, directory = where / "program.py", where / "rec"
@@ -93,6 +95,7 @@ while time.time() < end:
 """
 
 
+@pytest.mark.few_pythons
 def test_functions_that_ctypes_calls_without_the_gil_are_told(python, where):
     """What a function of a library does without the GIL, for which ctypes has let go of it, is that library's, though none of it
     is left on the stack where the GIL is taken again."""

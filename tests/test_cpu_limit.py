@@ -74,6 +74,7 @@ def check(process, threads):
     assert threads == 1 or process["gils"][0]["contended"] > 10
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("threads", [1, 4])
 def test_limit(python, where, group, threads):
     """Threads that want the GIL wait for processors, not for it: without it they would have no more of them."""

@@ -52,6 +52,7 @@ sys.exit(7)
 """
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("size", ["64k", "68k", "100k", "132k", "200k", "400k"])
 def test_disk_that_fills_up(python, size, where):
     """A file system that is full before or while the recording grows: no SIGBUS; what found no room is counted."""
@@ -97,6 +98,7 @@ sys.exit(7)
 """
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("size", [0, 1, 4096, 8192, 30000])
 def test_truncated_while_mapped(python, size, where):
     """Somebody cuts the recording short: the program runs on, one line says that measuring has ended."""
@@ -166,6 +168,7 @@ sys.exit(7)
 """
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("kind, times", [("another file", 2), ("ones", 2), ("noise", 4), ("bits of it", 8)])
 def test_overwritten_while_mapped(python, kind, times, where):
     """What others write into the recording does the program no harm, whatever it is."""
@@ -180,6 +183,7 @@ def test_overwritten_while_mapped(python, kind, times, where):
             assert "it is not a recording of gilscope" in done.stderr
 
 
+@pytest.mark.few_pythons
 def test_holes_on_a_full_disk(python, where):
     """Storage that is taken away from under the mapping, where none can be had again, is like a file cut short."""
     code = CHANGES.replace("CHANGE", """
@@ -245,6 +249,7 @@ fault()
 """
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("kind", ["fault", "sent", "faulthandler", "handler", "ignored", "spawned", "child"])
 def test_sigbus_of_the_program_itself(python, kind, where):
     """A SIGBUS that is none of ours does what it does without us, whatever the program has asked for."""
@@ -290,6 +295,7 @@ def test_link_of_another_user(where):
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("spare", range(4))
 def test_descriptor_limit(python, spare, where):
     """Few descriptors, down to none: the shim's are closed again before the program wants one."""
@@ -317,6 +323,7 @@ sys.exit(7)
         assert len(outcome.processes()) == 2
 
 
+@pytest.mark.few_pythons
 def test_address_space_limit(python, where):
     """RLIMIT_AS: with 4 MB more than the least that the program itself needs, it runs with us, too."""
     # All threads are there at once, whatever the machine does: what the program needs is the same each time.
@@ -343,6 +350,7 @@ def test_address_space_limit(python, where):
             assert outcome.process()["complete"]
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("kilobytes", [1, 63, 64, 100, 150])
 def test_file_size_limit(python, kilobytes, where):
     """RLIMIT_FSIZE, at the start or in the way of the file's growth: no SIGXFSZ; a line, or losses counted."""
@@ -393,6 +401,7 @@ def test_system_calls_that_fail(one_python, deny, calls, error, where):
         assert len(process["threads"]) > 100 or process["losses"]["no_space"]
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("calls", [["fallocate", "pwrite"], ["create"], ["mkdir"], ["shared"]], ids="+".join)
 def test_system_calls_that_fail_everywhere(python, deny, calls, where):
     """The same on every interpreter: no recording can be had, one line says so."""
@@ -422,6 +431,7 @@ sys.exit(7)
 """
 
 
+@pytest.mark.few_pythons
 def test_streams_that_are_closed(python, where):
     """A program closes its standard streams and writes to them all the same: it gets errors, the recording is whole."""
     outcome = faults.both(faults.command_line(python, CLOSED, where), where)

@@ -5,11 +5,10 @@ import os
 import shutil
 import struct
 import subprocess
-import sysconfig
 
 import pytest
 
-from helpers import faults, gs, pythons, sums
+from helpers import faults, gs, sums
 
 SYSTEM = "/usr/bin/python3"
 NOBODY = 65534
@@ -61,6 +60,7 @@ sys.exit(7)
 """
 
 
+@pytest.mark.few_pythons
 def test_storm_of_signals(python, where):
     """Handlers of SIGALRM and SIGPROF that give up the GIL themselves, thousands a second."""
     outcome = faults.both(faults.command_line(python, STORM, where), where)
@@ -122,16 +122,18 @@ sys.exit(7)
         whole(process)
 
 
-def test_three_thousand_forks(one_python, where):
-    """3,000 children, each with a thread and a recording of its own; nothing piles up in the parent."""
-    code = faults.WORK + """
+def test_thousands_of_forks(one_python, where):
+    """Children (3,000 with GILSCOPE_TEST_FULL, else 1,000), each with a thread and a recording of its own; nothing piles up
+    in the parent."""
+    n = 3000 if gs.FULL else 1000
+    code = faults.WORK + f"""
 stop = False
 def spin():
     while not stop: time.sleep(0.0001)
 spinner = threading.Thread(target=spin); spinner.start()
 def usage(): return len(os.listdir("/proc/self/fd")), sum(1 for _ in open("/proc/self/maps"))
-statuses = {}
-for i in range(3000):
+statuses = {{}}
+for i in range({n}):
     child = os.fork()
     if child == 0:
         t = threading.Thread(target=work_a_little); t.start(); t.join()
@@ -147,9 +149,10 @@ sys.exit(7)
 """
     outcome = faults.both(faults.command_line(one_python, code, where), where, timeout=300)
     assert not outcome.lines
-    assert len(list(outcome.recording.glob("*.gil"))) == 3001
+    assert len(list(outcome.recording.glob("*.gil"))) == n + 1
 
 
+@pytest.mark.few_pythons
 def test_exec_from_a_thread(python, where):
     """A thread replaces the program while others hold, wait and sleep: descriptors, signals and output are the same."""
     code = faults.WORK + """
@@ -275,6 +278,7 @@ print("end", flush=True)
     whole(outcome.process(), CUT_OFF)
 
 
+@pytest.mark.few_pythons
 def test_threads_cancelled_in_c(python, where):
     """pthread_cancel reaches threads that sleep without the GIL, through our wrappers; the others work on."""
     code = faults.WORK + """
@@ -366,43 +370,33 @@ sys.stdout.flush()
 """
 
 
-@pytest.fixture(scope="session")
-def shared_libraries():
-    """libpython of every interpreter that has one."""
-    found = []
-    for python in pythons.SUPPORTED:
-        code = ("import sysconfig as s, os; d = s.get_config_var('LIBDIR'); n = s.get_config_var('INSTSONAME') or '';"
-                "p = [os.path.join(x, n) for x in (d, '/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu')];"
-                "print(next((x for x in p if '.so' in n and os.path.exists(x)), ''), s.get_config_var('prefix'))")
-        path, prefix = subprocess.run([python.path, "-c", code], stdout=subprocess.PIPE, encoding="utf-8",
-                                      check=True).stdout.rstrip("\n").split(" ")
-        if path:
-            found.append((path, prefix))
-    if not any(path for path, _ in found):
-        version = f"{sysconfig.get_python_version()}"
-        for directory in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"):
-            path = f"{directory}/libpython{version}.so.1.0"
-            if os.path.exists(path):
-                found.append((path, "/usr"))
-    if not found:
-        pytest.skip("no interpreter here has a libpython: apt-get install libpython3-dev")
-    return found
+def shared_library(python):
+    """An interpreter's libpython and its prefix."""
+    code = ("import sysconfig as s, os; d = s.get_config_var('LIBDIR'); n = s.get_config_var('INSTSONAME') or '';"
+            "n = n if '.so' in n else 'libpython%s.so.1.0' % s.get_python_version();"
+            "p = [os.path.join(x, n) for x in (d, '/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu')];"
+            "print(next((x for x in p if os.path.exists(x)), ''), s.get_config_var('prefix'))")
+    path, prefix = subprocess.run([python.path, "-c", code], stdout=subprocess.PIPE, encoding="utf-8",
+                                  check=True).stdout.rstrip("\n").split(" ")
+    if not path:
+        pytest.skip(f"{python.path} has no libpython (Debian: apt-get install libpython3-dev)")
+    return path, prefix
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("times, finalize", [(1, False), (1, True), (5, True), (5, False)])
-def test_libpython_that_comes_and_goes(shared_libraries, times, finalize, where):
+def test_libpython_that_comes_and_goes(python, times, finalize, where):
     """libpython is loaded, ended and unloaded, again and again; threads and destructors use it after ours have run."""
+    library, prefix = shared_library(python)
     program = faults.compile_c(EMBED, where, "-Wno-all", "-ldl")
     code = "exec(open(__import__('posix').environ[b'PROGRAM']).read())"
     (where / "inner.py").write_text(PURE)
-    for number, (library, prefix) in enumerate(shared_libraries):
-        outcome = faults.both([program, library, str(times), code, *(["finalize"] if finalize else [])], where,
-                              output=where / f"{number}.gilscope",
-                              env={"PROGRAM": where / "inner.py", "PYTHONHOME": prefix})
-        assert outcome.stdout.count("late") == (0 if finalize else 2)
-        assert not outcome.lines
-        for process in outcome.processes():
-            whole(process, CUT_OFF)
+    outcome = faults.both([program, library, str(times), code, *(["finalize"] if finalize else [])], where,
+                          env={"PROGRAM": where / "inner.py", "PYTHONHOME": prefix})
+    assert outcome.stdout.count("late") == (0 if finalize else 2)
+    assert not outcome.lines
+    for process in outcome.processes():
+        whole(process, CUT_OFF)
 
 
 # --- surroundings -----------------------------------------------------------------------------------------------------
@@ -417,6 +411,7 @@ SURROUNDINGS = {
 }
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("name", SURROUNDINGS)
 def test_surroundings(python, name, where):
     """Namespaces, a chroot, no /proc: a recording that adds up, whatever cannot be found out there."""

@@ -67,7 +67,9 @@ def wrong_looks(recording, names, true):
     return wrong
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.measures
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind == "sleeps" else pytest.mark.few_pythons)
+                                  for kind in KINDS])
 def test_holds_are_divided_by_what_they_were_spent_on(python, where, kind):
     """Of two functions, each has its share of the time held, and all of it, though the hold ends in neither."""
     def check(i):
@@ -86,6 +88,7 @@ def test_holds_are_divided_by_what_they_were_spent_on(python, where, kind):
     eventually(check)
 
 
+@pytest.mark.measures
 def test_within_two_points_in_ten_seconds(one_python, where):
     """As it is by default, in 10 s."""
     def check(i):
@@ -94,6 +97,8 @@ def test_within_two_points_in_ten_seconds(one_python, where):
     eventually(check)
 
 
+@pytest.mark.measures
+@pytest.mark.few_pythons
 def test_charges_belong_to_what_ran_while_others_waited(python, where):
     """Others wait only while g runs: what they wait for is g, though f holds the GIL as well and the hold ends in neither."""
     def check(i):
@@ -109,6 +114,8 @@ def test_charges_belong_to_what_ran_while_others_waited(python, where):
     eventually(check)
 
 
+@pytest.mark.measures
+@pytest.mark.few_pythons
 def test_forked_children_are_looked_at(python, where):
     """Each child of a fork has its own."""
     def check(i):
@@ -121,6 +128,7 @@ def test_forked_children_are_looked_at(python, where):
     eventually(check)
 
 
+@pytest.mark.measures
 def test_the_example_names_the_tokenizer(one_python, where):
     """The README's program: what to look at first is tokenize, not the call behind it that lets go of the GIL."""
     recording = gs.run([one_python.path, gs.REPO / "examples" / "modelserver.py", 2], where)
@@ -130,6 +138,7 @@ def test_the_example_names_the_tokenizer(one_python, where):
     assert "lets the GIL go" not in text and "taken while it was held" in text
 
 
+@pytest.mark.measures
 def test_functions_of_extensions_are_told(python, where):
     """Which C function a line of Python was in is known without anybody's asking for the GIL."""
     code = """
@@ -157,6 +166,8 @@ while time.time() < end:
     assert len({s.native for s in seen.stacks if s.native and s.frames[-1].function in "fg"}) == 2
 
 
+@pytest.mark.measures
+@pytest.mark.few_pythons
 def test_functions_that_ctypes_calls_are_told(python, where):
     """What a function of a library keeps the GIL for is that library's, with the function's name and the line of Python."""
     def check(i):
@@ -173,6 +184,7 @@ def test_functions_that_ctypes_calls_are_told(python, where):
     eventually(check)
 
 
+@pytest.mark.measures
 def test_libraries_that_are_loaded_later_are_known_soon(one_python, where):
     """What the process has mapped is not read at each look; a library that has just been loaded is not left out for it."""
     code = """
@@ -195,6 +207,7 @@ while time.time() < end:
     assert ns[True] > 5 * ns[False], ns
 
 
+@pytest.mark.measures
 def test_a_library_has_one_name(one_python, where):
     """It is loaded by the name of a link, and who looks from outside sees the file's: that is one module all the same."""
     file, link = where / "libkeeps.so.1.2", where / "libkeeps.so.1"
@@ -237,6 +250,7 @@ for t in threads: t.join()
 """
 
 
+@pytest.mark.measures
 def test_holds_of_a_gil_that_is_made_later_are_seen_soon(python, where):
     """However many threads there are by then: of one long hold only looks from outside tell what it was spent on."""
     if python.version[:2] < (3, 12):

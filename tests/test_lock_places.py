@@ -79,6 +79,7 @@ for t in threads: t.join()
 """
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("options", [(), ("--no-native",), ("--no-stacks",)], ids=lambda o: o[0] if o else "plain")
 def test_a_program_is_told_where_it_waits(where, python, options):
     """Also where native frames do not tell, and on all interpreters: the line that acquires the lock, and not the sleep."""

@@ -39,6 +39,7 @@ def run(python, where, code, **kwargs):
     return gs.run_code(python, BURNS + code, where, args=[burn()], **kwargs)
 
 
+@pytest.mark.few_pythons
 def test_native_threads_are_told(python, where):
     """Two of them compute while Python's only thread sleeps: that is no idle process."""
     recording = run(python, where, "burn.burn_start(2); time.sleep(1.5); print(burn.burn_stop())")
@@ -64,6 +65,7 @@ print(burn.burn_stop())
     assert near(p["native_cpu_ns"], used_ns), (p["native_cpu_ns"], used_ns)
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("code", [
     """
 def spin():

@@ -38,6 +38,7 @@ def looping(python, where):
         yield live
 
 
+@pytest.mark.few_pythons
 def test_paused_process_counts_nothing(looping):
     """Before the first resume nothing is counted."""
     time.sleep(0.3)
@@ -48,6 +49,8 @@ def test_paused_process_counts_nothing(looping):
     assert not any(counted(looping.report()).values())
 
 
+@pytest.mark.measures
+@pytest.mark.few_pythons
 def test_resume_and_pause(looping):
     """Times grow while measuring and stand still while paused; states add up to the measured time."""
     time.sleep(0.1)
@@ -77,6 +80,7 @@ def test_resume_and_pause(looping):
     looping.end()
 
 
+@pytest.mark.few_pythons
 def test_pause_and_resume_say_what_they_did(looping):
     """A second resume changes nothing and says so; an unknown process is one clear line."""
     first, second = gs.gilscope("resume", looping.pid), gs.gilscope("resume", looping.pid)
@@ -116,6 +120,8 @@ for i in range(2):
     return truth.compare(process, measured)
 
 
+@pytest.mark.measures
+@pytest.mark.few_pythons
 def test_truth_of_a_resumed_window(python, where):
     """Resumed before the threads begin and paused after they end, figures agree with the extension's.  The machine may
     get in the way: one of three attempts must."""
@@ -152,6 +158,7 @@ os.read(0, 1)
 """
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("before", (False, True), ids=("new", "measured before"))
 def test_wait_that_begins_in_a_pause(python, where, before):
     """A thread that has had the GIL in a pause, and waits for it at the pause's end, has waited from the resume on."""

@@ -44,6 +44,7 @@ def random_pauses(python, mix, where, longest_s, paused):
     return process, live.windows, began
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("mix", MIXES)
 def test_random_pauses(python, mix, where):
     """Sums are exact, and the measured time is that between the commands."""
@@ -100,6 +101,7 @@ SCENES = {
 }
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("scene", SCENES)
 def test_what_is_charged_lies_in_the_windows(python, scene, where):
     """A thread holds the GIL for as long as it is told; two others wait. Held, waited and charged is what lies in the
@@ -159,6 +161,7 @@ def test_what_is_charged_lies_in_the_windows(python, scene, where):
         assert t["wall_ns"] <= measured * 1.001
 
 
+@pytest.mark.few_pythons
 def test_counts_stand_still_in_pauses(python, where):
     """What has been counted is never less in a later report, and the same in all of one pause, also of a thread that has
     ended long since."""
@@ -249,6 +252,7 @@ def toggled(python, code, where, paused):
     return gs.report(live.dir)["processes"]
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("paused", (True, False), ids=("paused", "measured"))
 def test_threads_that_begin_and_end_in_pauses(python, where, paused):
     """Threads that begin and end, and forks, at any time."""

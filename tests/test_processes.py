@@ -248,6 +248,7 @@ if __name__ == "__main__":
     assert recording.by_pid(fact["pid"])["complete"]
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("way", ["sh -c", "sh -c; more", "env", "script", "env script", "venv"])
 def test_command_that_only_leads_to_python(python, way, where):
     """The recording has the Python process and nothing else, whatever stands before it."""
@@ -286,6 +287,7 @@ sys.exit(5)
     assert process["complete"]
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("end,status", [("os._exit(3)", 3), ("os.abort()", 128 + signal.SIGABRT),
                                         ("os.kill(os.getpid(), signal.SIGKILL)", 128 + signal.SIGKILL)])
 def test_abrupt_end(python, end, status, where):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The matrix of a program in which more threads come and go than a waiter's row has room for."""
+import pytest
+
 from helpers import gs, sums
 
 PROGRAM = """
@@ -22,6 +24,7 @@ waiter.join()
 """
 
 
+@pytest.mark.few_pythons
 def test_a_holder_that_comes_late(python, where):
     """What a thread waited for a holder is known, though 150 others have held the GIL before it; the others' part that has
     no room is told as such, and everything adds up."""
@@ -46,6 +49,7 @@ for thread in late: thread.join()
 """)
 
 
+@pytest.mark.few_pythons
 def test_holders_that_come_late_take_turns(python, where):
     """Several that come late and hold the GIL in turn all have an entry: they do not take one from each other."""
     process = gs.run_code(python, PROGRAM_OF_SEVERAL, where).process

@@ -78,6 +78,7 @@ def comparisons(python, body, where):
     return found
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("body", BODIES)
 def test_true_shares_lie_within_the_error_bars(body, where):
     """Over all interpreters, in at least 95 % of cases the exact share, by the preload library, is within the bar."""
@@ -185,6 +186,7 @@ def held(process):
     return sum(t["held_oncpu_ns"] + t["held_offcpu_ns"] for t in process["threads"])
 
 
+@pytest.mark.measures
 def test_short_lives_count(one_python, where):
     """What threads did that live for a few milliseconds is told, and how far off that may be; many of them are one record."""
     # Looks that come late are left out, of which there are many where threads start all the time: up to 0.4 have been seen.
@@ -215,6 +217,7 @@ with open(path, "rb") as file:
 """ + READY
 
 
+@pytest.mark.measures
 def test_many_libraries_make_looks_no_rarer(python, where):
     """A process that has mapped as many libraries as servers have is looked at as often as one that has few."""
     if python.version < (3, 12):

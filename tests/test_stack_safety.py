@@ -11,6 +11,7 @@ PROGRAMS = gs.REPO / "tests" / "frames"
 FASTEST = ("--sample-interval", "20us")
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("kind", ["constructors", "objects", "forks", "everything"])
 def test_loader_and_forks(python, where, kind):
     """Libraries whose constructors take the GIL, objects that come and go, forks: all goes on, at the highest rate."""
@@ -67,7 +68,7 @@ print("done")
 
 def test_ends(python, where):
     """Daemon threads in all states at the end, threads that end while others sample, exits in the middle of it."""
-    code = """
+    code = f"N = {50 if gs.FULL else 20}" + """
 import os, sys, threading, time, atexit
 zero = os.open("/dev/zero", os.O_RDONLY)
 def storm():
@@ -83,7 +84,7 @@ class Late:
 late = Late()
 atexit.register(time.sleep, 0.005)
 for f in storm, storm, sleep, work: threading.Thread(target=f, daemon=True).start()
-for _ in range(50):
+for _ in range(N):
     t = threading.Thread(target=short); t.start(); t.join()
 print("done", flush=True)
 if sys.argv[1] == "_exit": os._exit(0)
@@ -95,6 +96,7 @@ if sys.argv[1] == "exec": os.execv(sys.executable, [sys.executable, "-c", "print
             assert "done" in recording.stdout
 
 
+@pytest.mark.few_pythons
 def test_signals_on_top(python, where):
     """Signal handlers that run in the middle of everything, Python's own and faulthandler's, do no harm."""
     code = """

@@ -101,6 +101,8 @@ def wrong_shares(pairs):
             if abs(share(s, a, b) - true) > POINTS]
 
 
+@pytest.mark.measures
+@pytest.mark.few_pythons
 def test_waits_and_charges_have_their_places(python, where):
     """Of two functions that hold the GIL and make others wait, and of two that wait, each has its share."""
     def check(i):
@@ -116,6 +118,7 @@ def test_waits_and_charges_have_their_places(python, where):
     eventually(check)
 
 
+@pytest.mark.measures
 @pytest.mark.skipif(not gs.FULL, reason="takes minutes: ./runtests --full")
 def test_shares_are_right_in_ten_seconds(python):
     """As it is by default: shares within 2 points and sums within 2 % of the truth, in all views, by bench/shares.py."""
@@ -125,6 +128,8 @@ def test_shares_are_right_in_ten_seconds(python):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.measures
+@pytest.mark.few_pythons
 def test_released_time_has_its_places(python, where):
     """Of two functions that let go of the GIL, busy and asleep, each has its share, and only one is on a processor."""
     def check(i):
@@ -143,6 +148,8 @@ def test_released_time_has_its_places(python, where):
     eventually(check)
 
 
+@pytest.mark.measures
+@pytest.mark.few_pythons
 def test_python_code_that_is_asked_to_let_go(python, where):
     """Two functions of pure Python that compete for the GIL have their shares of holding it and waiting for it."""
     def check(i):
@@ -156,6 +163,8 @@ def test_python_code_that_is_asked_to_let_go(python, where):
     eventually(check)
 
 
+@pytest.mark.measures
+@pytest.mark.few_pythons
 def test_functions_of_extensions(python, where):
     """What one function of an extension keeps and another releases is told apart by their native frames."""
     def check(i):
@@ -230,6 +239,7 @@ def test_intervals_without_meaning(where, one_python, interval):
     assert done.returncode not in (0, None) and "ran" not in done.stdout and "--sample-interval" in done.stderr
 
 
+@pytest.mark.measures
 def test_long_calls_that_keep_the_gil(python, where):
     """What a call of a built-in function makes others wait for is charged to it, and nothing else is."""
     def check(i):

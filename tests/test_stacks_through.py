@@ -8,6 +8,7 @@ import pytest
 from helpers import beside, gs
 from test_stacks import eventually
 
+pytestmark = pytest.mark.measures
 PROGRAMS = gs.REPO / "tests" / "frames"
 
 

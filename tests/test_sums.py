@@ -74,7 +74,8 @@ for t in threads: t.join()
 }
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", [pytest.param(name, marks=() if name == "everything at once" else pytest.mark.few_pythons)
+                                     for name in PROGRAMS])
 def test_sums(python, program, where):
     """States, matrix, charged times, histograms and counts add up, and nothing is lost."""
     process = gs.run_code(python, PROGRAMS[program], where).process
@@ -90,6 +91,7 @@ def test_sums(python, program, where):
     assert process["complete"]
 
 
+@pytest.mark.few_pythons
 def test_many_threads(python, where):
     """A program with more threads, over its life, than a recording describes one by one: what was folded is counted."""
     recording = gs.run_code(python, """
@@ -122,6 +124,7 @@ for t in threads: t.join()
     assert file.stat().st_blocks * 512 < (2 << 20) + 5 * 4096 * 4
 
 
+@pytest.mark.few_pythons
 def test_switch_interval_is_reported(python, where):
     """The switch interval is the one in use."""
     process = gs.run_code(python, """

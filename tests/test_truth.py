@@ -11,7 +11,10 @@ import pytest
 from helpers import gs, sums, truth
 from helpers.truth import MS, US, asleep, io, spin
 
-# The mixes that every interpreter runs.
+pytestmark = pytest.mark.measures
+
+# On a few interpreters, but for those that every one runs.
+EVERYWHERE = ["four-1ms-io", "two-10ms", "eight-mixed"]
 MIXES = {
     "one-1us": [spin(1 * US)],
     "one-spins-without": [spin(100 * US, 100 * US)],
@@ -74,24 +77,28 @@ def agree(python, mix, where, compare=truth.compare, **kwargs):
     return process, measured
 
 
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("mix", [pytest.param(name, marks=() if name in EVERYWHERE else pytest.mark.few_pythons)
+                                 for name in MIXES])
 def test_waits_and_holds_agree(python, mix, where):
     """Per thread, wait and hold agree within 1 % or 100 us, and everything adds up."""
     agree(python, MIXES[mix], where, ms=350)
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("mix", ["one-spins-without", "two-10ms"])
 def test_waits_and_holds_agree_seen_from_outside(python, mix, where):
     """So they do by the stamps around the calls alone, where the calls are short beside what is between them."""
     agree(python, MIXES[mix], where, truth.compare_outside, pinned=True)
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("mix", ["two-5us", "four-1ms-io", "thirty-two-io"])
 def test_waits_and_holds_agree_on_one_processor(python, mix, where):
     """So they do where all threads share one processor."""
     agree(python, MIXES[mix], where, cpus=1)
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("mix", ["three-5us", "four-1ms-io", "convoy"])
 def test_waits_and_holds_agree_beside_busy_neighbours(python, mix, where):
     """So they do where other processes want the processors."""
@@ -99,6 +106,7 @@ def test_waits_and_holds_agree_beside_busy_neighbours(python, mix, where):
         agree(python, MIXES[mix], where)
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("mix", ["three-10us", "four-1ms-io", "convoy"])
 def test_waits_and_holds_agree_in_python_threads(python, mix, where):
     """So they do in threads that Python made, whose first and last moments are not the extension's."""
@@ -114,12 +122,14 @@ def test_waits_and_holds_agree_in_all_combinations(one_python, n, hold, release,
     agree(one_python, [[*HOLDS[hold], *RELEASES[release], 0]] * n, where, ms=ms)
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("mix", ["four-1ms-io", "two-10ms", "convoy", "sleeps-with", "thirty-two-io"])
 def test_matrix_agrees(python, mix, where):
     """Who waits for whom, blocked waits and charged times agree with the overlaps of the threads' own logs."""
     agree(python, MIXES[mix], where, truth.compare_matrix, log=60000)
 
 
+@pytest.mark.few_pythons
 def test_matrix_agrees_on_one_processor(python, where):
     """So it does where a thread that has been let go must still wait for the processor: that part is wake-up."""
     mix = [io(100 * US, 1 * MS)] + [spin(10 * US, 10 * MS)] * 3
@@ -127,6 +137,7 @@ def test_matrix_agrees_on_one_processor(python, where):
     assert process["cpus"] == 1
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("mix", {
     "three-holds": [spin(20 * US, 100 * US), spin(200 * US, 100 * US), spin(2 * MS, 100 * US)],
     "busy": [spin(50 * US)] * 3,
@@ -137,6 +148,7 @@ def test_percentiles_agree(python, mix, where):
     agree(python, mix[1], where, truth.compare_percentiles, log=60000)
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("mix", {
     "on-and-off": [spin(1 * MS, 1 * MS, cpu=True), asleep(1 * MS, 1 * MS, cpu=True), io(1 * MS, 1 * MS, cpu=True)],
     "short": [spin(100 * US, 200 * US, cpu=True), io(200 * US, 100 * US, cpu=True)],
@@ -191,6 +203,7 @@ for t in threads: t.join()
 """
 
 
+@pytest.mark.few_pythons
 def test_lost_wakeups_are_counted(python, where):
     """Threads that keep the GIL for 1 ms and let go for an instant starve others, who lose the race every time."""
     process, measured = agree(python, [spin(1 * MS)] * 3, where, ms=800)
@@ -198,6 +211,7 @@ def test_lost_wakeups_are_counted(python, where):
     assert process["gils"][0]["lost_wakeups"] <= sum(m.cycles for m in measured) * len(measured)
 
 
+@pytest.mark.few_pythons
 def test_single_thread_never_waits(python, where):
     """A thread that is alone waits for nobody, however often it lets go."""
     process, (m,) = agree(python, [spin(1 * US)], where)
@@ -206,6 +220,7 @@ def test_single_thread_never_waits(python, where):
     assert t["contended"] == 0 and truth.waited(t) == 0 and t["wait"]["count"] == 0 and t["charged_ns"] == 0
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("mix", {
     "computes-without": [spin(100 * US, 1 * MS, cpu=True)] * 3,
     "computes-with": [spin(1 * MS, 100 * US, cpu=True)] * 2,
@@ -240,6 +255,7 @@ print(released)
 """
 
 
+@pytest.mark.few_pythons
 def test_processor_time_is_told_period_by_period(python, where):
     """A thread that is asleep with the GIL and then computes without it does not have that computing counted as held,
     though most of what it holds the GIL for otherwise is on a processor.
@@ -270,6 +286,7 @@ for t in threads: t.join()
 """
 
 
+@pytest.mark.few_pythons
 def test_threads_that_never_work_without_the_gil(python, where):
     """They give it up only when they are asked to: however often they lose their processor on the way, none of their
     processor's time is of work without it, but for some 50 us that a switch may take."""
@@ -298,6 +315,7 @@ print(json.dumps([released, time.thread_time()]))
 """
 
 
+@pytest.mark.few_pythons
 @pytest.mark.parametrize("hold,work,sleep", [
     (0.010, 0, 0.005), (0.010, 0.002, 0), (0.005, 0.001, 0.002), (0.002, 0.002, 0.002), (0.002, 0.008, 0),
 ])

@@ -81,4 +81,8 @@ def find():
 
 ALL = find()
 SUPPORTED = [p for p in ALL if p.supported]
+# For what is the same code for each version, in the library and in CPython: the system's own, which is static and
+# stripped, the oldest one, and the newest one.
+SYSTEM = [p for p in SUPPORTED if p.path.startswith("/usr/bin/")][:1]
+FEW = list(dict.fromkeys(SYSTEM + SUPPORTED[:1] + SUPPORTED[-1:]))
 ODD = [p for p in ALL if not p.supported]

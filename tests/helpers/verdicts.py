@@ -11,7 +11,9 @@ import pytest
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 LABELS = json.loads((PROGRAMS / "labels.json").read_text(encoding="utf-8"))
 DURATION_S = 1.5
-IDLE_S = 5  # beside which even a slow machine's start of the interpreter, 0.1 s of a processor, is next to nothing
+# Of those that sleep and wait: beside it even a slow machine's start of the interpreter, 0.1 s of a processor, is next to
+# nothing.
+IDLE_S = 5
 CPUS = len(os.sched_getaffinity(0))
 # A verdict is only compared while the rest of the machine left the program its processors.
 NEIGHBOURS_MAX_CPUS = 0.25
