@@ -109,7 +109,10 @@ bool cpython_walk_next(struct cpython_walk *w, struct cpython_frame *f)
     if (!w->have_ahead)
         return false;
     *f = w->ahead;
-    f->entry |= !w->broken; /* the outermost: nothing but native code can have called it */
+    /* The outermost: nothing but native code can have called it, and from 3.11 on it says so itself.  One that does not has
+     * just been made and is not yet linked (_PyFrame_Initialize, Include/internal/pycore_frame.h): another thread's. */
+    w->broken |= w->r->l->minor >= 11 && !f->entry;
+    f->entry |= !w->broken;
     w->have_ahead = false;
     return true;
 }

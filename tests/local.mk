@@ -4,6 +4,7 @@
 
 UNIT_TESTS = \
     tests/unit-cpu-limit \
+    tests/unit-frames \
     tests/unit-hist \
     tests/unit-model \
     tests/unit-order \
@@ -28,6 +29,9 @@ unit_maker = tests/unit-check.h tests/unit-maker.c tests/unit-maker.h
 tests_unit_cpu_limit_SOURCES = tests/unit-check.h tests/unit-cpu-limit.c
 tests_unit_cpu_limit_CPPFLAGS = $(unit_cppflags)
 tests_unit_cpu_limit_LDADD = $(unit_ldadd)
+tests_unit_frames_SOURCES = tests/unit-check.h tests/unit-frames.c
+tests_unit_frames_CPPFLAGS = $(unit_cppflags)
+tests_unit_frames_LDADD = $(unit_ldadd)
 tests_unit_hist_SOURCES = tests/unit-hist.c $(unit_maker)
 tests_unit_hist_CPPFLAGS = $(unit_cppflags)
 tests_unit_hist_LDADD = $(unit_ldadd)

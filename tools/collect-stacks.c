@@ -16,6 +16,7 @@
 #define STACKS_MAX 32768u
 #define WEIGHTS_MAX 65536u
 #define NAME_BYTES 512
+#define TORN_MAX 3 /* the thread runs on while its frames are read: a few microseconds later they may be whole */
 
 struct place {         /* a line of a function */
     uint64_t code, at; /* by which it is found again; its names are checked */
@@ -200,22 +201,27 @@ uint32_t collect_stacks_walk(struct collect_stacks *s, uint64_t tstate)
     struct collect_frame frames[COLLECT_FRAMES];
     struct cpython_reader reader;
     struct cpython_walk walk;
-    struct cpython_frame f;
     uint32_t n = 0;
     int pid = s->process.pid;
     bool more = false;
 
     if (!s->layout)
         return 0;
-    cpython_reader_init(&reader, s->layout, peer_read_callback, &pid);
-    cpython_walk_begin(&walk, &reader, tstate, s->code_type);
-    while ((more = cpython_walk_next(&walk, &f)) && n < COLLECT_FRAMES) {
-        uint64_t at = s->layout->minor >= 11   ? f.code + s->layout->code_bytes + (uint64_t)(int64_t)f.at
-                      : s->layout->minor == 10 ? (uint64_t)(int64_t)(f.at / 2)
-                                               : (uint64_t)(int64_t)f.at;
-        frames[n++] = (struct collect_frame){f.code, at, f.entry};
+    for (int again = 0; again < TORN_MAX; again++) {
+        struct cpython_frame f;
+        cpython_reader_init(&reader, s->layout, peer_read_callback, &pid);
+        cpython_walk_begin(&walk, &reader, tstate, s->code_type);
+        n = 0;
+        while ((more = cpython_walk_next(&walk, &f)) && n < COLLECT_FRAMES) {
+            uint64_t at = s->layout->minor >= 11   ? f.code + s->layout->code_bytes + (uint64_t)(int64_t)f.at
+                          : s->layout->minor == 10 ? (uint64_t)(int64_t)(f.at / 2)
+                                                   : (uint64_t)(int64_t)f.at;
+            frames[n++] = (struct collect_frame){f.code, at, f.entry};
+        }
+        s->code_type = walk.code_type;
+        if (!walk.broken)
+            break;
     }
-    s->code_type = walk.code_type;
     return collect_stacks_resolve(s, frames, n, more || walk.broken);
 }
 
