@@ -24,7 +24,7 @@
  *    atomic   any thread, by an atomic addition
  *    once     the thread that creates the record, before the record's type is published
  *    control  the `gilscope pause` and `gilscope resume` commands
- *    closer   the collector at the end of the process, or `gilscope run` after it
+ *    closer   the collector at the end of the process, or `gilscope run` after it; of what is seen, meanwhile
  * Any process that may open the file may read all of it at any time.
  */
 #ifndef GILSCOPE_RECORD_H
@@ -141,7 +141,15 @@ struct rec_header {
     uint64_t cpu_end_periods;     /* the same at the end, 0 = nobody has looked then                           closer */
     uint64_t cpu_end_throttled;   /*                                                                           closer */
     uint64_t stopped_ns;          /* by signals or a debugger, seen from outside, to 0.1 s or so               closer */
+    uint64_t seen_ticks;          /* it was there then, seen from outside; 0 = nobody has looked               closer */
+    uint64_t seen_cpu_ns;         /* its CPU clock at that time, or at its end                                 closer */
+    uint32_t end_status;          /* how it ended: REC_END_..., 0 = not known                                  closer */
+    uint32_t end_pad;
 };
+
+/* header.end_status */
+#define REC_END_KNOWN 0x10000u /* the rest is its status, as of waitpid(2) */
+#define REC_END_EXEC 0x20000u  /* it did not, but went on as another program, at end_ticks */
 
 /* A record's head.  The type is stored last: a record of type 0 is not there yet, or no more (it is free to be used
  * again), and is skipped by its size.  Where a writer was killed before it had filled in the head, there is no mark:
@@ -297,6 +305,11 @@ struct rec_thread {
                                  state it was used, but it may have been the other.  owner */
 
     uint64_t cpu_used_ns; /* all CPU time up to cpu_last_ns but for pauses, that of waits and of its start too.  owner */
+
+    /* Seen from outside, for the case that nobody can ask at its end: its CPU clock and run_delay_ns at seen_ticks.  They
+     * are those of the thread seen_index, which had the record then.  closer */
+    uint32_t seen_index, seen_pad;
+    uint64_t seen_ticks, seen_cpu_ns, seen_run_delay_ns;
 };
 
 /* --- GILs -------------------------------------------------------------------------------------------------------- */

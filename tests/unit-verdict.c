@@ -327,7 +327,22 @@ static void test_a_process_without_a_gil(void)
 struct pattern {
     unsigned held, held_off, run_delay;   /* ms; the rest of 1000 it waits */
     unsigned interval_us, hold_us, waits; /* the switch interval, how long it holds, how often it waits */
+    unsigned seen;                        /* ms after which a killed one was looked at last; 0 = never */
 };
+
+/* Of a thread that was killed with its process, nobody has asked for anything: only what was seen before is known. */
+static void kill_it(struct rec_thread *thread, unsigned seen)
+{
+    thread->state = REC_STATE_RELEASED;
+    thread->state_ticks = thread->end_ticks;
+    thread->end_ticks = thread->cpu_end_ns = 0;
+    if (seen) {
+        thread->seen_index = thread->index;
+        thread->seen_ticks = MAKER_START + seen * MS;
+        thread->seen_cpu_ns = thread->cpu_last_ns;
+        thread->seen_run_delay_ns = 1 * MS;
+    }
+}
 
 /* Whether the verdict on a process that was killed, or ended, says this of it. */
 static bool pattern_says(const struct pattern *p, const char *what)
@@ -352,6 +367,8 @@ static bool pattern_says(const struct pattern *p, const char *what)
         thread->charged_ticks = held * MS;
         thread->run_delay_ns = p->run_delay * MS;
         thread->contended = p->waits;
+        if (!p->run_delay)
+            kill_it(thread, p->seen);
         maker_hist(&maker, thread, REC_HIST_WAIT, (1000 - held) * MS / p->waits, p->waits);
         maker_hist(&maker, thread, REC_HIST_HOLD, (i ? 5000 : p->hold_us) * 1000ull,
                    held * 1000 / (i ? 5000 : p->hold_us));
@@ -365,7 +382,7 @@ static bool pattern_says(const struct pattern *p, const char *what)
     return said;
 }
 
-/* Of a process that was killed, nobody has asked how long its threads were without a processor. */
+/* Of a process that was killed, it is only known as far as it was seen how long its threads were without a processor. */
 static void test_who_was_killed_is_not_told_to_sleep(void)
 {
     const struct pattern killed = {.held = 260, .held_off = 250, .interval_us = 5000, .hold_us = 5000, .waits = 100},
@@ -375,8 +392,13 @@ static void test_who_was_killed_is_not_told_to_sleep(void)
                                    .hold_us = 5000,
                                    .waits = 100,
                                    .run_delay = 1};
+    struct pattern seen = killed;
 
     CHECK(!pattern_says(&killed, "while it sleeps"));
+    seen.seen = 950;
+    CHECK(pattern_says(&seen, "while it sleeps"));
+    seen.seen = 700; /* all that it slept may have been since */
+    CHECK(!pattern_says(&seen, "while it sleeps"));
     CHECK(pattern_says(&asleep, "while it sleeps"));
 }
 

@@ -17,6 +17,7 @@
 #include "msg.h"
 #include "privileges.h"
 #include "procinfo.h"
+#include "stopped.h"
 
 #define TURN_NS 100000000u /* 0.1 s: how soon an end or a child is noticed */
 #define FIRST_PICTURES 5u  /* turns, each with a picture; then ... */
@@ -27,8 +28,7 @@ struct process {
     int pid, pidfd, handle;
     struct recwriter *writer;
     bool over;    /* the place is free for another one */
-    bool stopped; /* by a signal or a debugger, when it was looked at last */
-    uint64_t looked_ns, stopped_ns;
+    struct stopped stopped;
 };
 
 struct run {
@@ -91,22 +91,15 @@ static int add_process(struct run *run, const struct find_process *found, char *
         return -1;
     }
     p->over = false;
-    p->looked_ns = collect_now_ns();
-    p->stopped = procinfo_is_stopped(p->pid);
+    p->stopped = (struct stopped){.looked_ns = collect_now_ns(), .now = procinfo_is_stopped(p->pid)};
     if (i == run->n)
         run->n++;
     return 0;
 }
 
-/* What has changed since the last look did so halfway, on average. */
 static void look_whether_stopped(struct process *p)
 {
-    uint64_t now_ns = collect_now_ns(), half_ns = (now_ns - p->looked_ns) / 2;
-    bool stopped = procinfo_is_stopped(p->pid);
-
-    p->stopped_ns += (p->stopped ? half_ns : 0) + (stopped ? half_ns : 0);
-    p->looked_ns = now_ns;
-    p->stopped = stopped;
+    stopped_look(&p->stopped, collect_now_ns(), procinfo_is_stopped(p->pid));
 }
 
 static void take_picture(struct run *run, struct process *p, bool last)
@@ -114,7 +107,7 @@ static void take_picture(struct run *run, struct process *p, bool last)
     uint64_t now_ns = collect_now_ns();
 
     recwriter_begin(p->writer);
-    recwriter_stopped(p->writer, p->stopped_ns);
+    recwriter_stopped(p->writer, p->stopped.ns);
     run->attach->collector->picture(p->handle, p->writer, now_ns, last);
     if (recwriter_commit(p->writer, now_ns, last))
         run->failed = -1;

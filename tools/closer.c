@@ -20,7 +20,26 @@ static int is_of(const struct rec_header *header, int pid, uint64_t proc_start)
            (!header->proc_start_jiffies || header->proc_start_jiffies == proc_start);
 }
 
-void closer_stamp(const char *dir, int pid, uint64_t proc_start)
+/* Without it the recording is read up to the last that is known of the process. */
+static void put(int fd, const void *from, size_t n, size_t at)
+{
+    ssize_t written = pwrite(fd, from, n, (off_t)at);
+
+    (void)written;
+}
+
+static void note_end(int fd, const struct rec_header *header, int status)
+{
+    uint64_t end_ticks = recfile_now(header->clock);
+    uint32_t end_status = REC_END_KNOWN | ((uint32_t)status & 0xffff);
+
+    if (!header->end_ticks && end_ticks > header->start_ticks)
+        put(fd, &end_ticks, sizeof end_ticks, offsetof(struct rec_header, end_ticks));
+    if (!header->complete)
+        put(fd, &end_status, sizeof end_status, offsetof(struct rec_header, end_status));
+}
+
+void closer_stamp(const char *dir, int pid, uint64_t proc_start, int status)
 {
     struct rec_header header;
     int is_open = 0; /* the newest one is */
@@ -48,7 +67,7 @@ void closer_stamp(const char *dir, int pid, uint64_t proc_start)
                 close(newest);
             newest = fd;
             newest_start = header.start_ticks;
-            is_open = !header.complete && !header.end_ticks;
+            is_open = !header.complete && !(header.end_status & REC_END_EXEC) && !header.losses[REC_LOSS_STORAGE];
         } else {
             close(fd);
         }
@@ -56,13 +75,8 @@ void closer_stamp(const char *dir, int pid, uint64_t proc_start)
     closedir(stream);
 
     if (newest >= 0) {
-        if (is_open && pread(newest, &header, sizeof header, 0) == (ssize_t)sizeof header) {
-            uint64_t end_ticks = recfile_now(header.clock);
-            if (end_ticks > header.start_ticks) {
-                ssize_t written = pwrite(newest, &end_ticks, sizeof end_ticks, offsetof(struct rec_header, end_ticks));
-                (void)written; /* without it the recording is read up to its last beat */
-            }
-        }
+        if (is_open && pread(newest, &header, sizeof header, 0) == (ssize_t)sizeof header)
+            note_end(newest, &header, status);
         close(newest);
     }
 }

@@ -137,7 +137,7 @@ static int run_in(const struct run_options *run, const char *shim, char *dir)
 
     if (failed)
         return failed;
-    closer_stamp(dir, end.pid, end.proc_start);
+    closer_stamp(dir, end.pid, end.proc_start, end.status);
     int reported = report(run, dir), status = exit_status(end.status);
     return status == CMD_OK && reported < 0 ? CMD_RUN_FAILED : status;
 }

@@ -317,7 +317,7 @@ struct holds_process *holds_process_new(int directory, const char *name, bool no
         holds_process_free(p, 0);
         return NULL;
     }
-    p->scanned = p->header.header_bytes;
+    p->scan.scanned = p->header.header_bytes;
     p->memory.pid = p->pid;
     p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
     if (holds_process_ended(p)) { /* its id may be another one's already */

@@ -12,6 +12,7 @@
 #include "holds-sum.h"
 #include "holds-table.h"
 #include "maps.h"
+#include "recscan.h"
 
 #define HOLDS_GILS 8 /* of one process that are looked at */
 #define HOLDS_PYTHON_FRAMES 2000
@@ -40,8 +41,7 @@ struct holds_process {
     int directory, fd, pid, pidfd;
     struct rec_header header;
     const struct cpython_layout *layout;
-    uint64_t scanned;      /* the recording's records have been looked through up to here */
-    uint64_t scanned_once; /* and up to here but for what may not have been finished */
+    struct recscan scan;
     struct holds_gil gil[HOLDS_GILS];
     uint32_t n_gils;
     uint64_t code_type; /* of code objects, once seen */

@@ -1,62 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * holds-see.c - who holds the GIL, by the live recording.
- *
- * It is read with pread(), which comes from the page cache as a mapping would, but is no SIGBUS where somebody cuts the
- * file short.
+ * holds-see.c - who holds the GIL, by the live recording, which is read as in recscan.h.
  */
 #include "holds-see.h"
 
 #include <limits.h>
-#include <string.h>
 #include <unistd.h>
 
 #define WAITERS_MAX 100000u /* more is damage */
-#define CHUNK_BYTES 65536u
 
 bool holds_get(const struct holds_process *p, void *to, size_t n, uint64_t at)
 {
     return at <= INT64_MAX - n && pread(p->fd, to, n, (off_t)at) == (ssize_t)n;
 }
 
-static void add_gil(struct holds_process *p, uint64_t at)
+static bool add_gil(void *context, uint64_t at)
 {
+    struct holds_process *p = context;
     uint64_t cond;
 
     for (uint32_t i = 0; i < p->n_gils; i++)
         if (p->gil[i].at == at)
-            return;
-    if (p->n_gils < HOLDS_GILS && holds_get(p, &cond, sizeof cond, at + offsetof(struct rec_gil, address)))
+            return true;
+    if (holds_get(p, &cond, sizeof cond, at + offsetof(struct rec_gil, address)))
         p->gil[p->n_gils++] = (struct holds_gil){.at = at, .cond = cond};
+    return p->n_gils < HOLDS_GILS;
 }
 
-/* What is no record may be one that is being made, or only room in front of one that begins at a cache line
- * (shim_file_record()): it is passed over, and looked at once more by the next scan. */
 void holds_scan(struct holds_process *p)
 {
-    static unsigned char chunk[CHUNK_BYTES];
-    uint64_t used, at = p->scanned, doubtful = 0;
-
-    if (!holds_get(p, &used, sizeof used, offsetof(struct rec_header, used_bytes)) || used > INT64_MAX)
-        return;
-    while (at + sizeof(struct rec_head) <= used && p->n_gils < HOLDS_GILS) {
-        size_t n = used - at < sizeof chunk ? used - at : sizeof chunk, i = 0;
-        if (!holds_get(p, chunk, n, at))
-            return;
-        while (i + sizeof(struct rec_head) <= n) {
-            struct rec_head head;
-            memcpy(&head, chunk + i, sizeof head);
-            bool sound = head.mark == REC_HEAD_MARK && head.size >= sizeof head && head.size % REC_CELL_BYTES == 0;
-            if ((!sound || !head.type) && !doubtful && at + i >= p->scanned_once)
-                doubtful = at + i;
-            if (sound && head.type == REC_GIL)
-                add_gil(p, at + i);
-            i += sound ? head.size : REC_CELL_BYTES;
-        }
-        at += i;
-    }
-    p->scanned = doubtful ? doubtful : at;
-    p->scanned_once = at;
+    if (p->n_gils < HOLDS_GILS)
+        recscan(&p->scan, p->fd, REC_GIL, add_gil, p);
 }
 
 bool holds_see(const struct holds_process *p, struct holds_gil *g)

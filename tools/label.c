@@ -4,6 +4,7 @@
  */
 #include "label.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,15 +42,38 @@ char *label_process(const struct model_process *process)
     return plain_and_free(mem_print("%s (%u)", process->command, process->pid));
 }
 
-const char *label_state(const struct model_process *process)
+/* The signals that end programs; the C library has names for all from 2.32 on. */
+static const char *signal_name(int number)
+{
+    static const char *const name[] = {
+        [SIGHUP] = "SIGHUP",   [SIGINT] = "SIGINT",   [SIGQUIT] = "SIGQUIT", [SIGILL] = "SIGILL",
+        [SIGABRT] = "SIGABRT", [SIGBUS] = "SIGBUS",   [SIGFPE] = "SIGFPE",   [SIGKILL] = "SIGKILL",
+        [SIGSEGV] = "SIGSEGV", [SIGPIPE] = "SIGPIPE", [SIGALRM] = "SIGALRM", [SIGTERM] = "SIGTERM",
+        [SIGUSR1] = "SIGUSR1", [SIGUSR2] = "SIGUSR2", [SIGXCPU] = "SIGXCPU", [SIGSYS] = "SIGSYS",
+    };
+
+    return (size_t)number < sizeof name / sizeof *name ? name[number] : NULL;
+}
+
+char *label_state(const struct model_process *process)
 {
     if (process->complete)
-        return "";
+        return mem_print("%s", "");
     if (process->replaced)
-        return " · went on as another program (exec)";
-    if (process->paused)
-        return " · paused";
-    return process->running ? " · still running" : " · killed, or left by os._exit";
+        return mem_print(" · went on as another program (exec)");
+    if (process->cut)
+        return mem_print(" · cut short");
+    if (process->paused && process->running)
+        return mem_print(" · paused");
+    if (process->running)
+        return mem_print(" · still running");
+    if (process->end_signal && signal_name(process->end_signal))
+        return mem_print(" · killed by %s", signal_name(process->end_signal));
+    if (process->end_signal)
+        return mem_print(" · killed by signal %d", process->end_signal);
+    if (process->end_status >= 0)
+        return mem_print(" · left by os._exit, status %d", process->end_status);
+    return mem_print(process->paused ? " · paused" : " · killed, or left by os._exit");
 }
 
 char *label_thread(const struct model_process *process, uint32_t thread)

@@ -16,8 +16,9 @@ char *label_process(const struct model_process *process);
 char *label_thread(const struct model_process *process, uint32_t thread);
 char *label_function(const struct model_function *function);
 
-/* What there is to say of how the process ended, behind all else: " · still running"; "" for an ordinary end. */
-const char *label_state(const struct model_process *process);
+/* What there is to say of how the process ended, behind all else: " · still running"; "" for an ordinary end.  To be
+ * freed. */
+char *label_state(const struct model_process *process);
 
 /* Any text with these characters spelled out, and those in also, too.  To be freed. */
 char *label_plain(const char *text, const char *also);

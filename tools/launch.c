@@ -17,6 +17,7 @@
 #include "holds.h"
 #include "msg.h"
 #include "recfile.h"
+#include "watch.h"
 
 static const int passed_on[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
 #define N_PASSED_ON (sizeof passed_on / sizeof passed_on[0])
@@ -150,6 +151,7 @@ int launch_run(const struct launch *launch, struct launch_end *end)
     end->pid = start(launch, old, &reason);
     if (end->pid < 0)
         return CMD_RUN_FAILED;
+    struct watch *watch = reason ? NULL : watch_start(launch->dir, end->pid);
     struct holds *holds =
         launch->no_stacks || reason ? NULL : holds_start(launch->dir, launch->sample_us, launch->no_native);
     /* Not reaped yet: nobody else can get its id while its file is looked for, and while signals go to it. */
@@ -157,6 +159,7 @@ int launch_run(const struct launch *launch, struct launch_end *end)
         continue;
     child = 0;
     holds_stop(holds);
+    watch_stop(watch);
     end->proc_start = recfile_proc_start(end->pid);
     while (waitpid(end->pid, &end->status, 0) < 0) {
         if (errno != EINTR) {

@@ -96,6 +96,7 @@ libgilscope_tool_a_SOURCES = \
     tools/mem.h \
     tools/model-build.h \
     tools/model-cpu.c \
+    tools/model-end.c \
     tools/model-flame-arrange.c \
     tools/model-flame-build.h \
     tools/model-flame.c \
@@ -152,6 +153,8 @@ libgilscope_tool_a_SOURCES = \
     tools/recdir.h \
     tools/recfile.c \
     tools/recfile.h \
+    tools/recscan.c \
+    tools/recscan.h \
     tools/recoptions.c \
     tools/recoptions.h \
     tools/recwriter-add.h \
@@ -173,6 +176,7 @@ libgilscope_tool_a_SOURCES = \
     tools/symbols.h \
     tools/text.c \
     tools/text.h \
+    tools/stopped.h \
     tools/textfile.c \
     tools/textfile.h \
     tools/threads.c \
@@ -206,7 +210,11 @@ libgilscope_tool_a_SOURCES = \
     tools/view-text-tables.c \
     tools/view-text.c \
     tools/view-text.h \
-    tools/view.h
+    tools/view.h \
+    tools/watch-process.c \
+    tools/watch-process.h \
+    tools/watch.c \
+    tools/watch.h
 
 # What reports take along is readable as it is, and a string when it is built.
 embedded_files = tools/html/report.css tools/html/report.html tools/html/report.js tools/svg/flame.css tools/svg/flame.js

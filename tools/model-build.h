@@ -27,6 +27,7 @@ struct build {
     uint64_t n_lost_toggles; /* pauses and resumes that the header does not have any more */
     bool replaced;           /* by exec: the next program's recording is there, too */
     bool running;            /* the process still runs, and still under this recording */
+    bool end_seen;           /* that, or its end is known */
     bool calibrated;         /* ns_per_tick is known, not assumed */
     uint64_t unexplained_ns; /* summed over threads that have much of it */
     double cpu_unsure_ns;    /* CPU time that may have been used with the GIL or without it */
@@ -37,6 +38,10 @@ struct build {
 /* Sets the clock's rate, the end and the pauses.  others: all files of the report, to see where one process went on to
  * another program. */
 void build_time(struct build *build, struct reader_file *const *others, size_t n_others);
+/* Whether measuring ended before the process did: its file was cut short, or the collector was. */
+bool build_is_cut(const struct build *build);
+/* Whether the thread's seen_... are its own, and lie in its time. */
+bool build_seen(const struct build *build, const struct rec_thread *thread);
 /* Ticks between two instants without the pauses; 0 if they are in the wrong order. */
 uint64_t build_measured(const struct build *build, uint64_t from, uint64_t to);
 /* Ticks from an instant, before which measuring had been paused for paused_ticks, to the end. */
@@ -63,6 +68,12 @@ uint64_t build_gil_held(const struct build *build, const struct rec_gil *gil);
 uint64_t build_gil_open_charge(const struct build *build, const struct rec_gil *gil);
 /* Fills process->gils; after the threads. */
 void build_gils(struct build *build);
+
+/* --- model-end.c */
+/* How the process ended, as far as is known. */
+void build_end(struct build *build);
+/* Says how exact the figures are, and what is not known; after all others. */
+void build_note(struct build *build);
 
 /* --- model-thread.c */
 /* A thread's sums with its open interval closed at the end, in ticks. */

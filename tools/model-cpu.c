@@ -39,8 +39,40 @@ static void rates(const struct periods *p, double *held, double *released)
     *released = ratio(p->exact_released_cpu, p->exact_released, 0);
 }
 
+/* How long the thread was ready to run without a processor: of one that was killed, as far as it was seen. */
+static void add_run_delay(const struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
+                          struct model_thread *thread)
+{
+    thread->run_delay_ns = rec->run_delay_ns;
+    if (build->running || build->file->header.complete || rec->end_ticks || rec->folded || rec->run_delay_ns)
+        return;
+    uint64_t known_until = rec->start_ticks;
+    if (build_seen(build, rec)) {
+        thread->run_delay_ns = rec->seen_run_delay_ns;
+        known_until = rec->seen_ticks;
+    }
+    thread->run_delay_unknown_ns = build_ns(build, build_measured(build, known_until, closed->end_ticks));
+}
+
+/* What a thread of a process that was killed has used since the last reading, in which time it held the GIL or was
+ * without it for so long: up to the last look at it that is known, and it went on like that. */
+static double seen_cpu(const struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
+                       const struct model_thread *thread, double span)
+{
+    double rest = (double)thread->run_delay_unknown_ns - (double)build_ns(build, closed->open_wait);
+
+    if (!build_seen(build, rec) || rec->seen_cpu_ns < rec->cpu_last_ns)
+        return -1;
+    double used = (double)(rec->seen_cpu_ns - rec->cpu_last_ns);
+    rest = rest > 0 ? rest : 0;
+    if (rest >= span)
+        return -1;
+    return used + rest * ratio(used, span - rest, 0);
+}
+
 /* CPU time since the last reading, in ns; negative if it is not known. */
-static double final_cpu(const struct build *build, const struct rec_thread *rec, struct model_thread *thread)
+static double final_cpu(const struct build *build, const struct rec_thread *rec, const struct build_closed *closed,
+                        struct model_thread *thread, double span)
 {
     uint64_t oncpu_ns, run_delay_ns;
 
@@ -49,7 +81,9 @@ static double final_cpu(const struct build *build, const struct rec_thread *rec,
         return -1;
     if (rec->cpu_end_ns)
         return rec->cpu_end_ns > rec->cpu_last_ns ? (double)(rec->cpu_end_ns - rec->cpu_last_ns) : 0;
-    if (!build->running || rec->end_ticks || !live_schedstat(build->file->pid_here, rec->tid, &oncpu_ns, &run_delay_ns))
+    if (!build->running)
+        return seen_cpu(build, rec, closed, thread, span);
+    if (rec->end_ticks || !live_schedstat(build->file->pid_here, rec->tid, &oncpu_ns, &run_delay_ns))
         return -1;
     thread->run_delay_ns = run_delay_ns;
     return oncpu_ns > rec->cpu_last_ns ? (double)(oncpu_ns - rec->cpu_last_ns) : 0;
@@ -71,7 +105,7 @@ static void add_final(struct build *build, const struct rec_thread *rec, const s
         many ? rec->cpu_exact_released_ticks + rec->cpu_mixed_released_ticks : rec->cpu_base_released_ticks;
     double held = (double)since(build, closed->held, held_base);
     double released = (double)since(build, closed->released, released_base);
-    double cpu = final_cpu(build, rec, thread), held_rate, released_rate;
+    double cpu = final_cpu(build, rec, closed, thread, held + released), held_rate, released_rate;
 
     if (cpu < 0) {
         rates(p, &held_rate, &released_rate);
@@ -147,7 +181,7 @@ void build_cpu(struct build *build, const struct rec_thread *rec, const struct b
     };
     double mixed_held, held, released;
 
-    thread->run_delay_ns = rec->run_delay_ns;
+    add_run_delay(build, rec, closed, thread);
     add_final(build, rec, closed, thread, &p);
     mixed_held = share_out(&p);
     held = p.exact_held_cpu + mixed_held;
@@ -171,8 +205,10 @@ void build_native_cpu(struct build *build)
     struct model_totals *totals = &build->process->totals;
     double used = (double)header->cpu_used_ns;
 
-    if (build->running && header->cpu_last_ns && header->cpu_toggles == header->n_toggles && !(header->n_toggles & 1)) {
-        uint64_t now_ns = live_process_cpu_ns(build->file->pid_here);
+    if (header->cpu_last_ns && header->cpu_toggles == header->n_toggles && !(header->n_toggles & 1)) {
+        uint64_t now_ns = build->running                            ? live_process_cpu_ns(build->file->pid_here)
+                          : header->complete || build_is_cut(build) ? 0
+                                                                    : header->seen_cpu_ns;
         used += now_ns > header->cpu_last_ns ? (double)(now_ns - header->cpu_last_ns) : 0;
     }
     totals->has_native_cpu = header->cpu_used_ns != 0;

@@ -129,10 +129,40 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+bool build_is_cut(const struct build *build)
+{
+    const struct rec_header *header = &build->file->header;
+
+    return !header->complete &&
+           (header->source != REC_SOURCE_PRELOAD || header->losses[REC_LOSS_STORAGE] || build->file->truncated);
+}
+
+bool build_seen(const struct build *build, const struct rec_thread *thread)
+{
+    return thread->seen_ticks && thread->seen_index == thread->index && !(thread->flags & REC_THREAD_FOLDED) &&
+           thread->seen_ticks >= thread->start_ticks && thread->seen_ticks <= build->end_ticks;
+}
+
+/* The last that is known of a process whose end nobody saw: what its file knows of, or that it was seen to be there. */
+static uint64_t last_seen(const struct build *build)
+{
+    const struct reader_file *file = build->file;
+    uint64_t ticks = last_stamp(file);
+
+    if (build_is_cut(build))
+        return ticks;
+    latest(&ticks, file->header.seen_ticks);
+    for (size_t i = 0; i < file->n_threads; i++)
+        if (file->threads[i].seen_index == file->threads[i].index)
+            latest(&ticks, file->threads[i].seen_ticks);
+    return ticks;
+}
+
 static void set_end(struct build *build, uint64_t next, const struct live_now *now)
 {
     const struct reader_file *file = build->file;
 
+    build->end_seen = file->header.end_ticks || next || build->running;
     if (file->header.end_ticks)
         build->end_ticks = file->header.end_ticks;
     else if (next)
@@ -140,7 +170,7 @@ static void set_end(struct build *build, uint64_t next, const struct live_now *n
     else if (build->running && now)
         build->end_ticks = now->ticks;
     else
-        build->end_ticks = last_stamp(file);
+        build->end_ticks = last_seen(build);
     latest(&build->end_ticks, file->header.start_ticks);
 }
 

@@ -187,13 +187,11 @@ static void build_process(struct model_process *process, const struct reader_fil
     process->source = source_name(header->source);
     process->start = rfc3339(header->start_realtime_ns);
     process->inert = inert ? utf8_clean(inert->bytes, inert->length) : NULL;
-    const struct reader_text *note = reader_text(file, REC_TEXT_NOTE);
-    process->note = note ? utf8_clean(note->bytes, note->length) : NULL;
     process->stopped_ns = header->stopped_ns;
     process->free_threaded = header->free_threaded;
     process->complete = header->complete;
     process->running = build.running;
-    process->replaced = build.replaced;
+    build_end(&build);
     process->paused = header->n_toggles & 1;
     process->cpus = header->cpus ? header->cpus : 1;
     build_cpu_limit(&build);
@@ -210,6 +208,7 @@ static void build_process(struct model_process *process, const struct reader_fil
     build_stacks(&build);
     build_losses(&build);
     build_estimated(&build);
+    build_note(&build);
 }
 
 /* For how long the second one was there, of the first one's time, in ns. */

@@ -59,6 +59,7 @@ struct model_thread {
     uint64_t
         error_ns; /* sampled: held, wait, forced and released time are off by at most so much, in 95 of 100 cases */
     uint64_t run_delay_ns;
+    uint64_t run_delay_unknown_ns; /* for so long it is not known; at most that much is missing from it */
     bool open_lock; /* it was in a lock wait at the end */
     uint64_t acquisitions, contended, drop_requests, forced_switches, lost_wakeups, forced_max_ns;
     struct model_dist wait, hold, lock_wait, long_released;
@@ -107,7 +108,10 @@ struct model_process {
     char *inert; /* why nothing was measured, or not all; NULL if all is well */
     char *note;  /* how exact the figures are, in one sentence; NULL where there is nothing to say */
     bool free_threaded, complete, running, paused;
-    bool replaced; /* by exec: the recording has the program that followed, too */
+    bool replaced; /* it went on as another program, by exec; the recording has that one, too, if it is a CPython */
+    bool cut;      /* measuring ended before the process did: its file was cut short, or the collector did not finish */
+    bool end_seen; /* its end is known, or it runs */
+    int end_signal, end_status; /* how it ended, where that is known of one that is not complete; 0 and -1 where not */
     uint32_t cpus;      /* that it could run on */
     double cpu_limit;   /* of processors, by its control groups; 0 = none, or not known */
     double usable_cpus; /* the smaller of the two */

@@ -251,11 +251,9 @@ static void find_keeper(struct verdict_facts *facts, double interval)
     /* A holder that is asked for the GIL gives it up within an interval; with several waiters each waits for the
      * others' turns, too.  Holds that nobody asked to end are no fault, however long. */
     expected_wait = interval * (1 + facts->gil_waiting);
-    /* Of a program that was killed, nobody could ask how long its threads were ready to run: all that it was off the
-     * processor may have been want of one then. */
-    preempted = (double)thread->states.held_offcpu_ns;
-    if (thread->run_delay_ns || process->complete || process->running)
-        preempted = least(preempted, (double)thread->run_delay_ns);
+    /* Where it is not known how long it was ready to run, all that it was off the processor may have been want of one. */
+    preempted = least((double)thread->states.held_offcpu_ns,
+                      (double)thread->run_delay_ns + (double)thread->run_delay_unknown_ns);
     /* Nor can it give the GIL up while it has no processor. */
     if ((double)thread->hold.p90_ns * (1 - ratio(preempted, (double)thread->held_ns)) >
             verdict_limits.long_hold_intervals * interval &&

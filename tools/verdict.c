@@ -246,7 +246,9 @@ void verdict_judge(struct model_process *process)
         verdict->class = VERDICT_IDLE;
         verdict->summary =
             mem_print("Nothing was measured: %s",
-                      process->inert ? process->inert : "the interpreter had not got as far as its GIL.");
+                      process->inert ? process->inert
+                      : process->cut ? "its recording was cut short."
+                                     : "the interpreter had not got as far as its GIL.");
         return;
     }
     verdict_gather(process, &facts);

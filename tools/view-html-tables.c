@@ -319,11 +319,13 @@ void view_html_measuring(const struct model_process *process, FILE *out)
             fprintf(out, "%s %s", i ? "," : "", in_words(process->estimated[i]));
         fputs(".</p>\n", out);
     }
-    if (process->inert) {
-        fputs("<p>", out);
-        view_html_text(out, process->inert);
-        fputs("</p>\n", out);
-    }
+    const char *const said[] = {process->inert, process->note};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (said[i]) {
+            fputs("<p>", out);
+            view_html_text(out, said[i]);
+            fputs("</p>\n", out);
+        }
     if (stacks->n_stacks) {
         fputs("<p>Stacks are samples; what they stand for is scaled to the exact total of each view:</p>\n"
               "<div class=\"scroll\" tabindex=\"0\"><table><thead><tr><th>view</th><th class=\"n\">exact "

@@ -52,7 +52,9 @@ static void print_head(const struct model_process *process, FILE *out)
             process->n_threads_ever == 1 ? "" : "s", format_cpus_of(cpus, process->cpus, process->cpu_limit),
             process->source);
     label_xml(out, process->start);
-    fputs(label_state(process), out);
+    char *state = label_state(process);
+    fputs(state, out);
+    free(state);
     fputs("</p>\n", out);
 }
 

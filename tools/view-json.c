@@ -185,6 +185,12 @@ static json_t *process(const struct model_process *p)
     put(object, "start", json_string(p->start));
     put(object, "wall_ns", integer(p->wall_ns));
     put(object, "complete", json_boolean(p->complete));
+    if (p->end_signal)
+        put(object, "end_signal", integer((uint64_t)p->end_signal));
+    if (p->end_status >= 0)
+        put(object, "end_status", integer((uint64_t)p->end_status));
+    if (!p->end_seen)
+        put(object, "end_seen", json_boolean(false));
     put(object, "cpus", integer(p->cpus));
     if (p->cpu_limit > 0)
         put(object, "cpu_limit", json_real(p->cpu_limit));

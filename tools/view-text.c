@@ -38,7 +38,7 @@ static enum text_style class_style(enum verdict_class class)
 static void print_head(const struct text *text, const struct model_process *process)
 {
     char time[FORMAT_BYTES], threads[FORMAT_BYTES], cpus[FORMAT_BYTES], *head,
-        *command = text_clean(text, process->command);
+        *state = label_state(process), *command = text_clean(text, process->command);
 
     text_cut(text, command, text->columns);
     text_print(text, TEXT_BOLD, "%s", command);
@@ -46,7 +46,7 @@ static void print_head(const struct text *text, const struct model_process *proc
                      process->free_threaded ? " free-threaded" : "", format_time(time, process->wall_ns),
                      format_count(threads, process->n_threads_ever), process->n_threads_ever == 1 ? "" : "s",
                      format_cpus_of(cpus, process->cpus, process->cpu_limit), process->source,
-                     process->n_estimated ? "partly estimated" : "exact", label_state(process));
+                     process->n_estimated ? "partly estimated" : "exact", state);
     if (text_width(text, command) + 2 + text_width(text, head) <= text->columns) {
         text_wrap(text, "  ", head);
     } else {
@@ -55,6 +55,7 @@ static void print_head(const struct text *text, const struct model_process *proc
     }
     fputc('\n', text->out);
     free(head);
+    free(state);
     free(command);
 }
 
