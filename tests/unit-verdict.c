@@ -327,6 +327,7 @@ static void test_a_process_without_a_gil(void)
 struct pattern {
     unsigned held, held_off, run_delay;   /* ms; the rest of 1000 it waits */
     unsigned interval_us, hold_us, waits; /* the switch interval, how long it holds, how often it waits */
+    unsigned stopped;                     /* ms, the process */
     unsigned seen;                        /* ms after which a killed one was looked at last; 0 = never */
 };
 
@@ -353,6 +354,7 @@ static bool pattern_says(const struct pattern *p, const char *what)
     maker_begin(&maker);
     maker.header->cpus = 2;
     maker.header->complete = p->run_delay != 0;
+    maker.header->stopped_ns = p->stopped * MS;
     maker_gil(&maker, 0)->interval_us = p->interval_us;
     for (uint32_t i = 0; i < 2; i++) {
         const unsigned held = i ? 1000 - p->held - p->held_off : p->held + p->held_off;
@@ -400,6 +402,17 @@ static void test_who_was_killed_is_not_told_to_sleep(void)
     seen.seen = 700; /* all that it slept may have been since */
     CHECK(!pattern_says(&seen, "while it sleeps"));
     CHECK(pattern_says(&asleep, "while it sleeps"));
+}
+
+/* What a process holds while it is stopped, such as by cpulimit(1) ten times a second, is no fault of a thread's. */
+static void test_who_is_stopped_does_not_keep_the_gil(void)
+{
+    struct pattern p = {.held = 110, .held_off = 400, .interval_us = 5000, .hold_us = 30000, .waits = 10, .run_delay = 1};
+
+    CHECK(pattern_says(&p, "while it sleeps"));
+    p.stopped = 400;
+    CHECK(!pattern_says(&p, "while it sleeps") && !pattern_says(&p, "kept the GIL"));
+    CHECK(pattern_says(&p, "The process was stopped"));
 }
 
 static void test_who_keeps_the_gil(void)
@@ -463,6 +476,7 @@ int main(void)
     test_what_is_not_known_is_not_told();
     test_delay_that_is_not_known();
     test_who_was_killed_is_not_told_to_sleep();
+    test_who_is_stopped_does_not_keep_the_gil();
     test_who_keeps_the_gil();
     test_who_computes_is_no_convoy();
     test_turns_are_not_parallel();

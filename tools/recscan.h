@@ -18,6 +18,7 @@ struct recscan {
 /* Calls found(context, at) for the offset of each record of this type that has come since the last call with the same
  * *scan, until it returns false.  Some may be told twice.  Reads with pread(), which comes from the page cache as a
  * mapping would, but is no SIGBUS where somebody cuts the file short. */
-void recscan(struct recscan *scan, int fd, enum rec_type type, bool (*found)(void *context, uint64_t at), void *context);
+void recscan(struct recscan *scan, int fd, enum rec_type type, bool (*found)(void *context, uint64_t at),
+             void *context);
 
 #endif

@@ -254,8 +254,9 @@ static void find_keeper(struct verdict_facts *facts, double interval)
     /* Where it is not known how long it was ready to run, all that it was off the processor may have been want of one. */
     preempted = least((double)thread->states.held_offcpu_ns,
                       (double)thread->run_delay_ns + (double)thread->run_delay_unknown_ns);
-    /* Nor can it give the GIL up while it has no processor. */
-    if ((double)thread->hold.p90_ns * (1 - ratio(preempted, (double)thread->held_ns)) >
+    /* Nor can it give the GIL up while it has no processor, or the process is stopped. */
+    double hindered = least((double)thread->states.held_offcpu_ns, preempted + (double)process->stopped_ns);
+    if ((double)thread->hold.p90_ns * (1 - ratio(hindered, (double)thread->held_ns)) >
             verdict_limits.long_hold_intervals * interval &&
         ratio((double)process->totals.wait_ns, (double)process->totals.contended) > 1.5 * expected_wait)
         facts->keeper = thread;

@@ -51,7 +51,8 @@ static bool add_thread(void *context, uint64_t at)
         p->threads = threads;
         p->room = room;
     }
-    size_t i = p->n_threads++; /* in order: one that is told twice was not finished at the first time, or is near the end */
+    size_t i =
+        p->n_threads++; /* in order: one that is told twice was not finished at the first time, or is near the end */
     for (; i > 0 && p->threads[i - 1] > at; i--)
         p->threads[i] = p->threads[i - 1];
     p->threads[i] = at;

@@ -33,7 +33,8 @@
 #define PROCESSES_MAX 512
 #define NAMES_MAX 65536u /* of recordings that have been tried: no directory of ours has more */
 #define FILES_WANTED 4096
-#define SETTLED_NS 1000000000 /* since its last change a directory's time is sure to tell of another: it is a coarse one */
+#define SETTLED_NS                                                                                                     \
+    1000000000 /* since its last change a directory's time is sure to tell of another: it is a coarse one */
 
 struct watch {
     char *path;
@@ -121,8 +122,8 @@ static bool child_was_stopped(const struct watch *w)
 /* --- turns ------------------------------------------------------------------------------------------------------- */
 static void turn(struct watch *w, uint64_t now_ns)
 {
-    /* Ctrl-Z stops the whole process group, and us with it: nobody has looked meanwhile.  A stop of ours alone is none of
-     * the program's. */
+    /* Ctrl-Z stops the whole process group, and us with it: nobody has looked meanwhile.  A stop of ours alone is none
+     * of the program's. */
     bool we_were = now_ns - w->turned_ns > STOPPED_TURNS * TURN_NS, child_was = child_was_stopped(w),
          threads = now_ns >= w->threads_due_ns;
     uint64_t spent_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -153,8 +154,7 @@ static bool rest(struct watch *w, uint64_t until_ns)
     if (ppoll(w->poll, n + 1, &timeout, NULL) <= 0)
         return false;
     for (size_t i = n; i > 0; i--)
-        if (w->poll[i - 1].revents &&
-            !watch_process_look(w->process[i - 1], clock_ns(CLOCK_MONOTONIC), false, false))
+        if (w->poll[i - 1].revents && !watch_process_look(w->process[i - 1], clock_ns(CLOCK_MONOTONIC), false, false))
             drop(w, i - 1);
     return w->poll[n].revents;
 }
