@@ -28,8 +28,9 @@
 #include "watch-process.h"
 
 #define TURN_NS 100000000u
-#define STOPPED_TURNS 4 /* without a turn for so long, we were stopped */
-#define COST_PARTS 1000 /* looks at threads take one part in this many of a processor's time, at most */
+#define STOPPED_TURNS 4      /* without a turn for so long, we were stopped */
+#define COST_PARTS 1000      /* looks at threads take one part in this many of a processor's time, at most, */
+#define COST_PARTS_TURNS 200 /* and all else one in this many: where there are dozens of processes, turns are rarer */
 #define PROCESSES_MAX 512
 #define NAMES_MAX 65536u /* of recordings that have been tried: no directory of ours has more */
 #define FILES_WANTED 4096
@@ -46,7 +47,7 @@ struct watch {
     size_t n;
     struct holds_table names; /* of files that have been tried, by hash */
     struct timespec mtime;
-    uint64_t changed_ns, threads_due_ns, turned_ns;
+    uint64_t changed_ns, threads_due_ns, turned_ns, turn_ns;
 };
 
 /* --- processes --------------------------------------------------------------------------------------------------- */
@@ -124,7 +125,7 @@ static void turn(struct watch *w, uint64_t now_ns)
 {
     /* Ctrl-Z stops the whole process group, and us with it: nobody has looked meanwhile.  A stop of ours alone is none
      * of the program's. */
-    bool we_were = now_ns - w->turned_ns > STOPPED_TURNS * TURN_NS, child_was = child_was_stopped(w),
+    bool we_were = now_ns - w->turned_ns > STOPPED_TURNS * w->turn_ns, child_was = child_was_stopped(w),
          threads = now_ns >= w->threads_due_ns;
     uint64_t spent_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
@@ -139,6 +140,8 @@ static void turn(struct watch *w, uint64_t now_ns)
     spent_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - spent_ns;
     if (threads)
         w->threads_due_ns = now_ns + spent_ns * COST_PARTS;
+    else
+        w->turn_ns = spent_ns * COST_PARTS_TURNS > TURN_NS ? spent_ns * COST_PARTS_TURNS : TURN_NS;
 }
 
 /* Until the next turn, or until something has ended.  True: to stop. */
@@ -173,7 +176,7 @@ static void *work(void *context)
         turn(w, now_ns);
         if (stop)
             return NULL;
-        next_ns = now_ns + TURN_NS;
+        next_ns = now_ns + w->turn_ns;
     }
 }
 
@@ -221,6 +224,7 @@ struct watch *watch_start(const char *dir, pid_t child)
     w->path = strdup(dir);
     w->child = child;
     w->turned_ns = clock_ns(CLOCK_MONOTONIC);
+    w->turn_ns = TURN_NS;
     w->stop_fd = eventfd(0, EFD_CLOEXEC);
     if (w->path && w->stop_fd >= 0 && !start_thread(w))
         return w;
