@@ -148,7 +148,8 @@ bool watch_process_look(struct watch_process *p, uint64_t now_ns, bool stopped_w
     stopped_look(&p->stopped, now_ns, stopped_with_us || stat.state == 'T' || stat.state == 't');
     p->stopped.now = stat.state == 'T' || stat.state == 't';
     const uint64_t seen[] = {p->stopped.ns, seen_ticks, live_process_cpu_ns(p->pid)};
-    put(p, seen, sizeof seen, offsetof(struct rec_header, stopped_ns));
+    if (is_open(p)) /* one that somebody has cut short is not to grow again */
+        put(p, seen, sizeof seen, offsetof(struct rec_header, stopped_ns));
     if (threads)
         look_at_threads(p, false);
     return true;
