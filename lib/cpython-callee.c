@@ -21,13 +21,19 @@
 #define STACK_MAX 64
 #define CYTHON "_cython_" /* of its types' names; its version follows */
 #define CYTHON_OLD "cython_function_or_method"
+#define OF_CTYPES "_FuncPtr" /* a class of its own for each library: Lib/ctypes/__init__.py, CDLL */
 #define NAME_BYTES 27   /* of a type that are looked at */
 #define METHODS_MAX 128 /* of a type and those that it is derived from, that are looked at */
 
 enum { VALUE_STACK = 64 };                   /* PyFrameObject.f_valuestack, to 3.10 */
 enum { M_ML = 16, D_METHOD = 40, METH = 8 }; /* PyCFunctionObject, PyMethodDescrObject, PyMethodDef */
 enum { B_PTR = 16 };                         /* CDataObject: what the object stands for, here a pointer */
-enum { TP_METHODS = 232, TP_BASE = 256, METHOD_DEF_BYTES = 32 }; /* PyTypeObject (Include/cpython/object.h) */
+enum { TP_BASICSIZE = 32, TP_METHODS = 232, TP_BASE = 256, TP_DICT = 264 }; /* PyTypeObject (Include/cpython/object.h) */
+enum { METHOD_DEF_BYTES = 32 };
+
+/* What ctypes keeps of a type: StgDictObject, StgInfo from 3.13 on, whose flags have moved in 3.14 (ctypes.h). */
+enum { STG_DICT_FLAGS = 160, STG_INFO_FLAGS = 128, STG_INFO_FLAGS_14 = 136 };
+enum { FUNCFLAG_PYTHONAPI = 0x4, TYPEFLAG_ISPOINTER = 0x100, OTHER_FLAGS = 0x101f /* DICTFLAG_FINAL, all FUNCFLAGs */ };
 
 /* Opcodes that call, as they are in memory, specialised or not: opcode.h, pycore_opcode.h, opcode_ids.h. */
 static bool is_call(uint8_t minor, unsigned op)
@@ -92,20 +98,39 @@ static const struct {
     {CYTHON_OLD, sizeof CYTHON_OLD, M_ML, METH},
     /* Functions of libraries that ctypes has loaded (Modules/_ctypes/ctypes.h).  Those of CFUNCTYPE() are left out:
      * they are arguments most of the time, callbacks. */
-    {"_FuncPtr", 9, B_PTR, 0},
+    {OF_CTYPES, sizeof OF_CTYPES, B_PTR, 0},
 };
 
+/* Does ctypes keep the GIL in calls of functions of this type?  Those of PyDLL() only: of others, such as CDLL(), only
+ * what ctypes itself does in front of the call and behind it is done with the GIL. */
+static bool ctypes_keeps_gil(struct cpython_reader *r, uint64_t type)
+{
+    uint64_t base = cpython_pointer(r, type + TP_DICT), at = base + STG_DICT_FLAGS;
+    uint32_t flags = 0;
+
+    if (r->l->minor >= 13) { /* behind the part that all types have: PyObject_GetTypeData() */
+        uint64_t c_type = cpython_pointer(r, cpython_pointer(r, type + CPYTHON_OB_TYPE) + TP_BASE);
+        base = cpython_pointer(r, cpython_pointer(r, c_type + TP_BASE) + TP_BASICSIZE);
+        at = type + ((base + 15) & ~(uint64_t)15) + (r->l->minor == 13 ? STG_INFO_FLAGS : STG_INFO_FLAGS_14);
+    }
+    if (!base || cpython_fetch(r, at, &flags, sizeof flags) != 0)
+        return false;
+    return (flags & ~(uint32_t)OTHER_FLAGS) == TYPEFLAG_ISPOINTER && (flags & FUNCFLAG_PYTHONAPI);
+}
+
 /* The C function that is run when the object is called; 0 if it is none of these, or is not of the only type asked for.
- */
+ * If none is asked for, those that run without the GIL are left out. */
 static uint64_t function_of(struct cpython_reader *r, uint64_t object, const char *only)
 {
     char name[NAME_BYTES];
-    uint64_t at = cpython_pointer(r, cpython_pointer(r, object + CPYTHON_OB_TYPE) + CPYTHON_TP_NAME);
+    uint64_t type = cpython_pointer(r, object + CPYTHON_OB_TYPE), at = cpython_pointer(r, type + CPYTHON_TP_NAME);
 
     if (!at || cpython_fetch(r, at, name, sizeof name) != 0)
         return 0;
     for (size_t i = 0; i < sizeof callables / sizeof *callables; i++)
         if (!memcmp(name, callables[i].name, callables[i].n) && (!only || !strcmp(only, callables[i].name))) {
+            if (!only && !strcmp(callables[i].name, OF_CTYPES) && !ctypes_keeps_gil(r, type))
+                return 0;
             uint64_t from = cpython_pointer(r, object + callables[i].at);
             return from ? cpython_pointer(r, from + callables[i].then) : 0;
         }
@@ -204,5 +229,5 @@ uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpytho
 
 uint64_t cpython_callee_of_ctypes(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f)
 {
-    return callee(r, tstate, f, "_FuncPtr");
+    return callee(r, tstate, f, OF_CTYPES);
 }

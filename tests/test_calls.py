@@ -110,6 +110,30 @@ def test_functions_that_ctypes_calls_without_the_gil_are_told(python, where):
     assert released >= ns[True], (released, process["modules"])
 
 
+GLUE = """
+import ctypes, sys, threading, time
+function = ctypes.CDLL(sys.argv[1]).keeps       # for next to nothing each time: what is held is before the call and behind it
+def score():
+    function(ctypes.c_int64(0)); function(ctypes.c_int64(0)); function(ctypes.c_int64(0))
+def work():
+    while time.time() < end: score()
+end = time.time() + 2
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_functions_that_ctypes_calls_without_the_gil_do_not_hold_it(python, where):
+    """What ctypes does with the GIL in front of the call and behind it is not the function's, which is told neither to
+    hold the GIL nor to release it."""
+    process = gs.run_code(python, GLUE, where, args=[truth.places()]).process
+    seen = [s for s in process["stacks"] if s["view"] == "held" and any(f["function"] == "score" for f in s["frames"])]
+    assert sum(s["count"] for s in seen) > 50
+    assert not [s for s in seen if s["frames"][-1]["function"] == "keeps"]
+    assert not [c for c in process["calls_that_should_release"] if c["function"] == "keeps"]
+
+
 MS = 1000 * 1000
 LOOP = "_PyEval_EvalFrameDefault"
 
