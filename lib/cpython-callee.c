@@ -22,18 +22,23 @@
 #define CYTHON "_cython_" /* of its types' names; its version follows */
 #define CYTHON_OLD "cython_function_or_method"
 #define OF_CTYPES "_FuncPtr" /* a class of its own for each library: Lib/ctypes/__init__.py, CDLL */
+#define VECTORCALL_MOST 4096 /* bytes of an object, in front of the pointer to what calls it */
 #define NAME_BYTES 27   /* of a type that are looked at */
 #define METHODS_MAX 128 /* of a type and those that it is derived from, that are looked at */
 
 enum { VALUE_STACK = 64 };                   /* PyFrameObject.f_valuestack, to 3.10 */
 enum { M_ML = 16, D_METHOD = 40, METH = 8 }; /* PyCFunctionObject, PyMethodDescrObject, PyMethodDef */
 enum { B_PTR = 16 };                         /* CDataObject: what the object stands for, here a pointer */
-enum { TP_BASICSIZE = 32, TP_METHODS = 232, TP_BASE = 256, TP_DICT = 264 }; /* PyTypeObject (Include/cpython/object.h) */
+/* PyTypeObject (Include/cpython/object.h) */
+enum { TP_BASICSIZE = 32, TP_VECTORCALL_OFFSET = 56, TP_CALL = 128, TP_FLAGS = 168 };
+enum { TP_METHODS = 232, TP_BASE = 256, TP_DICT = 264, HAVE_VECTORCALL = 1 << 11 };
 enum { METHOD_DEF_BYTES = 32 };
 
 /* What ctypes keeps of a type: StgDictObject, StgInfo from 3.13 on, whose flags have moved in 3.14 (ctypes.h). */
 enum { STG_DICT_FLAGS = 160, STG_INFO_FLAGS = 128, STG_INFO_FLAGS_14 = 136 };
 enum { FUNCFLAG_PYTHONAPI = 0x4, TYPEFLAG_ISPOINTER = 0x100, OTHER_FLAGS = 0x101f /* DICTFLAG_FINAL, all FUNCFLAGs */ };
+
+static const char ANY_OBJECT[] = "any object, for function_of()";
 
 /* Opcodes that call, as they are in memory, specialised or not: opcode.h, pycore_opcode.h, opcode_ids.h. */
 static bool is_call(uint8_t minor, unsigned op)
@@ -118,6 +123,16 @@ static bool ctypes_keeps_gil(struct cpython_reader *r, uint64_t type)
     return (flags & ~(uint32_t)OTHER_FLAGS) == TYPEFLAG_ISPOINTER && (flags & FUNCFLAG_PYTHONAPI);
 }
 
+/* What calls an object of this type, whatever it is. */
+static uint64_t caller_of(struct cpython_reader *r, uint64_t object, uint64_t type)
+{
+    int64_t at = (int64_t)cpython_pointer(r, type + TP_VECTORCALL_OFFSET);
+
+    if ((cpython_pointer(r, type + TP_FLAGS) & HAVE_VECTORCALL) && at > 0 && at < VECTORCALL_MOST)
+        return cpython_pointer(r, object + (uint64_t)at);
+    return cpython_pointer(r, type + TP_CALL);
+}
+
 /* The C function that is run when the object is called; 0 if it is none of these, or is not of the only type asked for.
  * If none is asked for, those that run without the GIL are left out. */
 static uint64_t function_of(struct cpython_reader *r, uint64_t object, const char *only)
@@ -127,6 +142,8 @@ static uint64_t function_of(struct cpython_reader *r, uint64_t object, const cha
 
     if (!at || cpython_fetch(r, at, name, sizeof name) != 0)
         return 0;
+    if (only == ANY_OBJECT)
+        return caller_of(r, object, type);
     for (size_t i = 0; i < sizeof callables / sizeof *callables; i++)
         if (!memcmp(name, callables[i].name, callables[i].n) && (!only || !strcmp(only, callables[i].name))) {
             if (!only && !strcmp(callables[i].name, OF_CTYPES) && !ctypes_keeps_gil(r, type))
@@ -216,7 +233,7 @@ static uint64_t callee(struct cpython_reader *r, uint64_t tstate, struct cpython
         /* In these versions NULL stands beside a function that is called.  Without it, it has been called before, and
          * its result is there; or it is an argument. */
         bool alone = l->minor <= 10 || stack[l->minor == 13 ? i + 1 : i - 1] == 0;
-        if (function && (alone || is_method(r, stack[i], function, stack[i + 1])))
+        if (function && (alone || (only != ANY_OBJECT && is_method(r, stack[i], function, stack[i + 1]))))
             return function;
     }
     return 0;
@@ -225,6 +242,16 @@ static uint64_t callee(struct cpython_reader *r, uint64_t tstate, struct cpython
 uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f)
 {
     return callee(r, tstate, f, NULL);
+}
+
+uint64_t cpython_callee_object(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f, uint64_t *type_call)
+{
+    if (r->l->minor < 11) /* an argument cannot be told from what is called */
+        return 0;
+    uint64_t code = callee(r, tstate, f, ANY_OBJECT), type = cpython_pointer(r, f->code + CPYTHON_OB_TYPE);
+    type = cpython_pointer(r, type + CPYTHON_OB_TYPE); /* of a code object's type, which is type itself */
+    *type_call = cpython_pointer(r, type + TP_CALL);
+    return code;
 }
 
 uint64_t cpython_callee_of_ctypes(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f)

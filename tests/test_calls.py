@@ -110,6 +110,32 @@ def test_functions_that_ctypes_calls_without_the_gil_are_told(python, where):
     assert released >= ns[True], (released, process["modules"])
 
 
+KERNELS = """
+import sys, threading, time
+sys.path.insert(0, sys.argv[1])
+import _keeps
+class Compiled(_keeps.Kernel): pass
+kernel, end = Compiled(), time.time() + 2
+def work():
+    while time.time() < end: kernel(8.0)
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_objects_of_an_extension_that_are_called_are_told(python, where, extension):
+    """What is called need not be a function: numba's compiled ones are objects of a type of its own.  Their time with the GIL
+    is that type's, not the interpreter's."""
+    if python.version[:2] < (3, 11):
+        pytest.skip("an argument cannot be told from what is called")
+    process = gs.run_code(python, KERNELS, where, args=(extension,)).process
+    call, = (c for c in process["calls_that_should_release"] if c["function"] == "calls_kernel")
+    assert call["caller"]["function"] == "work" and call["held_ns"] > 0.6 * process["wall_ns"], call
+    held = sum(m["held_ns"] for m in process["modules"] if "_keeps" in m["path"])
+    assert held > 0.6 * process["wall_ns"], process["modules"]
+
+
 GLUE = """
 import ctypes, sys, threading, time
 function = ctypes.CDLL(sys.argv[1]).keeps       # for next to nothing each time: what is held is before the call and behind it

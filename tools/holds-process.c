@@ -63,7 +63,12 @@ static uint32_t callee_of(struct holds_process *p, struct cpython_reader *r, con
     struct cpython_frame f;
 
     *callee = 0;
-    uint64_t function = p->no_native ? 0 : cpython_callee(r, tstate, &f);
+    uint64_t function = p->no_native ? 0 : cpython_callee(r, tstate, &f), type_call;
+    /* Objects of an extension's types are called by its function, as numba's compiled ones are.  Those of the interpreter's
+     * own types are functions in Python and classes, mostly, of which that would say nothing. */
+    if (!function && !p->no_native && (function = cpython_callee_object(r, tstate, &f, &type_call)) &&
+        (!maps_is_code(&p->maps, p->pid, type_call) || maps_is_same(&p->maps, function, type_call)))
+        return 0;
     if (!function || f.frame != inner->frame || f.at != inner->at || f.code != inner->code ||
         !maps_is_code(&p->maps, p->pid, function))
         return 0;

@@ -102,6 +102,13 @@ bool maps_is_code(struct maps *maps, int pid, uint64_t address)
     return find(maps, address) != NULL;
 }
 
+bool maps_is_same(const struct maps *maps, uint64_t a, uint64_t b)
+{
+    const struct maps_object *x = find(maps, a), *y = find(maps, b);
+
+    return x && y && !strcmp(x->path, y->path);
+}
+
 void maps_write(const struct maps *maps, struct recwriter *writer)
 {
     for (size_t i = 0; i < maps->n; i++)

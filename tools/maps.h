@@ -24,6 +24,9 @@ struct maps {
 /* Whether an address lies in a file's code.  Reads /proc/PID/maps again where it is not known, but not all the time. */
 bool maps_is_code(struct maps *maps, int pid, uint64_t address);
 
+/* Whether both addresses lie in one object's code, as far as is known. */
+bool maps_is_same(const struct maps *maps, uint64_t a, uint64_t b);
+
 /* Puts the files into a picture. */
 void maps_write(const struct maps *maps, struct recwriter *writer);
 

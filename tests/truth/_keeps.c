@@ -52,6 +52,21 @@ __attribute__((noinline, noclone)) PyObject *sleeps_soon(PyObject *self, PyObjec
     return result;
 }
 
+/* Calls an object of the type Kernel: computes with the GIL for so many ms. */
+__attribute__((noinline, noclone)) PyObject *calls_kernel(PyObject *self, PyObject *args, PyObject *names)
+{
+    double ms;
+    (void)self, (void)names;
+    if (!PyArg_ParseTuple(args, "d", &ms))
+        return NULL;
+    compute(ms);
+    Py_RETURN_NONE;
+}
+
+static PyType_Slot kernel_slots[] = {{Py_tp_call, calls_kernel}, {0, NULL}};
+static PyType_Spec kernel = {"_keeps.Kernel", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+                             kernel_slots};
+
 static PyMethodDef methods[] = {{"computes_then_sleeps", computes_then_sleeps, METH_VARARGS, NULL},
                                 {"sleeps_soon", sleeps_soon, METH_VARARGS, NULL},
                                 {NULL, NULL, 0, NULL}};
@@ -59,5 +74,8 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_keeps", NULL, -1, m
 
 PyMODINIT_FUNC PyInit__keeps(void)
 {
-    return PyModule_Create(&module);
+    PyObject *made = PyModule_Create(&module);
+    if (made)
+        PyModule_AddObject(made, "Kernel", PyType_FromSpec(&kernel));
+    return made;
 }
