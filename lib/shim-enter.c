@@ -11,6 +11,36 @@ enum { TRIED = 7 }; /* entries of a full row, of which one gives way */
 _Static_assert(REC_ROW_ENTRIES % TRIED == 0, "a part of a row");
 
 /* --- the matrix -------------------------------------------------------------------------------------------------- */
+/* The row is full: holders that have ended and were folded, whom no report can tell apart any more, share one entry.
+ * Those that come and go by the thousand leave room for each other so, and nothing of what is known is given up. */
+static bool make_room_of_ended(struct rec_thread *tr, uint32_t holder, uint64_t ticks)
+{
+    uint64_t *ended = NULL;
+    uint32_t cell = tr->row;
+    for (int n = 0; cell && n < SHIM_ROW_PARTS; n++) {
+        struct rec_row *part = shim_file_at(cell);
+        for (int i = 0; i < REC_ROW_ENTRIES; i++) {
+            if (!shim_fold_has(part->holder[i]))
+                continue;
+            if (!ended) {
+                part->holder[i] = UINT32_MAX;
+                ended = &part->blocked_ticks[i];
+                continue;
+            }
+            uint64_t was = part->blocked_ticks[i];
+            part->blocked_ticks[i] = 0; /* as in make_room() */
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+            part->holder[i] = holder;
+            *ended += was;
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+            part->blocked_ticks[i] = ticks;
+            return true;
+        }
+        cell = part->next;
+    }
+    return false;
+}
+
 /* The row is full: of a few of its entries, which chance picks, that of the holder that was waited for least becomes
  * one of the others.  So those for which a thread waits most have an entry however many have come and gone before them.
  * (If it were the least of all, several that come late would take turns in one entry and never get beyond what is in
@@ -64,6 +94,8 @@ bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks
         }
         link = &part->next;
     }
+    if (make_room_of_ended(tr, holder, ticks))
+        return true;
     make_room(tr, holder, ticks);
     return false;
 }

@@ -17,10 +17,13 @@
 #define KEEP 1024
 #define SPARES 256
 #define ASIDE 16
+#define RECENT 65536 /* threads of which is known whether they were folded: the last ones */
 
 static struct rec_thread *folded;
 static struct rec_thread *spares[SPARES];
 static uint32_t n_spares;
+static uint8_t was_folded[RECENT / 8]; /* a bit for each, by its index */
+static uint32_t newest;                /* index of the last that was made */
 static uint32_t busy; /* 1 = a thread is at it; another one that comes meanwhile does without */
 
 static bool enter(void)
@@ -33,9 +36,25 @@ static void leave(void)
     __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
 }
 
+static uint8_t *recent(uint32_t index, uint8_t *bit)
+{
+    *bit = (uint8_t)(1 << index % 8);
+    return &was_folded[index % RECENT / 8];
+}
+
+bool shim_fold_has(uint32_t index)
+{
+    uint8_t bit, *byte = recent(index, &bit);
+    return index == UINT32_MAX || (__atomic_load_n(&newest, __ATOMIC_RELAXED) - index < RECENT / 2 &&
+                                   (__atomic_load_n(byte, __ATOMIC_RELAXED) & bit));
+}
+
 struct rec_thread *shim_fold_reuse(uint32_t index)
 {
     struct rec_thread *tr = NULL;
+    uint8_t bit, *byte = recent(index, &bit);
+    __atomic_fetch_and(byte, (uint8_t)~bit, __ATOMIC_RELAXED);
+    __atomic_store_n(&newest, index, __ATOMIC_RELAXED);
     if (__atomic_load_n(&n_spares, __ATOMIC_RELAXED) && enter()) {
         if (n_spares)
             tr = spares[--n_spares];
@@ -158,6 +177,8 @@ static void fold(struct rec_thread *tr)
     add_run(folded, tr, offsetof(struct rec_thread, gil_counted), offsetof(struct rec_thread, forced_switches));
     if (tr->forced_max_ticks > folded->forced_max_ticks)
         folded->forced_max_ticks = tr->forced_max_ticks;
+    uint8_t bit, *byte = recent(tr->index, &bit);
+    __atomic_fetch_or(byte, bit, __ATOMIC_RELAXED);
     folded->folded++;
     folded->folded_wall_ticks += shim_elapsed(tr->start_ticks, tr->end_ticks);
     for (int kind = 0; kind < REC_HIST_KINDS; kind++)
@@ -214,6 +235,8 @@ void shim_fold_forget(void)
 {
     folded = NULL;
     n_spares = 0;
+    memset(was_folded, 0, sizeof was_folded);
+    newest = 0;
     memset(aside, 0, sizeof aside);
     busy = 0;
 }

@@ -61,3 +61,23 @@ def test_holders_that_come_late_take_turns(python, where):
     assert len(late) == len(pairs) == 3, (late, pairs)
     assert sum(pairs) > others > 0, (pairs, others, waiter)
     assert process["losses"]["pairs"] > 0, process["losses"]
+
+
+PROGRAM_OF_MANY = """
+import threading
+def short(): sum(i * i for i in range(1000))
+for _ in range(900):
+    threads = [threading.Thread(target=short) for _ in range(8)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+"""
+
+
+def test_thousands_that_have_ended_are_known_together(one_python, where):
+    """A thread that starts thousands of short ones and waits for them knows that it waited for ended threads: what it
+    waited for one of them goes to them all once nobody can tell it apart, not to nobody."""
+    process = gs.run_code(one_python, PROGRAM_OF_MANY, where).process
+    assert not sums.check(process)
+    losses = process["losses"]
+    assert losses["threads_folded"] > 5000
+    assert losses.get("pairs", 0) < 0.5 * losses["threads_folded"], losses
