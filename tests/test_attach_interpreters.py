@@ -162,3 +162,43 @@ def test_lock_waits_are_told_from_notifications(python, where):
     line = [e for e in process["verdict"]["evidence"] if "lock" in e]
     assert process["verdict"]["class"] == "lock-bound", process["verdict"]
     assert any("fights" in e for e in line), line
+
+
+# As trio's threads do: an idle one waits for its lock, which whoever has work for it lets go.
+IDLE_WORKERS = """
+import threading, time
+class Worker:
+    def __init__(self):
+        self.lock = threading.Lock(); self.lock.acquire()
+        threading.Thread(target=self._work, daemon=True).start()
+    def _work(self):
+        while self.lock.acquire(timeout=10): sum(range(100))
+"""
+GIVES_WORK = READY + """
+sys.path.insert(0, os.environ["PROGRAM"])
+from trio._core._thread_cache import Worker
+import time
+workers, end = [Worker() for _ in range(4)], time.monotonic() + 1.5
+while time.monotonic() < end:
+    time.sleep(0.02)
+    for worker in workers: worker.lock.release()
+"""
+
+
+def test_idle_workers_of_trio_wait_for_no_lock(python, where, monkeypatch):
+    """A lock that others let go to give work is no lock that others have."""
+    need_bpf()
+    package = where / "trio" / "_core"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "_thread_cache.py").write_text(IDLE_WORKERS)
+    monkeypatch.setenv("PROGRAM", str(where))
+    with Target([python.path, "-c", GIVES_WORK]) as target:
+        attached = Attached(target.pid, where)
+        target.go()
+        assert target.end() == 0
+        (process,) = attached.end(ask=False)
+    assert sum(t["lock_wait_ns"] for t in process["threads"]) > 2e9
+    assert process["verdict"]["class"] != "lock-bound", process["verdict"]
+    assert not [line for line in process["verdict"]["evidence"] if "for locks in all" in line], process["verdict"]

@@ -73,6 +73,8 @@ static bool notifies(const char *function, const char *file)
 
     if (ends_with(file, "/threading.py"))
         return !strcmp(name, "wait") || !strcmp(name, "join") || !strcmp(name, "_wait_for_tstate_lock");
+    if (ends_with(file, "/trio/_core/_thread_cache.py")) /* idle workers wait for a lock that gives them work */
+        return !strcmp(name, "_work");
     return ends_with(file, "/multiprocessing/synchronize.py") && !strcmp(name, "wait");
 }
 
