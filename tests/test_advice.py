@@ -58,6 +58,55 @@ def test_a_convoy_is_behind_one_thread_or_behind_several(where, hogs):
     assert any("setswitchinterval" in line for line in verdict["advice"]), verdict
 
 
+SORTING = """
+import threading, time
+end = time.perf_counter() + 3
+data = [i * 7919 % 600011 for i in range(600011)]
+def sort():
+    while time.perf_counter() < end: sorted(data)
+def tick():
+    while time.perf_counter() < end: time.sleep(0.001)
+threads = [threading.Thread(target=sort, name="sorter"), threading.Thread(target=tick, name="ticker")]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+
+@pytest.mark.measures
+def test_who_keeps_the_gil_is_not_to_be_asked_sooner(where):
+    """A call that does not let go of the GIL does not do so after a shorter interval either; and nobody can have sort()
+    let go of it."""
+    verdict = verdict_of(SORTING, where)
+    assert any(line.startswith("sorter kept the GIL for") for line in verdict["evidence"]), verdict
+    assert any(line.startswith("Convoy: ticker") for line in verdict["evidence"]), verdict
+    assert not any("setswitchinterval" in line for line in verdict["advice"]), verdict
+    assert any("sorter makes calls" in line and "sort(), re or gc.collect(), cannot" in line for line in verdict["advice"])
+
+
+def test_what_one_thread_does_alone_is_not_done_beside_others(where):
+    """What the main thread did before it started the others, nobody can do at the same time as what these do."""
+    make, half = makerec.Maker(seconds=3), dict(start_ticks=makerec.START + 1_500_000_000, released_ticks=0)
+    make.thread("MainThread", held=1.5, flags=1, lock_wait_ticks=1_500_000_000)   # joins
+    one = make.thread("one", held=0.75, blocked=0.75, charged=0.75, **half)
+    two = make.thread("two", held=0.75, blocked=0.75, charged=0.75, **half)
+    make.blocking(one, two, 0.75e9)
+    make.blocking(two, one, 0.75e9)
+    process, = gs.report(make.write(where))["processes"]
+    assert process["verdict"]["speedup_without_gil"]["high"] == pytest.approx(3 / 2.25, abs=0.01)
+
+
+def test_what_one_look_found_has_no_row_of_its_own(where):
+    """Of threads that live for some milliseconds and were seen once, only all together are known."""
+    make = makerec.Maker()
+    make.put_header(source=3)
+    make.thread("MainThread", held=0.1, blocked=0.5, flags=1)
+    for i in range(60):
+        make.thread(f"short-{i}", held=0.01, charged=0.008, start_ticks=makerec.START, released_ticks=0,
+                    end_ticks=makerec.START + 10_000_000, error_ppm=1_000_000)
+    text = gs.gilscope("report", make.write(where)).stdout
+    assert "60 others, together" in text and "short-" not in text.split("WHO WAITS")[0], text
+
+
 @pytest.mark.measures
 def test_threads_that_sleep_do_not_limit_the_speedup(where):
     """Two of three that compute could run at a time: that another one accepts connections meanwhile changes nothing."""

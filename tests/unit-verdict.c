@@ -200,6 +200,41 @@ static void test_neighbours_are_told_from_own_threads(void)
     maker_end(&maker);
 }
 
+/* Where a thread that has a processor holds the GIL nearly all the time, more processors would make others wait for it. */
+static void test_more_processors_do_not_replace_the_gil(void)
+{
+    const struct shape serial = {.held = 230, .blocked = 10, .released_off = 760, .run_delay = 740},
+                       free = {.held = 30, .released_on = 200, .blocked = 10, .released_off = 760, .run_delay = 740};
+    const struct verdict *verdict = judge(2, &nothing, &serial, 4);
+
+    CHECK_TEXT(verdict_name(verdict->class), "cpu-starved");
+    CHECK(says(verdict->advice, verdict->n_advice, "More processors alone make it 1.1 times as fast at best: 92 %"));
+    model_free(&model);
+    maker_end(&maker);
+    verdict = judge(2, &nothing, &free, 4);
+    CHECK_TEXT(verdict_name(verdict->class), "cpu-starved");
+    CHECK(!says(verdict->advice, verdict->n_advice, "More processors alone"));
+    model_free(&model);
+    maker_end(&maker);
+}
+
+/* A sentence does not say that nobody waits, and the next one how long they did. */
+static void test_waits_are_not_called_none(void)
+{
+    const struct shape busy = {.held = 960, .blocked = 40}, rare = {.held = 10, .blocked = 150, .released_off = 840},
+                       none = {.held = 10, .released_off = 990};
+    const struct verdict *verdict = judge(2, &busy, &rare, 1);
+
+    CHECK_TEXT(verdict_name(verdict->class), "single-threaded");
+    CHECK(strstr(verdict->summary, "and 0.2 threads were waiting for the GIL at any moment."));
+    model_free(&model);
+    maker_end(&maker);
+    verdict = judge(2, &busy, &none, 1);
+    CHECK(strstr(verdict->summary, "and next to nobody waits for the GIL."));
+    model_free(&model);
+    maker_end(&maker);
+}
+
 /* What the other processes of the recording use is not somebody else's. */
 static void test_processes_of_the_recording_are_told(void)
 {
@@ -426,8 +461,8 @@ static void test_who_keeps_the_gil(void)
                                     .waits = 20,
                                     .run_delay = 250};
 
-    CHECK(pattern_says(&native, "native code that keeps the GIL"));
-    CHECK(!pattern_says(&often, "native code that keeps the GIL")); /* a waiter has to have a processor, to ask */
+    CHECK(pattern_says(&native, "calls that keep the GIL for long"));
+    CHECK(!pattern_says(&often, "calls that keep the GIL for long")); /* a waiter has to have a processor, to ask */
     CHECK(!pattern_says(&starved, "kept the GIL for"));             /* and the holder, to give it up */
 }
 
@@ -469,6 +504,8 @@ int main(void)
     test_startup_is_no_io();
     test_a_lock_that_is_free_is_not_waited_for();
     test_neighbours_are_told_from_own_threads();
+    test_more_processors_do_not_replace_the_gil();
+    test_waits_are_not_called_none();
     test_processes_of_the_recording_are_told();
     test_awaited_work_is_no_lock();
     test_speedups();

@@ -11,6 +11,7 @@
 /* A thread is minor if it neither wanted to run, nor waited for locks, nor made others wait, for this part of the
  * process's time; a process, if its threads together ran for less than both of the two. */
 #define MINOR_THREAD_SHARE 0.002
+#define MINOR_LIFE_SHARE 0.05 /* or if it lived for less, and looks do not tell at all what it did */
 #define MINOR_PROCESS_NS 200000000
 #define MINOR_PROCESS_SHARE 0.01
 #define MINOR_WAITING_SHARE 0.005
@@ -124,6 +125,19 @@ static void mark_surplus(struct model_process *process)
     free(order);
 }
 
+static bool is_minor(const struct model_thread *thread, double minor_ns)
+{
+    return (double)thread->demand_ns < minor_ns &&
+           (double)(thread->lock_wait_ns - thread->notify_wait_ns) < minor_ns && (double)thread->charged_ns < minor_ns;
+}
+
+/* One look that found a thread of some milliseconds says nothing of it alone; many such threads together are known. */
+static bool is_not_known(const struct model_thread *thread, const struct model_process *process)
+{
+    return !thread->folded && thread->error_ns && thread->error_ns >= thread->wall_ns &&
+           (double)thread->wall_ns < MINOR_LIFE_SHARE * (double)process->wall_ns;
+}
+
 void build_totals(struct build *build)
 {
     struct model_process *process = build->process;
@@ -136,9 +150,7 @@ void build_totals(struct build *build)
         set_thread_shares(thread);
         add_thread(totals, thread);
         thread->minor = thread->minor || (process->n_threads > ALWAYS_SHOWN_THREADS && !thread->main &&
-                                          (double)thread->demand_ns < minor_ns &&
-                                          (double)(thread->lock_wait_ns - thread->notify_wait_ns) < minor_ns &&
-                                          (double)thread->charged_ns < minor_ns);
+                                          (is_not_known(thread, process) || is_minor(thread, minor_ns)));
         if (thread->minor)
             add_rest(&process->rest, thread);
     }

@@ -9,6 +9,7 @@
 
 #define BUSY_SHARE 0.8       /* of the processors: there is next to nothing left of them */
 #define BESIDE_SHARE 0.25    /* of the processors that the process did not use: these others are worth naming */
+#define SERIAL_SHARE 0.75    /* of the time: with the GIL held, more processors are not worth much */
 #define OFTEN_BUSY_SHARE 0.5 /* of the processors, on average: at times there may be nothing left of them */
 
 /* Whether the process's own threads may be the ones that have the processors which others of them lack: at times, where
@@ -75,7 +76,20 @@ void verdict_tell_processors(const struct verdict_facts *facts, struct verdict *
                  : "others, or a limit, had the rest");
 }
 
-void verdict_advise_processors(const struct verdict_facts *facts, struct verdict *verdict)
+/* Where a thread that had a processor held the GIL nearly all the time, the others would have waited for that. */
+static void advise_serial(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    const struct model_process *process = facts->process;
+    const double held = (double)process->totals.held_ns * facts->had_processor / facts->wall;
+
+    if (process->n_gils == 1 && held > SERIAL_SHARE && !facts->at_limit)
+        ADVICE(verdict,
+               "More processors alone make it %.1f times as fast at best: %.0f %% of the time a thread that had one "
+               "held the GIL, for which the others would wait then.",
+               held < 1 ? 1 / held : 1.0, 100 * (held < 1 ? held : 1.0));
+}
+
+static void advise_processors(const struct verdict_facts *facts, struct verdict *verdict)
 {
     const struct model_process *process = facts->process;
     const bool competes = competes_with_itself(facts);
@@ -114,4 +128,10 @@ void verdict_advise_processors(const struct verdict_facts *facts, struct verdict
     else
         ADVICE(verdict, "Other processes, or a CPU limit (cgroup quota, affinity), take the processors: give this one "
                         "more, or move the others.");
+}
+
+void verdict_advise_processors(const struct verdict_facts *facts, struct verdict *verdict)
+{
+    advise_processors(facts, verdict);
+    advise_serial(facts, verdict);
 }

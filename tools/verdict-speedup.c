@@ -23,6 +23,25 @@ static double least(double a, double b)
     return a < b ? a : b;
 }
 
+/* The time before the main thread starts the first other one, and after the last has ended: nobody waits then, and no other
+ * thread's part can be done then. */
+static double time_alone(const struct model_process *process)
+{
+    double first = (double)process->wall_ns, last = 0, longest = 0;
+
+    for (size_t i = 0; i < process->n_threads; i++) {
+        const struct model_thread *thread = &process->threads[i];
+        if (thread->folded) /* when they lived is not known */
+            return 0;
+        if (thread->main)
+            continue;
+        first = least(first, (double)thread->start_ns);
+        last = most(last, (double)(thread->start_ns + thread->wall_ns));
+        longest = most(longest, (double)thread->wall_ns);
+    }
+    return most(0, (double)process->wall_ns - most(last - first, longest));
+}
+
 /* The time that the threads' own parts need: what they waited for the GIL, and for each other's results, is left out.
  * A thread that sleeps all along, or does next to nothing in between, may be one whose sleep nobody would have to wait for (it
  * accepts connections, is a timer's, or of a pool that a library keeps), or one that fetches one thing after the other: it has a
@@ -31,14 +50,14 @@ static double least(double a, double b)
 static double longest_own_time(const struct verdict_facts *facts, double worth, bool sleepers)
 {
     const struct model_process *process = facts->process;
-    double longest = 0;
+    double longest = 0, alone = time_alone(process);
 
     for (size_t i = 0; i < process->n_threads; i++) {
         const struct model_thread *thread = &process->threads[i];
         double waits = (double)(thread->wait_ns + thread->states.wait_forced_ns);
         double awaits = (double)thread->lock_wait_ns - verdict_thread_lock_wait(process, thread);
         if (!thread->folded && (sleepers || verdict_is_worker(facts, thread)))
-            longest = most(longest, (double)thread->wall_ns - waits * worth - awaits);
+            longest = most(longest, (thread->main ? 0 : alone) + (double)thread->wall_ns - waits * worth - awaits);
     }
     return longest;
 }

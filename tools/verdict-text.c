@@ -14,6 +14,7 @@
 #define NAME_BYTES 80
 #define WORTH_GAINING 1.1          /* times as fast */
 #define WORTH_NAMING_PERCENT 15    /* a holder that others waited less for is one of many */
+#define WORTH_TELLING_WAITS 0.1    /* of the time in which threads wanted to run: they waited for the GIL */
 #define WORTH_TELLING_STOPPED 0.05 /* of the time, in which the process was stopped */
 #define MOSTLY_STOPPED 0.5         /* of the time: nothing about the program can be told from the rest */
 #define WORTH_TELLING_LIMIT 0.05   /* of the periods of a control group's limit, in which it was reached */
@@ -33,6 +34,19 @@ static const char *time_of(char buffer[FORMAT_BYTES], double ns)
 static const char *threads_were(char buffer[NAME_BYTES], double n)
 {
     snprintf(buffer, NAME_BYTES, n >= 0.95 && n < 1.05 ? "%.1f thread was" : "%.1f threads were", n);
+    return buffer;
+}
+
+/* "next to nobody waited for the GIL", unless somebody did. */
+static const char *waited(char buffer[NAME_BYTES], const struct verdict_facts *facts, const char *what)
+{
+    char were[NAME_BYTES];
+    const struct model_totals *totals = &facts->process->totals;
+
+    if (totals->wait_share < WORTH_TELLING_WAITS)
+        snprintf(buffer, NAME_BYTES, "next to nobody %s", what);
+    else
+        snprintf(buffer, NAME_BYTES, "%.20s waiting for the GIL at any moment", threads_were(were, totals->waiting));
     return buffer;
 }
 
@@ -56,8 +70,8 @@ static char *summary(const struct verdict_facts *facts, enum verdict_class class
             facts->native_share < NATIVE_SHARE ? "in code that had released it" : "in code that did not hold it");
     case VERDICT_IO_BOUND:
         return mem_print("Threads mostly waited for something outside of the program, %.0f times a second: %.2f "
-                         "processors were in use, and next to nobody waited for the GIL.",
-                         facts->rate_per_s, process->totals.oncpu_cpus);
+                         "processors were in use, and %s.",
+                         facts->rate_per_s, process->totals.oncpu_cpus, waited(were, facts, "waited for the GIL"));
     case VERDICT_LOCK_BOUND:
         return mem_print("Threads waited for locks that other threads had: %s waiting for one at any moment, %.1f for "
                          "the GIL.",
@@ -68,9 +82,8 @@ static char *summary(const struct verdict_facts *facts, enum verdict_class class
             "one at any moment.",
             100 * facts->run_delay_share, threads_were(were, facts->delayed));
     case VERDICT_SINGLE_THREADED:
-        return mem_print("One thread at a time does the work (%.0f %% of it is %s's), and next to nobody waits for the "
-                         "GIL.",
-                         100 * facts->top_share, facts->top->name);
+        return mem_print("One thread at a time does the work (%.0f %% of it is %s's), and %s.", 100 * facts->top_share,
+                         facts->top->name, waited(were, facts, "waits for the GIL"));
     case VERDICT_IDLE:
         return mem_print("Next to nothing happened: %.2f processors were in use during %s.", process->totals.oncpu_cpus,
                          time_of(time, facts->wall));
@@ -282,14 +295,22 @@ static void advise_gil(const struct verdict_facts *facts, struct verdict *verdic
                "Find what %s calls while it sleeps: an extension that waits must release the GIL "
                "(Py_BEGIN_ALLOW_THREADS); until it does, put that work into a process of its own.",
                facts->sleeper->name);
-    } else if (facts->keeper) {
+    } else if (facts->keeper && facts->process->stacks.n_calls) {
         ADVICE(verdict,
                "%s runs native code that keeps the GIL: have it released around long computations "
                "(Py_BEGIN_ALLOW_THREADS, `nogil` in Cython), call it on less data at a time, or move it to "
                "another process.",
                facts->keeper->name);
+    } else if (facts->keeper) { /* nothing is known that could let go of it */
+        ADVICE(verdict,
+               "%s makes calls that keep the GIL for long: an extension's can release it around long computations "
+               "(Py_BEGIN_ALLOW_THREADS, `nogil` in Cython); the interpreter's own, such as sort(), re or gc.collect(), "
+               "cannot: call them on less data at a time, or move them to another process.",
+               facts->keeper->name);
     }
-    if (facts->convoy && facts->convoy_by)
+    if (facts->keeper && facts->convoy) /* who does not give the GIL up when asked does so no sooner if asked sooner */
+        ;
+    else if (facts->convoy && facts->convoy_by)
         ADVICE(verdict,
                "Move what %s computes to another process, or lower the switch interval "
                "(sys.setswitchinterval(0.0005)): the other threads get the GIL that much earlier.",
