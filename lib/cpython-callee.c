@@ -23,8 +23,8 @@
 #define CYTHON_OLD "cython_function_or_method"
 #define OF_CTYPES "_FuncPtr" /* a class of its own for each library: Lib/ctypes/__init__.py, CDLL */
 #define VECTORCALL_MOST 4096 /* bytes of an object, in front of the pointer to what calls it */
-#define NAME_BYTES 27   /* of a type that are looked at */
-#define METHODS_MAX 128 /* of a type and those that it is derived from, that are looked at */
+#define NAME_BYTES 27        /* of a type that are looked at */
+#define METHODS_MAX 128      /* of a type and those that it is derived from, that are looked at */
 
 enum { VALUE_STACK = 64 };                   /* PyFrameObject.f_valuestack, to 3.10 */
 enum { M_ML = 16, D_METHOD = 40, METH = 8 }; /* PyCFunctionObject, PyMethodDescrObject, PyMethodDef */

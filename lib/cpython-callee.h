@@ -11,9 +11,9 @@
  * *f is that frame. */
 uint64_t cpython_callee(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f);
 
-/* Where the innermost frame is calling an object that is neither of these, nor a function of ctypes': the C function that
- * calls objects of its type; 0 if that is not known, and for all before 3.11.  *type_call: the one that calls classes, which
- * lies in the interpreter. */
+/* Where the innermost frame is calling an object that is neither of these, nor a function of ctypes': the C function
+ * that calls objects of its type; 0 if that is not known, and for all before 3.11.  *type_call: the one that calls
+ * classes, which lies in the interpreter. */
 uint64_t cpython_callee_object(struct cpython_reader *r, uint64_t tstate, struct cpython_frame *f, uint64_t *type_call);
 
 /* As cpython_callee(), but only if it is a function of a library that ctypes has loaded: 0 for all others. */

@@ -24,7 +24,7 @@ static struct rec_thread *spares[SPARES];
 static uint32_t n_spares;
 static uint8_t was_folded[RECENT / 8]; /* a bit for each, by its index */
 static uint32_t newest;                /* index of the last that was made */
-static uint32_t busy; /* 1 = a thread is at it; another one that comes meanwhile does without */
+static uint32_t busy;                  /* 1 = a thread is at it; another one that comes meanwhile does without */
 
 static bool enter(void)
 {

@@ -200,7 +200,8 @@ static void test_neighbours_are_told_from_own_threads(void)
     maker_end(&maker);
 }
 
-/* Where a thread that has a processor holds the GIL nearly all the time, more processors would make others wait for it. */
+/* Where a thread that has a processor holds the GIL nearly all the time, more processors would make others wait for it.
+ */
 static void test_more_processors_do_not_replace_the_gil(void)
 {
     const struct shape serial = {.held = 230, .blocked = 10, .released_off = 760, .run_delay = 740},
@@ -463,7 +464,7 @@ static void test_who_keeps_the_gil(void)
 
     CHECK(pattern_says(&native, "calls that keep the GIL for long"));
     CHECK(!pattern_says(&often, "calls that keep the GIL for long")); /* a waiter has to have a processor, to ask */
-    CHECK(!pattern_says(&starved, "kept the GIL for"));             /* and the holder, to give it up */
+    CHECK(!pattern_says(&starved, "kept the GIL for"));               /* and the holder, to give it up */
 }
 
 /* Many short holds, of its imports, make no convoy of a thread that computes as the other does. */

@@ -20,8 +20,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "cpython-callee.h"
 #include "clock.h"
+#include "cpython-callee.h"
 #include "holds-see.h"
 #include "live.h"
 #include "peer.h"
@@ -64,8 +64,8 @@ static uint32_t callee_of(struct holds_process *p, struct cpython_reader *r, con
 
     *callee = 0;
     uint64_t function = p->no_native ? 0 : cpython_callee(r, tstate, &f), type_call;
-    /* Objects of an extension's types are called by its function, as numba's compiled ones are.  Those of the interpreter's
-     * own types are functions in Python and classes, mostly, of which that would say nothing. */
+    /* Objects of an extension's types are called by its function, as numba's compiled ones are.  Those of the
+     * interpreter's own types are functions in Python and classes, mostly, of which that would say nothing. */
     if (!function && !p->no_native && (function = cpython_callee_object(r, tstate, &f, &type_call)) &&
         (!maps_is_code(&p->maps, p->pid, type_call) || maps_is_same(&p->maps, function, type_call)))
         return 0;

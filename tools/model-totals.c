@@ -127,8 +127,8 @@ static void mark_surplus(struct model_process *process)
 
 static bool is_minor(const struct model_thread *thread, double minor_ns)
 {
-    return (double)thread->demand_ns < minor_ns &&
-           (double)(thread->lock_wait_ns - thread->notify_wait_ns) < minor_ns && (double)thread->charged_ns < minor_ns;
+    return (double)thread->demand_ns < minor_ns && (double)(thread->lock_wait_ns - thread->notify_wait_ns) < minor_ns &&
+           (double)thread->charged_ns < minor_ns;
 }
 
 /* One look that found a thread of some milliseconds says nothing of it alone; many such threads together are known. */

@@ -23,8 +23,8 @@ static double least(double a, double b)
     return a < b ? a : b;
 }
 
-/* The time before the main thread starts the first other one, and after the last has ended: nobody waits then, and no other
- * thread's part can be done then. */
+/* The time before the main thread starts the first other one, and after the last has ended: nobody waits then, and no
+ * other thread's part can be done then. */
 static double time_alone(const struct model_process *process)
 {
     double first = (double)process->wall_ns, last = 0, longest = 0;
@@ -43,10 +43,10 @@ static double time_alone(const struct model_process *process)
 }
 
 /* The time that the threads' own parts need: what they waited for the GIL, and for each other's results, is left out.
- * A thread that sleeps all along, or does next to nothing in between, may be one whose sleep nobody would have to wait for (it
- * accepts connections, is a timer's, or of a pool that a library keeps), or one that fetches one thing after the other: it has a
- * part of its own for the lower end of what would be gained, not for the upper.  Recordings of earlier versions do not tell whether
- * it slept for native threads: there it has one for both. */
+ * A thread that sleeps all along, or does next to nothing in between, may be one whose sleep nobody would have to wait
+ * for (it accepts connections, is a timer's, or of a pool that a library keeps), or one that fetches one thing after
+ * the other: it has a part of its own for the lower end of what would be gained, not for the upper.  Recordings of
+ * earlier versions do not tell whether it slept for native threads: there it has one for both. */
 static double longest_own_time(const struct verdict_facts *facts, double worth, bool sleepers)
 {
     const struct model_process *process = facts->process;

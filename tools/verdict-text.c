@@ -302,11 +302,12 @@ static void advise_gil(const struct verdict_facts *facts, struct verdict *verdic
                "another process.",
                facts->keeper->name);
     } else if (facts->keeper) { /* nothing is known that could let go of it */
-        ADVICE(verdict,
-               "%s makes calls that keep the GIL for long: an extension's can release it around long computations "
-               "(Py_BEGIN_ALLOW_THREADS, `nogil` in Cython); the interpreter's own, such as sort(), re or gc.collect(), "
-               "cannot: call them on less data at a time, or move them to another process.",
-               facts->keeper->name);
+        ADVICE(
+            verdict,
+            "%s makes calls that keep the GIL for long: an extension's can release it around long computations "
+            "(Py_BEGIN_ALLOW_THREADS, `nogil` in Cython); the interpreter's own, such as sort(), re or gc.collect(), "
+            "cannot: call them on less data at a time, or move them to another process.",
+            facts->keeper->name);
     }
     if (facts->keeper && facts->convoy) /* who does not give the GIL up when asked does so no sooner if asked sooner */
         ;

@@ -28,11 +28,9 @@ static PyObject *run(PyObject *args)
     if (!PyArg_ParseTuple(args, "dd", &held_ms, &released_ms))
         return NULL;
     compute(held_ms);
-    Py_BEGIN_ALLOW_THREADS
-    struct timespec t = {(time_t)(released_ms / 1e3), (long)(released_ms * 1e6) % 1000000000};
+    Py_BEGIN_ALLOW_THREADS struct timespec t = {(time_t)(released_ms / 1e3), (long)(released_ms * 1e6) % 1000000000};
     nanosleep(&t, NULL);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 /* Two names, so that each has a symbol of its own. */
