@@ -40,7 +40,7 @@ static bool room_after(struct holds_room *room, uint64_t ms, uint64_t us)
 
 static void test_room_comes_and_goes(void)
 {
-    struct holds_room room = {.fd = open(path, O_RDONLY | O_CLOEXEC)};
+    struct holds_room room = {.fd = open(path, O_RDONLY | O_CLOEXEC), .load_fd = -1};
 
     CHECK(!room_after(&room, 1, 4846673105)); /* nothing to compare with */
     CHECK(!room_after(&room, 50, 0));         /* too early */
@@ -61,11 +61,39 @@ static void test_what_is_no_such_file_is_no_room(void)
     const char *texts[] = {"", "some avg10=0.05", "total=3\n", "full avg10=0.00 total=0\n"};
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        struct holds_room room = {.fd = open(path, O_RDONLY | O_CLOEXEC), .is_there = true};
+        struct holds_room room = {.fd = open(path, O_RDONLY | O_CLOEXEC), .load_fd = -1, .is_there = true};
         write_file(texts[i]);
         CHECK(!holds_room_now(&room, 1000 * MS));
         CHECK(room.fd == -1);
     }
+}
+
+/* The crowd by what /proc/loadavg says now, some time later, for each processor. */
+static double crowd_after(struct holds_room *room, uint64_t ms, long running)
+{
+    static uint64_t now_ns = 1000 * MS;
+    char text[160];
+
+    now_ns += ms * MS;
+    snprintf(text, sizeof text, "0.60 1.52 1.89 %ld/418 12345\n", running * sysconf(_SC_NPROCESSORS_ONLN));
+    write_file(text);
+    return holds_room_crowd(room, now_ns);
+}
+
+static void test_a_crowd_is_counted_by_the_processor(void)
+{
+    struct holds_room room = {.fd = -1, .load_fd = open(path, O_RDONLY | O_CLOEXEC), .crowd = 1};
+
+    CHECK(crowd_after(&room, 1, 1) == 1);
+    CHECK(crowd_after(&room, 100, 4) == 1);
+    CHECK(crowd_after(&room, 50, 400) == 1); /* seen next time */
+    CHECK(crowd_after(&room, 100, 400) == 100);
+    CHECK(crowd_after(&room, 100, 8) == 2);
+    write_file("");
+    CHECK(holds_room_crowd(&room, 100000 * MS) == 1);
+    holds_room_end(&room);
+    CHECK(room.load_fd == -1);
+    CHECK(crowd_after(&room, 100, 400) == 1); /* nothing is known */
 }
 
 int main(void)
@@ -75,6 +103,7 @@ int main(void)
     close(fd);
     test_room_comes_and_goes();
     test_what_is_no_such_file_is_no_room();
+    test_a_crowd_is_counted_by_the_processor();
     unlink(path);
     return check_result();
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* holds-room.c - whether anybody waits for a processor. */
+/* holds-room.c - whether anybody waits for a processor, and how many do. */
 #include "holds-room.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,13 +12,15 @@
 
 #define READ_NS 100000000
 #define ROOM_PARTS 50 /* somebody waited for less than one part in so many of the time: there is room; */
+#define CROWD_LEAST 4 /* threads that run or are ready to, for each processor */
 #define FULL_PARTS 20 /* for more than one in so many: there is none any more.  The looks themselves make some wait */
 
 void holds_room_begin(struct holds_room *room)
 {
     struct cpu_limit limit;
 
-    *room = (struct holds_room){.fd = -1};
+    *room = (struct holds_room){.fd = -1, .crowd = 1};
+    room->load_fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
     cpu_limit_read(0, &limit);
     if (!limit.milli)
         room->fd = open("/proc/pressure/cpu", O_RDONLY | O_CLOEXEC);
@@ -45,8 +48,9 @@ bool holds_room_now(struct holds_room *room, uint64_t now_ns)
     if (room->fd < 0 || now_ns - room->read_ns < READ_NS)
         return room->is_there;
     if (!read_waited(room->fd, &waited_us)) {
-        holds_room_end(room);
-        return false;
+        close(room->fd);
+        room->fd = -1;
+        return room->is_there = false;
     }
     uint64_t elapsed_ns = now_ns - room->read_ns, waited_ns = (waited_us - room->waited_us) * 1000;
     room->is_there = room->read_ns && waited_ns < elapsed_ns / (room->is_there ? FULL_PARTS : ROOM_PARTS);
@@ -55,9 +59,34 @@ bool holds_room_now(struct holds_room *room, uint64_t now_ns)
     return room->is_there;
 }
 
+/* "0.60 1.52 1.89 2/418 12345": the fourth number, of threads that run or are ready to; 0 = it is something else. */
+static double read_running(int fd)
+{
+    char text[128];
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    double running = 0;
+
+    text[n > 0 ? n : 0] = 0;
+    return sscanf(text, "%*f %*f %*f %lf/", &running) == 1 ? running : 0;
+}
+
+double holds_room_crowd(struct holds_room *room, uint64_t now_ns)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (room->load_fd < 0 || now_ns - room->load_read_ns < READ_NS)
+        return room->crowd;
+    double each = read_running(room->load_fd) / (double)(processors > 0 ? processors : 1);
+    room->crowd = each > CROWD_LEAST ? each / CROWD_LEAST : 1;
+    room->load_read_ns = now_ns;
+    return room->crowd;
+}
+
 void holds_room_end(struct holds_room *room)
 {
     if (room->fd >= 0)
         close(room->fd);
-    *room = (struct holds_room){.fd = -1};
+    if (room->load_fd >= 0)
+        close(room->load_fd);
+    *room = (struct holds_room){.fd = -1, .load_fd = -1, .crowd = 1};
 }

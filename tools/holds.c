@@ -134,7 +134,7 @@ static double stretch(struct holds *h, uint64_t now_ns)
         load += h->look_cost_ns / (double)h->process[i]->mean_ns;
     if (now_ns - h->start_ns < EARLY_NS)
         times = EARLY_TIMES * (holds_room_now(&h->room, now_ns) ? ROOM_TIMES : 1);
-    load *= (double)h->cost_parts / (double)times;
+    load *= (double)h->cost_parts / (double)times * holds_room_crowd(&h->room, now_ns);
     return load > 1 ? load : 1;
 }
 
