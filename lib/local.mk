@@ -56,6 +56,8 @@ libgilscope_preload_la_SOURCES = \
     lib/shim-quick.c \
     lib/shim-quick.h \
     lib/shim-real.c \
+    lib/shim-ring.c \
+    lib/shim-ring.h \
     lib/shim-route.c \
     lib/shim-route.h \
     lib/shim-sample.c \

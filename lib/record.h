@@ -34,9 +34,10 @@
 
 #define REC_MAGIC "GILSCOPE"   /* 8 bytes, without the terminating 0 */
 #define REC_ENDIAN 0x01020304u /* reads as 0x04030201 in a file of the other byte order */
-#define REC_VERSION 2          /* what this source writes */
+#define REC_VERSION 3          /* what this source writes */
 #define REC_VERSION_MIN 1      /* the oldest version that can be read */
 #define REC_VERSION_TURN 2     /* the first that knows rec_gil.turn */
+#define REC_VERSION_RECENT 3   /* the first that knows rec_gil.recent */
 
 #define REC_HEADER_BYTES 4096u /* records start here */
 #define REC_CELL_BYTES 16u     /* every record starts at, and is sized in, multiples of this */
@@ -314,9 +315,12 @@ struct rec_thread {
 
 /* --- GILs -------------------------------------------------------------------------------------------------------- */
 #define REC_RING 1024 /* the last changes of holder, for charging waits to the holds that they overlap */
-/* Where change i is in the ring of a record that has a turn: two threads that hand the GIL to and fro write to lines of
- * their own, which stay with their processors. */
+/* Where change i is in the ring of a record that has a turn, but nothing recent. */
 #define REC_RING_PLACE(i) (((i) % 2) * (REC_RING / 2) + (i) / 2 % (REC_RING / 2))
+/* Where it is in `recent`: two threads that hand the GIL to and fro write to lines of their own, which stay with their
+ * processors, and few enough to stay in the innermost cache. */
+#define REC_RECENT 64
+#define REC_RECENT_PLACE(i) (((i) % 2) * (REC_RECENT / 2) + (i) / 2 % (REC_RECENT / 2))
 
 struct rec_change {
     uint32_t holder;          /* thread index */
@@ -325,13 +329,18 @@ struct rec_change {
     uint64_t ticks;           /* when it did */
 };
 
+struct rec_recent {
+    struct rec_change change; /* as in ring */
+    uint64_t number; /* which change it is: 0, 1, ... */
+};
+
 /* What changes at each change of holder: all of it in one cache line, which is what a hand-off moves from processor to
  * processor besides the GIL's own and one of the ring.  mutex */
 struct rec_turn {
     uint32_t seq;             /* as in rec_gil */
     uint32_t holder;          /* as in rec_gil */
     uint64_t held_base_ticks; /* as in rec_gil */
-    uint64_t n_changes;       /* as in rec_gil, but change i is at ring[REC_RING_PLACE(i)] */
+    uint64_t n_changes;       /* as in rec_gil, but change i is at ring[REC_RING_PLACE(i)], or see has_recent */
     /* For the library alone. */
     uint64_t take_ticks;         /* the present hold's begin, 0 = it is not held */
     uint64_t last_take_ticks;    /* of the last closed hold */
@@ -372,8 +381,10 @@ struct rec_gil {
     uint64_t wait_forced_ticks; /* atomic */
     uint64_t forced_switches;   /* atomic */
     uint32_t has_turn; /* 1: seq, holder, held_base_ticks and n_changes are those of turn, and 0 here.  once */
-    uint32_t pad;
-    uint64_t spare;
+    uint32_t has_recent; /* 1: change i is at recent[REC_RECENT_PLACE(i)], if that has its number.  Those that had to be
+                            kept for longer are one after the other in ring, entry k at ring[k % REC_RING], with their
+                            numbers in ring_number.  once */
+    uint64_t n_ring;     /* entries made in ring so far: has_recent.  mutex */
     struct rec_change ring[REC_RING];
     /* What is not known of it, for measuring was paused.  mutex */
     uint32_t unseen;        /* 1: it has been taken or given up in a pause; the pause began at waiters_at_ticks if
@@ -385,6 +396,8 @@ struct rec_gil {
     uint64_t unknown_tstate;      /* address of the PyThreadState of whoever has held it since unknown_since_ticks */
     uint64_t pad_line[4];
     struct rec_turn turn; /* begins a cache line, as the record does */
+    struct rec_recent recent[REC_RECENT]; /* has_recent.  mutex */
+    uint64_t ring_number[REC_RING];       /* has_recent.  mutex */
 };
 
 /* --- texts ------------------------------------------------------------------------------------------------------- */

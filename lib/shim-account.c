@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "shim-file.h"
+#include "shim-ring.h"
 
 _Static_assert(sizeof(struct rec_turn) == SHIM_LINE_BYTES && offsetof(struct rec_gil, turn) % SHIM_LINE_BYTES == 0,
                "rec_turn is a line");
@@ -30,13 +31,13 @@ static uint64_t held_at(const struct shim_gil *g, uint64_t b, uint64_t t)
     uint64_t next = g->turn->closed_ticks;
     if (b >= g->turn->last_take_ticks)
         return next - shim_elapsed(b, g->turn->last_release_ticks);
-    for (uint64_t i = gr->turn.n_changes, n = 0; i > 0 && n < REC_RING; i--, n++) {
-        const struct rec_change *c = &gr->ring[REC_RING_PLACE(i - 1)];
-        if (c->ticks <= b) {
-            uint64_t most = next - c->held_base_ticks;
-            return c->held_base_ticks + (b - c->ticks < most ? b - c->ticks : most);
+    struct rec_change c;
+    for (struct shim_ring_walk walk = shim_ring_from(gr, gr->turn.n_changes); shim_ring_earlier(&walk, &c);) {
+        if (c.ticks <= b) {
+            uint64_t most = next - c.held_base_ticks;
+            return c.held_base_ticks + (b - c.ticks < most ? b - c.ticks : most);
         }
-        next = c->held_base_ticks;
+        next = c.held_base_ticks;
     }
     return next;
 }
@@ -122,10 +123,12 @@ void shim_account_arrive(struct shim_gil *g, uint64_t t)
     shim_write_end(&tr->seq);
 }
 
-/* Since when the GIL has had its last holder, ticks.  Holding gil->mutex. */
-static uint64_t last_change(const struct rec_gil *gr)
+/* Has the GIL had its last holder since b, or before?  Looked up only where its last hold, which may be an open one,
+ * does not say so: the ring's line is in the cache of whoever wrote it.  Holding gil->mutex. */
+static bool one_holder_since(const struct shim_gil *g, uint64_t b)
 {
-    return gr->ring[REC_RING_PLACE(gr->turn.n_changes - 1)].ticks;
+    uint64_t last = g->turn->take_ticks ? g->turn->take_ticks : g->turn->last_take_ticks;
+    return b >= last || b >= shim_ring_latest(g->rec);
 }
 
 void shim_account_wait_end(struct shim_gil *g, uint64_t t)
@@ -155,7 +158,7 @@ void shim_account_wait_end(struct shim_gil *g, uint64_t t)
         blocked = total;
         tr->wait_held_base_ticks = now_held - blocked;
     }
-    T.late_holder = b >= last_change(gr) ? shim_gil_holder(g) : NULL;
+    T.late_holder = one_holder_since(g, b) ? shim_gil_holder(g) : NULL;
     tr->late_held_ticks = now_held;
     tr->late_changes = gr->turn.n_changes;
     tr->late_wait_ticks = total;
@@ -187,19 +190,11 @@ void shim_account_take_after_wait(struct shim_gil *g, uint64_t t)
     shim_write_end(&tr->seq);
 }
 
-/* The entry of the ring may be read meanwhile, by a thread that enters its last wait: it is made void first
- * (shim_account_row). */
+/* Holding gil->mutex, within the turn's sequence counter. */
 static inline void change(struct shim_gil *g, const struct rec_thread *tr, uint64_t t, uint64_t sum)
 {
-    struct rec_gil *gr = g->rec;
-    struct rec_change *c = &gr->ring[REC_RING_PLACE(gr->turn.n_changes)];
-    __atomic_store_n(&c->held_base_ticks, UINT64_MAX, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    c->holder = tr->index;
-    c->holder_cell = tr->index ? shim_file_cell(tr) : 0;
-    c->ticks = t;
-    __atomic_store_n(&c->held_base_ticks, sum, __ATOMIC_RELEASE);
-    __atomic_store_n(&gr->turn.n_changes, gr->turn.n_changes + 1, __ATOMIC_RELEASE);
+    bool waits = g->turn->n_waiters || (T.later & SHIM_LATER_WAIT && !T.late_holder);
+    shim_ring_enter(g->rec, tr, shim_file_cell(tr), t, sum, waits);
 }
 
 void shim_account_change(struct shim_gil *g, const struct rec_thread *tr, uint64_t t, uint64_t sum)

@@ -5,6 +5,7 @@
 #include "shim-account.h"
 #include "shim-file.h"
 #include "shim-fold.h"
+#include "shim-ring.h"
 
 enum { TRIED = 7 }; /* entries of a full row, of which one gives way */
 
@@ -100,17 +101,6 @@ bool shim_account_row_add(struct rec_thread *tr, uint32_t holder, uint64_t ticks
     return false;
 }
 
-/* Reads an entry of the ring, which goes on being written meanwhile.  False if it has been, or is being, written anew:
- * H at such a change is not below what it was at the end of the wait, `high`. */
-static bool read_change(const struct rec_change *entry, uint64_t high, struct rec_change *c)
-{
-    uint64_t before = __atomic_load_n(&entry->held_base_ticks, __ATOMIC_ACQUIRE);
-    *c = *entry;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    c->held_base_ticks = before;
-    return before <= high && before == __atomic_load_n(&entry->held_base_ticks, __ATOMIC_RELAXED);
-}
-
 static struct rec_thread *holder_of(const struct rec_change *c)
 {
     struct rec_thread *holder = c->holder_cell ? shim_file_at(c->holder_cell) : NULL;
@@ -145,12 +135,10 @@ void shim_account_row(struct shim_gil *g)
             shim_file_loss(REC_LOSS_PAIRS);
         return;
     }
-    uint64_t last = tr->late_changes, oldest = last > REC_RING ? last - REC_RING : 0;
+    struct rec_change c;
+    struct shim_ring_walk walk = shim_ring_from(gr, tr->late_changes);
     struct rec_thread *earliest = shim_gil_holder(g); /* holder that is known */
-    for (uint64_t i = last; high > low && i > oldest; i--) {
-        struct rec_change c;
-        if (!read_change(&gr->ring[REC_RING_PLACE(i - 1)], tr->late_held_ticks, &c))
-            break;
+    while (high > low && shim_ring_earlier(&walk, &c)) {
         if (c.held_base_ticks >= high)
             continue;
         uint64_t from = c.held_base_ticks > low ? c.held_base_ticks : low;

@@ -201,7 +201,7 @@ bool shim_file_open(const char *directory, const char **why, int *error)
     struct rec_header *h = map;
     h->endian = REC_ENDIAN;
     h->version = REC_VERSION;
-    h->version_min = REC_VERSION_TURN;
+    h->version_min = REC_VERSION_RECENT;
     h->header_bytes = REC_HEADER_BYTES;
     h->source = REC_SOURCE_PRELOAD;
     h->reserved_bytes = SHIM.reserved_bytes = FIRST_BYTES;

@@ -261,7 +261,7 @@ static void add_gil(const char *c, const void *m, const void *sc)
     static uint32_t n_made;
     gr->index = SHIM.n_gils == 0 ? (n_made = 0) : ++n_made;
     gr->address = (uint64_t)(uintptr_t)c;
-    gr->has_turn = 1;
+    gr->has_turn = gr->has_recent = 1;
     struct shim_period p = shim_pause_period();
     gr->n_toggles = gr->known_toggles = p.n;
     gr->unseen = p.n & 1;

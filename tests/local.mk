@@ -12,6 +12,7 @@ UNIT_TESTS = \
     tests/unit-plan \
     tests/unit-quick \
     tests/unit-reader \
+    tests/unit-ring \
     tests/unit-room \
     tests/unit-symbols \
     tests/unit-text \
@@ -42,8 +43,8 @@ tests_unit_order_SOURCES = tests/unit-check.h tests/unit-order.c
 # The shim's own accounts, each file with tests/order/sim.h in front of it.
 tests_unit_pause_SOURCES = tests/unit-check.h tests/unit-pause.c tests/order/accounts.c tests/order/order.h \
     tests/order/process.h tests/order/python.c tests/order/sim.c tests/order/sim.h tests/order/stubs.c \
-    lib/shim.c lib/shim-account.c lib/shim-enter.c lib/shim-fold.c lib/shim-gil.c lib/shim-pause.c lib/shim-route.c \
-    lib/shim-several.c lib/shim-thread.c tools/toggle.c
+    lib/shim.c lib/shim-account.c lib/shim-enter.c lib/shim-fold.c lib/shim-gil.c lib/shim-pause.c lib/shim-ring.c \
+    lib/shim-route.c lib/shim-several.c lib/shim-thread.c tools/toggle.c
 tests_unit_pause_CPPFLAGS = $(unit_cppflags) -include $(top_srcdir)/tests/order/sim.h
 tests_unit_plan_SOURCES = tests/unit-check.h tests/unit-plan.c
 tests_unit_plan_CPPFLAGS = $(unit_cppflags)
@@ -53,6 +54,9 @@ tests_unit_quick_CPPFLAGS = $(unit_cppflags)
 tests_unit_reader_SOURCES = tests/unit-reader.c $(unit_maker)
 tests_unit_reader_CPPFLAGS = $(unit_cppflags)
 tests_unit_reader_LDADD = $(unit_ldadd)
+tests_unit_ring_SOURCES = tests/unit-ring.c lib/shim-ring.c $(unit_maker)
+tests_unit_ring_CPPFLAGS = $(unit_cppflags)
+tests_unit_ring_LDADD = $(unit_ldadd)
 tests_unit_room_SOURCES = tests/unit-check.h tests/unit-room.c
 tests_unit_room_CPPFLAGS = $(unit_cppflags)
 tests_unit_room_LDADD = $(unit_ldadd)

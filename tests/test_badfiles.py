@@ -50,7 +50,7 @@ def loop(where):
 
 BAD = {
     "a newer format": (lambda w: patched(w, VERSION, struct.pack("<HH", 99, 99)),
-                       "its format is version 99 and this gilscope reads up to 2; use a newer one"),
+                       "its format is version 99 and this gilscope reads up to 3; use a newer one"),
     "an older format": (lambda w: patched(w, VERSION, struct.pack("<HH", 0, 0)), "use an older one"),
     "the other byte order": (lambda w: patched(w, ENDIAN, struct.pack(">I", 0x01020304)),
                              "it is from a machine of the other byte order; report on it there"),

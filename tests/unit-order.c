@@ -129,19 +129,23 @@ static struct search run(const struct op *writer, const struct op *reader, const
     return search;
 }
 
-/* --- an entry of the ring of changes: shim_account_holder() writes, read_change() reads */
-enum { H, HOLDER, TIME, VOID = 255 };
+/* --- an entry of the ring of changes: shim_ring_enter() and shim_ring_keep() write, read_change() reads */
+enum { H, HOLDER, TIME, NUMBER, VOID = 255 };
 
 static const struct op ring_writer[] = {
-    {STORE, H, VOID, RELAXED},      {FENCE_RELEASE, 0, 0, RELAXED}, {STORE, HOLDER, 2, RELAXED},
-    {STORE, TIME, 2, RELAXED},      {STORE, H, 2, RELEASE},         {STORE, H, VOID, RELAXED},
-    {FENCE_RELEASE, 0, 0, RELAXED}, {STORE, HOLDER, 3, RELAXED},    {STORE, TIME, 3, RELAXED},
-    {STORE, H, 3, RELEASE},         {END, 0, 0, RELAXED},
+    {STORE, H, VOID, RELAXED}, {FENCE_RELEASE, 0, 0, RELAXED}, {STORE, HOLDER, 2, RELAXED},
+    {STORE, TIME, 2, RELAXED}, {STORE, NUMBER, 2, RELAXED},    {STORE, H, 2, RELEASE},
+    {STORE, H, VOID, RELAXED}, {FENCE_RELEASE, 0, 0, RELAXED}, {STORE, HOLDER, 3, RELAXED},
+    {STORE, TIME, 3, RELAXED}, {STORE, NUMBER, 3, RELAXED},    {STORE, H, 3, RELEASE},
+    {END, 0, 0, RELAXED},
 };
-static const struct op ring_writer_without_void[] = {
-    {STORE, HOLDER, 2, RELAXED}, {STORE, TIME, 2, RELAXED}, {STORE, H, 2, RELEASE}, {END, 0, 0, RELAXED}};
+static const struct op ring_writer_without_void[] = {{STORE, HOLDER, 2, RELAXED},
+                                                     {STORE, TIME, 2, RELAXED},
+                                                     {STORE, NUMBER, 2, RELAXED},
+                                                     {STORE, H, 2, RELEASE},
+                                                     {END, 0, 0, RELAXED}};
 static const struct op ring_reader[] = {
-    {LOAD, H, 0, ACQUIRE},          {LOAD, HOLDER, 1, RELAXED}, {LOAD, TIME, 2, RELAXED},
+    {LOAD, H, 0, ACQUIRE},          {LOAD, HOLDER, 1, RELAXED}, {LOAD, TIME, 2, RELAXED}, {LOAD, NUMBER, 4, RELAXED},
     {FENCE_ACQUIRE, 0, 0, RELAXED}, {LOAD, H, 3, RELAXED},      {END, 0, 0, RELAXED},
 };
 
@@ -150,12 +154,12 @@ static void ring_verdict(const uint8_t *reg, struct search *search)
     if (reg[0] == VOID || reg[0] != reg[3])
         return;
     search->n_accepted++;
-    search->n_torn += reg[1] != reg[0] || reg[2] != reg[0];
+    search->n_torn += reg[1] != reg[0] || reg[2] != reg[0] || reg[4] != reg[0];
 }
 
 static void test_ring(void)
 {
-    const uint8_t words[WORDS] = {1, 1, 1};
+    const uint8_t words[WORDS] = {1, 1, 1, 1};
 
     for (int strong = 0; strong < 2; strong++) {
         CHECK_NUMBER(run(ring_writer, ring_reader, words, strong, ring_verdict).n_torn, 0);

@@ -145,6 +145,8 @@ libgilscope_tool_a_SOURCES = \
     tools/procstat.h \
     tools/reader-copy.c \
     tools/reader-copy.h \
+    tools/reader-ring.c \
+    tools/reader-ring.h \
     tools/reader-find.c \
     tools/reader-stacks.c \
     tools/reader.c \

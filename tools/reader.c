@@ -15,6 +15,7 @@
 #include "live.h"
 #include "mem.h"
 #include "reader-copy.h"
+#include "reader-ring.h"
 
 /* The oldest header that is understood has its fields up to the losses. */
 #define HEADER_BYTES_MIN offsetof(struct rec_header, losses)
@@ -187,21 +188,6 @@ static void fill_in_released(struct rec_thread *thread)
         thread->released_ticks = thread->state_ticks > thread->start_ticks && all > rest ? all - rest : 0;
 }
 
-/* What changes at each change of holder, to where it is in records without a turn. */
-static void fill_in_turn(struct rec_gil *gil)
-{
-    if (!gil->has_turn)
-        return;
-    gil->seq = gil->turn.seq;
-    gil->holder = gil->turn.holder;
-    gil->held_base_ticks = gil->turn.held_base_ticks;
-    gil->n_changes = gil->turn.n_changes;
-    struct rec_change ring[REC_RING];
-    for (uint32_t i = 0; i < REC_RING; i++)
-        ring[i] = gil->ring[REC_RING_PLACE(i)];
-    memcpy(gil->ring, ring, sizeof ring);
-}
-
 static bool read_file(struct reader_file *file, int fd, char error[READER_ERROR_BYTES])
 {
     struct stat status;
@@ -232,7 +218,7 @@ static bool read_file(struct reader_file *file, int fd, char error[READER_ERROR_
     if (!file->header.end_ticks && (file->pid_here = live_pid(&file->header)))
         reader_copy_settle(fd, file);
     for (size_t i = 0; i < file->n_gils; i++)
-        fill_in_turn(&file->gils[i]);
+        reader_ring_fill_in(&file->gils[i]);
     for (size_t i = 0; i < file->n_threads; i++)
         fill_in_released(&file->threads[i]);
     for (size_t i = 0; i < file->n_threads; i++)
