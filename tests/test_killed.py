@@ -221,7 +221,7 @@ os._exit(0)
 """, where)
     process = recording.process
     said = text_of(recording.dir)
-    assert "cut short" in said and "killed" not in said, said
+    assert " · cut short" in said and " · killed" not in said, said
     assert "was cut short, or its disk was full" in process["note"] and process["wall_ns"] < 1.9e9, process["wall_ns"]
 
 
