@@ -315,7 +315,7 @@ struct rec_thread {
 
 /* --- GILs -------------------------------------------------------------------------------------------------------- */
 #define REC_RING 1024 /* the last changes of holder, for charging waits to the holds that they overlap */
-/* Where change i is in the ring of a record that has a turn, but nothing recent. */
+/* Where change i is in the ring of a record that has a turn: odd and even ones lie apart. */
 #define REC_RING_PLACE(i) (((i) % 2) * (REC_RING / 2) + (i) / 2 % (REC_RING / 2))
 /* Where it is in `recent`: two threads that hand the GIL to and fro write to lines of their own, which stay with their
  * processors, and few enough to stay in the innermost cache. */
@@ -331,7 +331,7 @@ struct rec_change {
 
 struct rec_recent {
     struct rec_change change; /* as in ring */
-    uint64_t number; /* which change it is: 0, 1, ... */
+    uint64_t number;          /* the change's, counted from 1: 0 = there has not been one here */
 };
 
 /* What changes at each change of holder: all of it in one cache line, which is what a hand-off moves from processor to
@@ -381,10 +381,9 @@ struct rec_gil {
     uint64_t wait_forced_ticks; /* atomic */
     uint64_t forced_switches;   /* atomic */
     uint32_t has_turn; /* 1: seq, holder, held_base_ticks and n_changes are those of turn, and 0 here.  once */
-    uint32_t has_recent; /* 1: change i is at recent[REC_RECENT_PLACE(i)], if that has its number.  Those that had to be
-                            kept for longer are one after the other in ring, entry k at ring[k % REC_RING], with their
-                            numbers in ring_number.  once */
-    uint64_t n_ring;     /* entries made in ring so far: has_recent.  mutex */
+    uint32_t has_recent; /* 1: change i is at recent[REC_RECENT_PLACE(i)] or, if it had to be kept for longer, at
+                            ring[REC_RING_PLACE(i)], where its number is.  once */
+    uint64_t spare;
     struct rec_change ring[REC_RING];
     /* What is not known of it, for measuring was paused.  mutex */
     uint32_t unseen;        /* 1: it has been taken or given up in a pause; the pause began at waiters_at_ticks if
@@ -397,7 +396,7 @@ struct rec_gil {
     uint64_t pad_line[4];
     struct rec_turn turn; /* begins a cache line, as the record does */
     struct rec_recent recent[REC_RECENT]; /* has_recent.  mutex */
-    uint64_t ring_number[REC_RING];       /* has_recent.  mutex */
+    uint64_t ring_number[REC_RING];       /* as rec_recent.number, of those in ring: has_recent.  mutex */
 };
 
 /* --- texts ------------------------------------------------------------------------------------------------------- */

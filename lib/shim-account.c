@@ -32,7 +32,7 @@ static uint64_t held_at(const struct shim_gil *g, uint64_t b, uint64_t t)
     if (b >= g->turn->last_take_ticks)
         return next - shim_elapsed(b, g->turn->last_release_ticks);
     struct rec_change c;
-    for (struct shim_ring_walk walk = shim_ring_from(gr, gr->turn.n_changes); shim_ring_earlier(&walk, &c);) {
+    for (struct shim_ring_walk walk = {gr, gr->turn.n_changes}; shim_ring_earlier(&walk, &c);) {
         if (c.ticks <= b) {
             uint64_t most = next - c.held_base_ticks;
             return c.held_base_ticks + (b - c.ticks < most ? b - c.ticks : most);
@@ -190,17 +190,10 @@ void shim_account_take_after_wait(struct shim_gil *g, uint64_t t)
     shim_write_end(&tr->seq);
 }
 
-/* Holding gil->mutex, within the turn's sequence counter. */
-static inline void change(struct shim_gil *g, const struct rec_thread *tr, uint64_t t, uint64_t sum)
-{
-    bool waits = g->turn->n_waiters || (T.later & SHIM_LATER_WAIT && !T.late_holder);
-    shim_ring_enter(g->rec, tr, shim_file_cell(tr), t, sum, waits);
-}
-
 void shim_account_change(struct shim_gil *g, const struct rec_thread *tr, uint64_t t, uint64_t sum)
 {
     shim_write_begin(&g->turn->seq);
-    change(g, tr, t, sum);
+    shim_ring_enter(g->rec, tr, shim_file_cell(tr), t, sum);
     shim_write_end(&g->turn->seq);
 }
 
@@ -219,7 +212,7 @@ void shim_account_holder(struct shim_gil *g, uint64_t t)
     gr->turn.held_base_ticks = sum - tr->held_ticks;
     g->turn->holder = tr->index;
     g->turn->holder_cell = T.rec_cell;
-    change(g, tr, t, sum);
+    shim_ring_enter(g->rec, tr, shim_file_cell(tr), t, sum);
     shim_write_end(&gr->turn.seq);
 }
 

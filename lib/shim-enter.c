@@ -136,7 +136,7 @@ void shim_account_row(struct shim_gil *g)
         return;
     }
     struct rec_change c;
-    struct shim_ring_walk walk = shim_ring_from(gr, tr->late_changes);
+    struct shim_ring_walk walk = {gr, tr->late_changes};
     struct rec_thread *earliest = shim_gil_holder(g); /* holder that is known */
     while (high > low && shim_ring_earlier(&walk, &c)) {
         if (c.held_base_ticks >= high)

@@ -212,7 +212,6 @@ struct shim_thread {
     uint64_t owed_ticks;
     uint32_t owed_index;     /* of that record: it may have become another thread's since */
     uint64_t ring_ticks;     /* when it last took the GIL from another thread: shim-ring.h */
-    uint32_t ring_slow;      /* so many of the last of those came late, one after the other */
     uint64_t hold_ticks;     /* the hold that has just ended */
     uint64_t check_ticks;    /* shim_thread_check_release is due then */
     uint64_t cpu_due_ticks;  /* the next burst of readings of the CPU clock */

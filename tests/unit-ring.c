@@ -36,7 +36,7 @@ static bool is_same(const struct rec_change *a, const struct rec_change *b)
 /* From change n on, back. */
 static void check_walk(const struct rec_gil *gil, uint64_t n)
 {
-    struct shim_ring_walk walk = shim_ring_from(gil, n);
+    struct shim_ring_walk walk = {gil, n};
     uint64_t now = gil->turn.n_changes, i = n;
     struct rec_change change;
     bool right = true;
@@ -93,7 +93,8 @@ static void check_mix(unsigned waited_parts, unsigned slow_parts)
         if (pick(40) == 0)
             waited = pick(16) < waited_parts;
         truth[n] = (struct rec_change){holder.index, holder.index + 100, held, t};
-        shim_ring_enter(gil, &holder, holder.index + 100, t, held, waited);
+        gil->turn.n_waiters = waited;
+        shim_ring_enter(gil, &holder, holder.index + 100, t, held);
         waited_since[n] = !waited ? n : n > 0 && before ? waited_since[n - 1] : n;
         before = waited;
         check_walk(gil, n + 1);
@@ -116,9 +117,9 @@ static void test_slow_changes_are_kept(void)
     gil = maker_gil(&maker, 0);
     for (uint64_t i = 0; i < 3 * REC_RING; i++) {
         const struct rec_thread holder = {.index = 1 + (uint32_t)(i % 2)};
-        shim_ring_enter(gil, &holder, 1, MAKER_START + i * SHIM_RING_QUICK_TICKS, i, false);
+        shim_ring_enter(gil, &holder, 1, MAKER_START + i * SHIM_RING_QUICK_TICKS, i);
     }
-    for (struct shim_ring_walk walk = shim_ring_from(gil, gil->turn.n_changes); shim_ring_earlier(&walk, &change);)
+    for (struct shim_ring_walk walk = {gil, gil->turn.n_changes}; shim_ring_earlier(&walk, &change);)
         n++;
     CHECK_NUMBER(n, REC_RING);
     maker_end(&maker);

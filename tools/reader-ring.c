@@ -10,13 +10,14 @@ struct flat {
     bool known[REC_RING];
 };
 
-/* Enters change number, unless it is older than what is wanted, was not made, or was being written. */
+/* Enters a change, counted from 1, unless it is older than what is wanted, was not made, or was being written. */
 static void enter(struct flat *flat, const struct rec_gil *gil, uint64_t number, const struct rec_change *change)
 {
-    if (number >= gil->n_changes || gil->n_changes - number > REC_RING || change->held_base_ticks == UINT64_MAX)
+    if (!number || number > gil->n_changes || gil->n_changes - number >= REC_RING ||
+        change->held_base_ticks == UINT64_MAX)
         return;
-    flat->change[number % REC_RING] = *change;
-    flat->known[number % REC_RING] = true;
+    flat->change[(number - 1) % REC_RING] = *change;
+    flat->known[(number - 1) % REC_RING] = true;
 }
 
 static void fill_gaps(struct flat *flat, uint64_t n)
@@ -35,13 +36,11 @@ static void fill_gaps(struct flat *flat, uint64_t n)
 static void flatten(struct rec_gil *gil)
 {
     struct flat flat = {.known = {false}};
-    uint64_t kept = gil->n_ring < REC_RING ? gil->n_ring : REC_RING;
 
-    for (uint64_t i = 0; i < kept; i++)
+    for (uint32_t i = 0; i < REC_RING; i++)
         enter(&flat, gil, gil->ring_number[i], &gil->ring[i]);
     for (uint32_t i = 0; i < REC_RECENT; i++)
-        if (REC_RECENT_PLACE(gil->recent[i].number) == i)
-            enter(&flat, gil, gil->recent[i].number, &gil->recent[i].change);
+        enter(&flat, gil, gil->recent[i].number, &gil->recent[i].change);
     fill_gaps(&flat, gil->n_changes);
     memcpy(gil->ring, flat.change, sizeof flat.change);
 }
