@@ -72,10 +72,9 @@ static double read_running(int fd)
 
 double holds_room_crowd(struct holds_room *room, uint64_t now_ns)
 {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-
     if (room->load_fd < 0 || now_ns - room->load_read_ns < READ_NS)
         return room->crowd;
+    long processors = sysconf(_SC_NPROCESSORS_ONLN); /* reads a file */
     double each = read_running(room->load_fd) / (double)(processors > 0 ? processors : 1);
     room->crowd = each > CROWD_LEAST ? each / CROWD_LEAST : 1;
     room->load_read_ns = now_ns;
