@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "recdir.h"
 #include "recfile.h"
 
 /* Whether the header is that of a file of PID's. */
@@ -51,9 +52,8 @@ void closer_stamp(const char *dir, int pid, uint64_t proc_start, int status)
     if (!stream)
         return;
     for (struct dirent *entry; (entry = readdir(stream));) {
-        size_t length = strlen(entry->d_name), suffix = strlen(REC_SUFFIX);
         char *path;
-        if (length <= suffix || strcmp(entry->d_name + length - suffix, REC_SUFFIX))
+        if (!recdir_is_recording(entry->d_name))
             continue;
         if (asprintf(&path, "%s/%s", dir, entry->d_name) < 0)
             break;

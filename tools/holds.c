@@ -26,6 +26,7 @@
 #include "clock.h"
 #include "holds-process.h"
 #include "holds-room.h"
+#include "recdir.h"
 
 #define PROCESSES_MAX 256
 #define NAMES_MAX 65536 /* of recordings that have been tried: no directory of ours has more */
@@ -88,13 +89,6 @@ static void add(struct holds *h, const char *name, uint64_t now_ns)
     h->process[h->n++] = p;
 }
 
-static bool is_recording(const char *name)
-{
-    size_t n = strlen(name), suffix = strlen(REC_SUFFIX);
-
-    return n > suffix && !strcmp(name + n - suffix, REC_SUFFIX);
-}
-
 /* Looks for new recordings, if there can be any. */
 static void scan(struct holds *h, uint64_t now_ns)
 {
@@ -114,7 +108,7 @@ static void scan(struct holds *h, uint64_t now_ns)
     }
     DIR *stream = opendir(h->path);
     for (const struct dirent *entry; stream && (entry = readdir(stream));)
-        if (is_recording(entry->d_name))
+        if (recdir_is_recording(entry->d_name))
             add(h, entry->d_name, now_ns);
     if (stream)
         closedir(stream);

@@ -145,9 +145,9 @@ libgilscope_tool_a_SOURCES = \
     tools/procstat.h \
     tools/reader-copy.c \
     tools/reader-copy.h \
+    tools/reader-find.c \
     tools/reader-ring.c \
     tools/reader-ring.h \
-    tools/reader-find.c \
     tools/reader-stacks.c \
     tools/reader.c \
     tools/reader.h \

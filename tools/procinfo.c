@@ -195,9 +195,7 @@ int procinfo_find_recording(int pid, struct rec_header *header)
 
 bool procinfo_is_stopped(int pid)
 {
-    char state = procstat_state(pid, pid, NULL);
-
-    return state == 'T' || state == 't';
+    return procstat_is_stopped(procstat_state(pid, pid, NULL));
 }
 
 int procinfo_threads(int pid)

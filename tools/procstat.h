@@ -14,6 +14,12 @@ struct procstat {
     unsigned exit_status; /* of a zombie, as of waitpid(2), where it is not secret */
 };
 
+/* Does a state say that a signal or a debugger has stopped it?  Any thread. */
+static inline bool procstat_is_stopped(char state)
+{
+    return state == 'T' || state == 't';
+}
+
 /* False: it is gone, or may not be looked at. */
 bool procstat_read(int pid, int tid, struct procstat *stat);
 

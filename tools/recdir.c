@@ -88,8 +88,8 @@ static int is_foreign_link(const char *dir)
 
     while (n > 1 && (plain[n - 1] == '/' || (plain[n - 1] == '.' && plain[n - 2] == '/')))
         plain[--n] = '\0'; /* "link/" and "link/." are what it leads to */
-    int foreign = plain && !lstat(plain, &status) && S_ISLNK(status.st_mode) && status.st_uid != 0 &&
-                  status.st_uid != geteuid();
+    int foreign =
+        plain && !lstat(plain, &status) && S_ISLNK(status.st_mode) && status.st_uid != 0 && status.st_uid != geteuid();
     free(plain);
     return foreign;
 }
@@ -162,6 +162,13 @@ char *recdir_make(const char *wanted, char *const *argv, int *made)
     return absolute;
 }
 
+int recdir_is_recording(const char *name)
+{
+    size_t length = strlen(name), suffix = strlen(REC_SUFFIX);
+
+    return length > suffix && !strcmp(name + length - suffix, REC_SUFFIX);
+}
+
 int recdir_has_recordings(const char *dir)
 {
     DIR *stream = opendir(dir);
@@ -169,10 +176,8 @@ int recdir_has_recordings(const char *dir)
 
     if (!stream)
         return 0;
-    for (struct dirent *entry; !found && (entry = readdir(stream));) {
-        size_t length = strlen(entry->d_name), suffix = strlen(REC_SUFFIX);
-        found = length > suffix && !strcmp(entry->d_name + length - suffix, REC_SUFFIX);
-    }
+    for (struct dirent *entry; !found && (entry = readdir(stream));)
+        found = recdir_is_recording(entry->d_name);
     closedir(stream);
     return found;
 }

@@ -13,6 +13,9 @@
  * *made tells whether it did not exist before. */
 char *recdir_make(const char *wanted, char *const *argv, int *made);
 
+/* Whether a directory entry's NAME is that of a process's file. */
+int recdir_is_recording(const char *name);
+
 /* Whether DIR holds the file of at least one process. */
 int recdir_has_recordings(const char *dir);
 

@@ -145,8 +145,8 @@ bool watch_process_look(struct watch_process *p, uint64_t now_ns, bool stopped_w
         return false;
     }
     p->stopped.now |= stopped_with_us;
-    stopped_look(&p->stopped, now_ns, stopped_with_us || stat.state == 'T' || stat.state == 't');
-    p->stopped.now = stat.state == 'T' || stat.state == 't';
+    stopped_look(&p->stopped, now_ns, stopped_with_us || procstat_is_stopped(stat.state));
+    p->stopped.now = procstat_is_stopped(stat.state);
     const uint64_t seen[] = {p->stopped.ns, seen_ticks, live_process_cpu_ns(p->pid)};
     if (is_open(p)) /* one that somebody has cut short is not to grow again */
         put(p, seen, sizeof seen, offsetof(struct rec_header, stopped_ns));
@@ -184,7 +184,7 @@ static bool begin(struct watch_process *p, const struct rec_header *header, uint
     if (!procstat_read(p->pid, p->pid, &stat) || stat.start != p->start || has_ended(p, &stat))
         return false;
     memcpy(p->program, stat.program, sizeof p->program);
-    p->stopped = (struct stopped){.looked_ns = now_ns, .now = stat.state == 'T' || stat.state == 't'};
+    p->stopped = (struct stopped){.looked_ns = now_ns, .now = procstat_is_stopped(stat.state)};
     if (live_has_mapped(p->pid, p->name))
         return true;
     note_end(p, REC_END_EXEC);

@@ -25,6 +25,7 @@
 #include "clock.h"
 #include "holds-table.h"
 #include "procstat.h"
+#include "recdir.h"
 #include "watch-process.h"
 
 #define TURN_NS 100000000u
@@ -78,13 +79,6 @@ static void add(struct watch *w, const char *name, uint64_t now_ns)
     w->process[w->n++] = p;
 }
 
-static bool is_recording(const char *name)
-{
-    size_t n = strlen(name), suffix = strlen(REC_SUFFIX);
-
-    return n > suffix && !strcmp(name + n - suffix, REC_SUFFIX);
-}
-
 /* Looks for new recordings, if there can be any. */
 static void scan(struct watch *w, uint64_t now_ns)
 {
@@ -100,7 +94,7 @@ static void scan(struct watch *w, uint64_t now_ns)
     }
     DIR *stream = opendir(w->path);
     for (const struct dirent *entry; stream && (entry = readdir(stream));)
-        if (is_recording(entry->d_name))
+        if (recdir_is_recording(entry->d_name))
             add(w, entry->d_name, now_ns);
     if (stream)
         closedir(stream);
